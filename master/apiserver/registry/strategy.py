@@ -1,9 +1,9 @@
 """What a kind adds to the one write pipeline.
 
-A strategy is pure: it sees objects and nothing else. The pipeline (``store.py``) calls, for a create:
-``default`` -> ``prepare_create`` -> admission mutate -> ``default`` -> ``validate`` -> admission validate -> claims -> etcd.
-What must be unique in the cluster (service IPs) is not here but in ``claims.py``. Defaults run twice, so they must be idempotent. Metadata that every kind has (name, uid, generation, timestamps, finalizers)
-and ``immutable`` are the pipeline's business.
+A strategy is pure: it sees objects and nothing else. The pipeline (``store.py``) calls, for a create: ``default``,
+``prepare_create``, admission mutate, ``default``, ``validate``, admission validate, claims, etcd. Defaults run twice, so
+they must be idempotent. Metadata that every kind has (name, uid, generation, timestamps, finalizers) and ``immutable``
+are the pipeline's business; what must be unique in the cluster (service IPs) is that of ``claims.py``.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of ``kubectl get``: metav1.TableColumnDefinition plus how to fill its cell. Priority 0 is shown without ``-o wide``."""
+    """A column of ``kubectl get``: metav1.TableColumnDefinition plus how to fill its cell. Priority > 0: only wide."""
 
     name: str
     type: str
@@ -54,7 +54,7 @@ class Strategy:
         """Fill in upstream's defaults, in place. Idempotent."""
 
     def prepare_create(self, obj: Object) -> None:
-        """Set and clear what only the server decides on a new object. Status has been removed if the kind has a status subresource."""
+        """Set and clear what only the server decides on a new object; status is gone if it is a subresource."""
 
     def prepare_update(self, obj: Object, old: Object) -> None:
         """The same for a main update; status already equals ``old``'s."""
@@ -77,5 +77,5 @@ class Strategy:
         return []
 
     def grace_period(self, obj: Object, requested: int | None) -> int:
-        """Seconds that the object stays, with deletionTimestamp, until its agent confirms the deletion. 0 = it goes at once."""
+        """Seconds that a deleted object stays until its agent confirms the deletion. 0 = it goes at once."""
         return 0

@@ -1,16 +1,17 @@
 """What the REST front calls for connections: exec, attach, port-forward, logs and proxies.
 
-A connector is an ASGI app with the parsed request in front. Authentication, authorization (verb ``get`` or ``create`` by
-method, as upstream) and CONNECT admission are done by the caller; an ApiError raised before the response has started
-becomes a Status.
+A connector is an ASGI app with the parsed request in front. Authentication, authorization (verb ``get`` or ``create``
+by method, as upstream) and CONNECT admission are done by the caller; an ApiError raised before the response has
+started becomes a Status.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from apimachinery.scheme import Kind
 from starlette.types import Receive, Scope, Send
+
+from apimachinery.scheme import Kind
 
 from ..auth.user import User
 
