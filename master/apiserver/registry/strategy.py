@@ -1,8 +1,8 @@
 """What a kind adds to the one write pipeline.
 
 A strategy is pure: it sees objects and nothing else. The pipeline (``store.py``) calls, for a create: ``default``,
-``prepare_create``, admission mutate, ``default``, ``validate``, admission validate, claims, etcd. Defaults run twice, so
-they must be idempotent. Metadata that every kind has (name, uid, generation, timestamps, finalizers) and ``immutable``
+``prepare_create``, admission mutate, ``default``, ``validate``, admission validate, claims, etcd. Defaults run twice:
+they are idempotent. Metadata that every kind has (name, uid, generation, timestamps, finalizers) and ``immutable``
 are the pipeline's business; what must be unique in the cluster (service IPs) is that of ``claims.py``.
 """
 
