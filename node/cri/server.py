@@ -4,6 +4,8 @@ The table below is the whole mapping from CRI's calls to ``Runtime``; a call tha
 UNIMPLEMENTED, as gRPC does by itself.
 """
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
