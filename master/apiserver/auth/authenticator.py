@@ -131,4 +131,3 @@ class TokenFile:
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
-

@@ -44,7 +44,9 @@ async def ensure_auth_config_map(reader: Reader, writer: Writer, client_ca_pem: 
     existing = reader.get(scheme.CONFIG_MAPS, "kube-system", name)
     if existing is None:
         meta = {"name": name, "namespace": "kube-system"}
-        await _create(scheme.CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}, writer)
+        await _create(
+            scheme.CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}, writer
+        )
     elif not data.items() <= (existing.get("data") or {}).items():
         await writer.update(scheme.CONFIG_MAPS, existing | {"data": (existing.get("data") or {}) | data})
 

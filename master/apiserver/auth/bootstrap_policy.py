@@ -70,16 +70,15 @@ _AGGREGATES = {"view": ("view",), "edit": ("view", "edit"), "admin": ("view", "e
 _CLUSTER_ROLES: dict[str, tuple[str, ...]] = {
     "cluster-admin": ("* | * | *", "* | *"),
     "system:discovery": (
-        "get | /api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/ /kubeto/v1/inside",
+        "get | /api /api/* /apis /apis/* /healthz /kubeto/v1/inside /livez /openapi /openapi/* /readyz "
+        "/version /version/",
     ),
     "system:public-info-viewer": ("get | /healthz /livez /readyz /version /version/",),
     "system:basic-user": (
         "create | authorization.k8s.io | selfsubjectaccessreviews selfsubjectrulesreviews",
         "create | authentication.k8s.io | selfsubjectreviews",
     ),
-    "system:monitoring": (
-        "get | /healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*",
-    ),
+    "system:monitoring": ("get | /healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*",),
     "system:auth-delegator": _REVIEWS,
     "system:service-account-issuer-discovery": (
         "get | /.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/",
