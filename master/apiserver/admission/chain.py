@@ -1,0 +1,71 @@
+"""The admission chain: plugins that may change a write (mutate) and then may refuse it (validate).
+
+Order is the order of the list. Every plugin mutates before the first validates, as upstream: a validator sees
+what will be stored.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from apimachinery.scheme import Kind
+
+from ..auth.user import User
+
+Object = dict[str, Any]
+Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
+
+
+@dataclass(slots=True)
+class AdmissionRequest:
+    """One write on its way to the store.
+
+    ``object`` is None for DELETE, ``old`` is None for CREATE; mutate plugins change ``object`` in place or replace it.
+    ``old`` is shared with the watch cache: never change it. ``warnings`` are sent to the client as Warning headers.
+    """
+
+    user: User
+    operation: Operation
+    kind: Kind
+    subresource: str
+    namespace: str
+    name: str
+    object: Object | None
+    old: Object | None
+    options: Object
+    dry_run: bool
+    warnings: list[str]
+
+
+class Plugin:
+    """Base of admission plugins. A refusal is an ``apimachinery.errors.ApiError``, usually Forbidden."""
+
+    name: str = ""
+
+    def handles(self, request: AdmissionRequest) -> bool:
+        """Whether this plugin wants to see the request at all; asked once a phase, so keep it cheap."""
+        raise NotImplementedError
+
+    async def mutate(self, request: AdmissionRequest) -> None:
+        """Change ``request.object``."""
+
+    async def validate(self, request: AdmissionRequest) -> None:
+        """Raise an ApiError to refuse."""
+
+
+class Chain:
+    """Plugins in order."""
+
+    def __init__(self, plugins: Sequence[Plugin] = ()) -> None:
+        self._mutators = [p for p in plugins if type(p).mutate is not Plugin.mutate]
+        self._validators = [p for p in plugins if type(p).validate is not Plugin.validate]
+
+    async def mutate(self, request: AdmissionRequest) -> None:
+        for plugin in self._mutators:
+            if plugin.handles(request):
+                await plugin.mutate(request)
+
+    async def validate(self, request: AdmissionRequest) -> None:
+        for plugin in self._validators:
+            if plugin.handles(request):
+                await plugin.validate(request)

@@ -1,0 +1,81 @@
+"""What a kind adds to the one write pipeline.
+
+A strategy is pure: it sees objects and nothing else. The pipeline (``store.py``) calls, for a create: ``default``,
+``prepare_create``, admission mutate, ``default``, ``validate``, admission validate, claims, etcd. Defaults run twice:
+they are idempotent. Metadata that every kind has (name, uid, generation, timestamps, finalizers) and ``immutable``
+are the pipeline's business; what must be unique in the cluster (service IPs) is that of ``claims.py``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from apimachinery.errors import Cause
+from apimachinery.scheme import Kind
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of ``kubectl get``: metav1.TableColumnDefinition plus how to fill its cell. Priority > 0: only wide."""
+
+    name: str
+    type: str
+    value: Callable[[Object], object]
+    format: str = ""
+    priority: int = 0
+    description: str = ""
+
+
+class Strategy:
+    """The generic strategy, and the base of those in ``kinds/``. One instance a kind."""
+
+    immutable: ClassVar[tuple[str, ...]] = ()
+    """Dotted paths that an update may not change, such as ``spec.selector``."""
+    columns: ClassVar[tuple[Column, ...]] = ()
+    field_labels: ClassVar[Mapping[str, Callable[[Object], str]]] = {}
+    """Selectable fields besides metadata.name and metadata.namespace. An absent value is "" (or "false")."""
+    has_generation: ClassVar[bool] = True
+    """Whether metadata.generation is kept: 1 at creation, +1 when anything but metadata and status changes."""
+    unconditional_update: ClassVar[bool] = True
+    """Whether an update without resourceVersion is allowed."""
+    create_on_update: ClassVar[bool] = False
+    """Whether PUT on a name that does not exist creates it (leases, events, endpoints... as upstream)."""
+    default_propagation: ClassVar[str] = "Background"
+    """What a delete without propagationPolicy does with dependents: Background or Orphan."""
+    ttl_seconds: ClassVar[int] = 0
+    """Objects vanish this long after their last write (events); 0 = never."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+
+    def default(self, obj: Object) -> None:
+        """Fill in upstream's defaults, in place. Idempotent."""
+
+    def prepare_create(self, obj: Object) -> None:
+        """Set and clear what only the server decides on a new object; status is gone if it is a subresource."""
+
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        """The same for a main update; status already equals ``old``'s."""
+
+    def prepare_status(self, obj: Object, old: Object) -> None:
+        """The same for a status update; everything but status, labels and annotations already equals ``old``'s."""
+
+    def validate(self, obj: Object) -> list[Cause]:
+        return []
+
+    def validate_update(self, obj: Object, old: Object) -> list[Cause]:
+        """Called besides ``validate``: what depends on the old object."""
+        return []
+
+    def validate_status(self, obj: Object, old: Object) -> list[Cause]:
+        return []
+
+    def warnings(self, obj: Object) -> list[str]:
+        """What a client should be told about an object that is accepted all the same."""
+        return []
+
+    def grace_period(self, obj: Object, requested: int | None) -> int:
+        """Seconds that a deleted object stays until its agent confirms the deletion. 0 = it goes at once."""
+        return 0
