@@ -8,17 +8,24 @@ defaults, admission, authorization. The same contract tests run on this and on t
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-import jsonpatch
-
 from apimachinery import errors
-from apimachinery.clock import Clock, SystemClock
 from apimachinery.client.types import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
-from apimachinery.meta import Key, Object, format_time, key_of, name_suffix, new_uid, parse_time
+from apimachinery.clock import Clock, SystemClock
+from apimachinery.meta import Key, Object, format_time, key_of, name_suffix, new_uid
+from apimachinery.patch import json_patch, merge
 from apimachinery.scheme import NAMESPACES, PODS, Kind
 
-_OWNED = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion")
+_OWNED = (
+    "uid",
+    "creationTimestamp",
+    "generation",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "resourceVersion",
+)
 _PROPAGATION = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}
 
 
@@ -98,9 +105,13 @@ class FakeCluster:
 
     def update(self, kind: Kind, obj: Object, subresource: str = "") -> Object:
         self.intercept("update", kind, obj["metadata"]["name"], obj)
-        return self._replace(kind, self.get(kind, obj["metadata"].get("namespace", ""), obj["metadata"]["name"]), obj, subresource)
+        return self._replace(
+            kind, self.get(kind, obj["metadata"].get("namespace", ""), obj["metadata"]["name"]), obj, subresource
+        )
 
-    def patch(self, kind: Kind, namespace: str, name: str, patch: Any, patch_type: str, subresource: str = "") -> Object:
+    def patch(
+        self, kind: Kind, namespace: str, name: str, patch: Any, patch_type: str, subresource: str = ""
+    ) -> Object:
         self.intercept("patch", kind, name, patch)
         old = self.get(kind, namespace, name)
         return self._replace(kind, old, _patched(copy.deepcopy(old), patch, patch_type), subresource)
@@ -150,7 +161,9 @@ class FakeCluster:
         if wanted and wanted != old["metadata"]["resourceVersion"]:
             name = old["metadata"]["name"]
             message = "the object has been modified; please apply your changes to the latest version and try again"
-            raise errors.Conflict(f'Operation cannot be fulfilled on {kind.group_resource} "{name}": {message}', name=name)
+            raise errors.Conflict(
+                f'Operation cannot be fulfilled on {kind.group_resource} "{name}": {message}', name=name
+            )
         if new["metadata"].get("uid") not in {None, old["metadata"]["uid"]}:
             raise errors.Conflict(f"Precondition failed: UID in precondition: {new['metadata']['uid']}")
         new["apiVersion"], new["kind"] = kind.api_version, kind.kind
@@ -191,13 +204,7 @@ class FakeCluster:
 
     def _now(self, plus_seconds: float = 0) -> str:
         moment = self.clock.now()
-        return format_time(parse_time(format_time(moment)) if not plus_seconds else _later(moment, plus_seconds))
-
-
-def _later(moment: Any, seconds: float) -> Any:
-    from datetime import timedelta
-
-    return moment + timedelta(seconds=seconds)
+        return format_time(moment + timedelta(seconds=plus_seconds))
 
 
 def _body(obj: Object) -> Object:
@@ -232,28 +239,16 @@ def _check_preconditions(kind: Kind, obj: Object, wanted: Object) -> None:
     for option, field in (("uid", "uid"), ("resourceVersion", "resourceVersion")):
         if wanted.get(option) and wanted[option] != obj["metadata"][field]:
             name = obj["metadata"]["name"]
-            raise errors.Conflict(f'Operation cannot be fulfilled on {kind.group_resource} "{name}": Precondition failed')
+            raise errors.Conflict(
+                f'Operation cannot be fulfilled on {kind.group_resource} "{name}": Precondition failed'
+            )
 
 
 def _patched(obj: Object, patch: Any, patch_type: str) -> Object:
     if patch_type == JSON_PATCH:
-        patched: Object = jsonpatch.apply_patch(obj, patch)
-        return patched
+        return json_patch(obj, patch)
     if patch_type == MERGE_PATCH:
-        merged: Object = _merge(obj, patch)
-        return merged
+        return merge(obj, patch)
     if patch_type == STRATEGIC_MERGE_PATCH:
         raise errors.UnsupportedMediaType("the in-memory cluster has no schema: use a merge patch")
     raise errors.UnsupportedMediaType(f"unknown patch type {patch_type}")
-
-
-def _merge(target: Any, patch: Any) -> Any:
-    if not isinstance(patch, dict):
-        return patch
-    out = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            out.pop(key, None)
-        else:
-            out[key] = _merge(out.get(key), value)
-    return out
