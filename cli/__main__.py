@@ -14,12 +14,12 @@ from cli.get import get
 from cli.insight import top, why
 from cli.jsonpath import BadTemplate
 from cli.manifests import BadManifest
-from cli.port_forward import port_forward
 from cli.printers import BadOutput
 from cli.resources import UnknownResource
 from cli.session import SETTINGS
 from cli.streams import exec_, logs
 from cli.up.command import down, up
+from cli.up.containers import component, init
 from cli.up.prerequisites import CannotStart
 from cli.write import apply, create, delete, scale
 
@@ -31,9 +31,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (up, down, get, describe, apply, create, delete, scale, logs, port_forward, top, why):
+for verb in (up, down, get, describe, apply, create, delete, scale, logs, top, why):
     app.command(verb.__name__.replace("_", "-"))(verb)
 app.command("exec")(exec_)
+app.command("init", hidden=True)(init)
+app.command("component", hidden=True)(component)
 app.add_typer(rollout.app, name="rollout")
 
 _REFUSALS = (ApiUnreachable, BadManifest, BadOutput, BadTemplate, CannotStart, UnknownResource)
@@ -41,7 +43,9 @@ _REFUSALS = (ApiUnreachable, BadManifest, BadOutput, BadTemplate, CannotStart, U
 
 @app.callback()
 def settings(
-    kubeconfig: Annotated[Path | None, typer.Option(help="The kubeconfig; else $KUBECONFIG, else .kubeto/admin.conf.")] = None,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="The kubeconfig; else $KUBECONFIG, else .kubeto/admin.conf.")
+    ] = None,
     context: Annotated[str, typer.Option(help="The kubeconfig's context; else its current one.")] = "",
 ) -> None:
     SETTINGS.kubeconfig, SETTINGS.context = kubeconfig, context

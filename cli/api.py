@@ -151,7 +151,7 @@ class Api:
                 proxy=None,
             )
         except InvalidStatus as error:
-            self._decode(error.response.status_code, error.response.body or b"")
+            self._decode(error.response.status_code, bytes(error.response.body or b""))
             raise ApiUnreachable(f"{self.server} did not open a WebSocket: {error}") from error
         except OSError as error:
             raise ApiUnreachable(f"the server {self.server} does not answer: {error}") from error

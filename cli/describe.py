@@ -78,7 +78,9 @@ def _tree(key: str, value: Any, depth: int) -> list[str]:
             return [f"{indent}{_line(_title(key), ', '.join(map(str, value)))}"]
         lines = [f"{indent}{_title(key)}:"]
         for position, entry in enumerate(value):
-            label = entry.get("name") or entry.get("type") or str(position) if isinstance(entry, dict) else str(position)
+            label = (
+                entry.get("name") or entry.get("type") or str(position) if isinstance(entry, dict) else str(position)
+            )
             rest = {k: v for k, v in entry.items() if k != "name"} if isinstance(entry, dict) else entry
             lines += _tree(label, rest, depth + 1)
         return lines
@@ -90,7 +92,13 @@ def _conditions(conditions: list[Object]) -> list[str]:
     if not conditions:
         return []
     rows = [
-        (c.get("type", ""), c.get("status", ""), c.get("reason", ""), c.get("lastTransitionTime") or "", c.get("message", ""))
+        (
+            c.get("type", ""),
+            c.get("status", ""),
+            c.get("reason", ""),
+            c.get("lastTransitionTime") or "",
+            c.get("message", ""),
+        )
         for c in conditions
     ]
     shown = table(("TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"), rows)
@@ -111,7 +119,13 @@ def _events(session: Session, item: Object, resource: Resource) -> list[str]:
         return [_line("Events", "<none>")]
     events.sort(key=_last_seen)
     rows = [
-        (e.get("type", ""), e.get("reason", ""), _age(e), e.get("source", {}).get("component") or e.get("reportingComponent", ""), e.get("message", "").strip())
+        (
+            e.get("type", ""),
+            e.get("reason", ""),
+            _age(e),
+            e.get("source", {}).get("component") or e.get("reportingComponent", ""),
+            e.get("message", "").strip(),
+        )
         for e in events
     ]
     shown = table(("TYPE", "REASON", "AGE", "FROM", "MESSAGE"), rows)

@@ -76,9 +76,7 @@ class _View:
         return rows
 
 
-def _documents(
-    session: Session, wanted: list[Target], query: dict[str, str], everywhere: bool, output: str
-) -> None:
+def _documents(session: Session, wanted: list[Target], query: dict[str, str], everywhere: bool, output: str) -> None:
     items: list[Object] = []
     for target in wanted:
         path = session.path(target.resource, everywhere=everywhere)

@@ -52,7 +52,11 @@ def _pods(session: Session, name: str, selector: str, everywhere: bool) -> str:
     rows = []
     for item in _measured(session, path, name, selector):
         used = [_usage(c["usage"]) for c in item["containers"]]
-        row = (item["metadata"]["name"], _millicores(sum((c for c, _ in used), Decimal())), _mebibytes(sum((m for _, m in used), Decimal())))
+        row = (
+            item["metadata"]["name"],
+            _millicores(sum((c for c, _ in used), Decimal())),
+            _mebibytes(sum((m for _, m in used), Decimal())),
+        )
         rows.append((item["metadata"]["namespace"], *row) if everywhere else row)
     header = ("NAME", "CPU(cores)", "MEMORY(bytes)")
     return table(("NAMESPACE", *header) if everywhere else header, rows)
@@ -81,7 +85,11 @@ def why(
     if told.get("summary"):
         print(told["summary"])
     nodes = told.get("nodes", [])
-    refused = [(n["node"], n.get("plugin", ""), n.get("reason", ""), n.get("detail", ""), n.get("remedy", "")) for n in nodes if not n.get("feasible")]
+    refused = [
+        (n["node"], n.get("plugin", ""), n.get("reason", ""), n.get("detail", ""), n.get("remedy", ""))
+        for n in nodes
+        if not n.get("feasible")
+    ]
     scored = sorted((n for n in nodes if n.get("feasible")), key=lambda n: -float(n.get("score", 0)))
     if scored:
         rows = [(n["node"], f"{float(n.get('score', 0)):.0f}", _scores(n)) for n in scored]

@@ -40,7 +40,7 @@ def _texts(name: str) -> Iterator[tuple[str, str]]:
 
 def _objects(source: str, text: str) -> Iterator[Object]:
     try:
-        documents = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # noqa: S506
+        documents = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except yaml.YAMLError as error:
         raise BadManifest(f"{source} is not YAML: {error}") from error
     for document in documents:

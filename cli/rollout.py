@@ -11,7 +11,9 @@ from cli.printers import table
 from cli.resources import Resource, targets
 from cli.session import Namespace, Session
 
-app = typer.Typer(help="Follow and change a rollout: status, history, undo, restart, pause, resume.", no_args_is_help=True)
+app = typer.Typer(
+    help="Follow and change a rollout: status, history, undo, restart, pause, resume.", no_args_is_help=True
+)
 _REVISION = "deployment.kubernetes.io/revision"
 _CHANGE_CAUSE = "kubernetes.io/change-cause"
 _HASH = "pod-template-hash"

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 IMAGE=${1:-kubeto/base:trixie}
-PACKAGES=(python3 python3-pip etcd-server etcd-client nftables iproute2 conntrack kmod procps ca-certificates)
+PACKAGES=(python3 python3-venv etcd-server etcd-client nftables iproute2 conntrack kmod procps ca-certificates)
 
 docker image inspect "$IMAGE" >/dev/null 2>&1 && exit 0
 

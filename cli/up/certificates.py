@@ -5,7 +5,6 @@ service accounts), ``front-proxy-ca`` and ``front-proxy-client``, ``etcd`` when 
 ``scheduler`` (serving), and ``node-*``. Each component's kubeconfig has its client certificate inline.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,43 +41,38 @@ class Certificates:
         return str(self.directory / f"{name}.conf")
 
 
-def ensure_certificates(
-    config: ClusterConfig, *, server: str, names: Sequence[str] = (), addresses: Sequence[str] = ()
-) -> Certificates:
-    """Make what is missing. ``server`` is the URL that the cluster's own processes use; ``names`` and
-    ``addresses`` are further ways by which the API server is reached."""
+def ensure_certificates(config: ClusterConfig) -> Certificates:
+    """Make what is missing, for all components and all nodes."""
     certificates = Certificates(config.pki)
     config.pki.mkdir(parents=True, exist_ok=True, mode=0o755)
     ca = pki.ensure_ca(config.pki)
-    _ensure_serving(ca, config, names, addresses)
+    _ensure_serving(ca, config)
     ca.ensure_client(config.pki / "apiserver-kubelet-client", "kube-apiserver-kubelet-client", ["system:masters"])
     pki.ensure_key(config.pki / "sa.key")
     front = pki.ensure_ca(config.pki, "front-proxy-ca", "front-proxy-ca")
     front.ensure_client(config.pki / "front-proxy-client", "front-proxy-client")
     for component, (user, groups) in _IDENTITIES.items():
         pair = ca.ensure_client(config.pki / f"{component}-client", user, groups)
-        _write_kubeconfig(certificates, component, server, ca, pair)
-    for node in config.node_names():
-        ensure_node(config, ca, node, server)
+        _write_kubeconfig(certificates, component, config.api_url, ca, pair)
+    for node in ["node"] if config.hollow else config.node_names():
+        _ensure_node(config, ca, node)
     return certificates
 
 
-def ensure_node(config: ClusterConfig, ca: pki.CertificateAuthority, node: str, server: str) -> None:
+def _ensure_node(config: ClusterConfig, ca: pki.CertificateAuthority, node: str) -> None:
     """The certificate and kubeconfig of one node: the same pair serves its agent and names it as a client."""
     user, groups = f"system:node:{node}", ["system:nodes"]
     pair = ca.ensure_server(config.pki / node, user, dns=[node, _NODE_SERVER_NAME], groups=groups, client=True)
-    _write_kubeconfig(Certificates(config.pki), node, server, ca, pair)
+    _write_kubeconfig(Certificates(config.pki), node, config.api_url, ca, pair)
 
 
-def _ensure_serving(
-    ca: pki.CertificateAuthority, config: ClusterConfig, names: Sequence[str], addresses: Sequence[str]
-) -> None:
+def _ensure_serving(ca: pki.CertificateAuthority, config: ClusterConfig) -> None:
     service = "kubernetes.default.svc"
-    dns = ["kubernetes", "kubernetes.default", service, f"{service}.{CLUSTER_DOMAIN}", "localhost", *names]
-    ips = [config.service_ip, "127.0.0.1", config.gateway, *addresses]
+    dns = ["kubernetes", "kubernetes.default", service, f"{service}.{CLUSTER_DOMAIN}", "localhost", "apiserver"]
+    ips = list(dict.fromkeys([config.service_ip, "127.0.0.1", config.gateway]))
     ca.ensure_server(config.pki / "apiserver", "kube-apiserver", dns=dns, ips=ips)
-    ca.ensure_server(config.pki / "kube-scheduler", "system:kube-scheduler", dns=["kube-scheduler", *names], ips=ips)
-    ca.ensure_server(config.pki / "etcd", "etcd", dns=["localhost", "etcd", *names], ips=ips, client=True)
+    ca.ensure_server(config.pki / "kube-scheduler", "system:kube-scheduler", dns=["kube-scheduler"], ips=ips)
+    ca.ensure_server(config.pki / "etcd", "etcd", dns=["localhost", "etcd"], ips=["127.0.0.1"], client=True)
 
 
 def _write_kubeconfig(

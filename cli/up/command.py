@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
@@ -30,9 +30,9 @@ def up(
     """Start a cluster and wait until its nodes are Ready: 'kubeto up --mode process --nodes 3'."""
     config = ClusterConfig(
         directory=str(directory.resolve()),
-        mode=_one_of("--mode", mode, Mode),
+        mode=_mode(mode),
         nodes=nodes,
-        runtime=_one_of("--runtime", runtime, Runtime),
+        runtime=_runtime(runtime),
         etcd_members=etcd,
         name=name,
         port=port,
@@ -47,18 +47,25 @@ def up(
     _say_what_next(config, progress)
 
 
-def _one_of[T](option: str, value: T, choices: object) -> T:
-    allowed = choices.__args__
-    if value not in allowed:
-        raise CannotStart(f"{option}={value}: one of {', '.join(allowed)}")
-    return value
+def _mode(value: str) -> Mode:
+    for mode in get_args(Mode):
+        if value == mode:
+            return cast(Mode, mode)
+    raise CannotStart(f"--mode={value}: one of {', '.join(get_args(Mode))}")
+
+
+def _runtime(value: str) -> Runtime:
+    for runtime in get_args(Runtime):
+        if value == runtime:
+            return cast(Runtime, runtime)
+    raise CannotStart(f"--runtime={value}: one of {', '.join(get_args(Runtime))}")
 
 
 def _say_what_next(config: ClusterConfig, progress: Progress) -> None:
     progress.say(f"\nThe cluster [bold]{config.name}[/] is ready ({progress.seconds:.1f} s). Next:\n")
     progress.say(f"  export KUBECONFIG={config.admin_kubeconfig}")
     progress.say("  kubectl get nodes          [dim]# or: kubeto get nodes[/]")
-    progress.say("  kubeto create deployment web --image=kubeto/busybox:1 -- ...")
+    progress.say("  kubectl apply -f examples/web.yaml && kubectl rollout status deployment/web")
     progress.say(f"\nLogs: {config.logs}    Stop: kubeto down")
 
 

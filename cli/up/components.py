@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -45,9 +46,9 @@ def program(name: str) -> str:
 def control_plane(config: ClusterConfig, certificates: Certificates) -> list[Component]:
     return [
         *_etcd(config),
-        _api_server(config, certificates),
-        _controller_manager(config, certificates),
-        _scheduler(config, certificates),
+        api_server(config, certificates),
+        controller_manager(config, certificates),
+        scheduler(config, certificates),
     ]
 
 
@@ -79,15 +80,16 @@ def _etcd(config: ClusterConfig) -> list[Component]:
     ]
 
 
-def _api_server(config: ClusterConfig, certificates: Certificates) -> Component:
+def api_server(config: ClusterConfig, certificates: Certificates) -> Component:
     return Component(
         name="kubeto-apiserver",
         argv=[
             program("kubeto-apiserver"),
             f"--etcd-servers={','.join(config.etcd_servers)}",
+            *_etcd_tls(config, certificates),
             "--bind-address=0.0.0.0",
-            f"--secure-port={config.port}",
-            f"--advertise-address={config.gateway}",
+            f"--secure-port={config.secure_port}",
+            f"--advertise-address={own_address() if config.mode == 'compose' else config.gateway}",
             f"--tls-cert-file={certificates.certificate('apiserver')}",
             f"--tls-private-key-file={certificates.key('apiserver')}",
             f"--client-ca-file={certificates.certificate('ca')}",
@@ -105,7 +107,22 @@ def _api_server(config: ClusterConfig, certificates: Certificates) -> Component:
     )
 
 
-def _controller_manager(config: ClusterConfig, certificates: Certificates) -> Component:
+def _etcd_tls(config: ClusterConfig, certificates: Certificates) -> list[str]:
+    if config.mode != "compose":
+        return []
+    return [
+        f"--etcd-cafile={certificates.certificate('ca')}",
+        f"--etcd-certfile={certificates.certificate('etcd')}",
+        f"--etcd-keyfile={certificates.key('etcd')}",
+    ]
+
+
+def own_address() -> str:
+    """The address of the container that this runs in."""
+    return socket.gethostbyname(socket.gethostname())
+
+
+def controller_manager(config: ClusterConfig, certificates: Certificates) -> Component:
     return Component(
         name="kubeto-controller-manager",
         argv=[
@@ -121,14 +138,14 @@ def _controller_manager(config: ClusterConfig, certificates: Certificates) -> Co
     )
 
 
-def _scheduler(config: ClusterConfig, certificates: Certificates) -> Component:
+def scheduler(config: ClusterConfig, certificates: Certificates) -> Component:
     return Component(
         name="kubeto-scheduler",
         argv=[
             program("kubeto-scheduler"),
             f"--kubeconfig={certificates.kubeconfig(SCHEDULER)}",
-            "--bind-address=127.0.0.1",
-            f"--secure-port={config.port + 9}",
+            f"--bind-address={own_address() if config.mode == 'compose' else '127.0.0.1'}",
+            f"--secure-port={config.secure_port + 9}",
             f"--tls-cert-file={certificates.certificate('kube-scheduler')}",
             f"--tls-private-key-file={certificates.key('kube-scheduler')}",
             f"--client-ca-file={certificates.certificate('ca')}",
@@ -170,41 +187,54 @@ def hollow_nodes(config: ClusterConfig, certificates: Certificates) -> list[Comp
     return [Component(name="kubeto-node", argv=argv, stop_after=_STOP_NODES)]
 
 
-def real_node(config: ClusterConfig, certificates: Certificates, index: int) -> list[Component]:
-    """The agent of one node and its container runtime, in the node's network namespace.
+@dataclass(frozen=True, slots=True)
+class NodePlace:
+    """Where one node runs: its name and address, the namespace it is started in (see Component) and, under Docker,
+    the container whose network its pods on the host's network join."""
 
-    Under Docker, pods on the host's network join the container that owns the namespace.
-    """
-    node = config.node_names()[index]
-    runtime = _runtime(config, node, index)
+    name: str
+    address: str
+    namespace: int = -1
+    container: str = ""
+
+
+def place(config: ClusterConfig, index: int) -> NodePlace:
+    """The place of a process-mode node."""
+    name = config.node_names()[index]
+    return NodePlace(name, config.node_ip(index), index, f"{config.name}-{name}")
+
+
+def real_node(config: ClusterConfig, certificates: Certificates, node: NodePlace) -> list[Component]:
+    """The agent of one node and its container runtime, in the node's network namespace."""
     extra = [
-        f"--container-runtime-endpoint=unix://{_socket(config, node)}",
-        f"--cni-conf-dir={config.data / 'nodes' / node / 'cni'}",
-        f"--node-ip={config.node_ip(index)}",
+        f"--container-runtime-endpoint=unix://{_socket(config, node.name)}",
+        f"--cni-conf-dir={config.data / 'nodes' / node.name / 'cni'}",
+        f"--node-ip={node.address}",
         f"--port={_NODE_PORT_BASE}",
     ]
-    argv = node_agent(config, certificates, node, extra)
-    return [runtime, Component(name=f"kubeto-{node}", argv=argv, node=index, stop_after=_STOP_NODES)]
+    argv = node_agent(config, certificates, node.name, extra)
+    agent = Component(name=f"kubeto-{node.name}", argv=argv, node=node.namespace, stop_after=_STOP_NODES)
+    return [_runtime(config, node), agent]
 
 
 def _socket(config: ClusterConfig, node: str) -> Path:
     return config.run / f"{node}.sock"
 
 
-def _runtime(config: ClusterConfig, node: str, index: int) -> Component:
-    state = config.data / "nodes" / node
+def _runtime(config: ClusterConfig, node: NodePlace) -> Component:
+    state = config.data / "nodes" / node.name
     if config.runtime == "containerd":
         argv = ["containerd", f"--config={state / 'containerd.toml'}", "--log-level=warn"]
-        return Component(name=f"containerd-{node}", argv=argv, node=index, stop_after=_STOP_API)
+        return Component(name=f"containerd-{node.name}", argv=argv, node=node.namespace, stop_after=_STOP_API)
     argv = [
         program("kubeto-cri-docker"),
-        f"--listen=unix://{_socket(config, node)}",
+        f"--listen=unix://{_socket(config, node.name)}",
         f"--state-dir={state / 'cri'}",
-        f"--node-name={config.name}-{node}",
+        f"--node-name={config.name}-{node.name}",
         f"--sandbox-image={SANDBOX_IMAGE}",
         f"--cni-conf-dir={state / 'cni'}",
         f"--cni-bin-dir={CNI_BIN_DIR}",
-        f"--host-network-container={config.name}-{node}",
+        f"--host-network-container={node.container}",
         f"--v={config.verbosity}",
     ]
-    return Component(name=f"kubeto-cri-docker-{node}", argv=argv, node=index, stop_after=_STOP_API)
+    return Component(name=f"kubeto-cri-docker-{node.name}", argv=argv, node=node.namespace, stop_after=_STOP_API)

@@ -15,6 +15,7 @@ Runtime = Literal["docker", "containerd", "fake"]
 
 SERVICE_ACCOUNT_ISSUER = "https://kubernetes.default.svc.cluster.local"
 CLUSTER_DOMAIN = "cluster.local"
+COMPOSE_PORT = 6443
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,18 @@ class ClusterConfig:
 
     @property
     def gateway(self) -> str:
-        """The address of the machine on the nodes' network; the API server is reached there."""
+        """The address of the machine on the nodes' network; in process mode the API server is reached there."""
         return "127.0.0.1" if self.hollow else str(ipaddress.ip_network(self.node_network)[1])
+
+    @property
+    def secure_port(self) -> int:
+        """Where the API server listens. Compose publishes it on ``port``."""
+        return COMPOSE_PORT if self.mode == "compose" else self.port
+
+    @property
+    def api_url(self) -> str:
+        """How the cluster's own processes reach the API server."""
+        return f"https://apiserver:{COMPOSE_PORT}" if self.mode == "compose" else f"https://{self.gateway}:{self.port}"
 
     @property
     def bridge(self) -> str:
@@ -84,6 +95,8 @@ class ClusterConfig:
 
     @property
     def etcd_servers(self) -> list[str]:
+        if self.mode == "compose":
+            return ["https://etcd:2379"]
         return [f"http://127.0.0.1:{self.etcd_port + 10 * i}" for i in range(self.etcd_members)]
 
     def node_names(self) -> list[str]:

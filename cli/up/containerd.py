@@ -18,14 +18,16 @@ def write_configuration(config: ClusterConfig, node: str) -> None:
     for plugin in Path(CNI_BIN_DIR).glob("*"):
         _link(plugins / plugin.name, plugin)
     _link(plugins / "kubeto", Path(program("kubeto-cni")))
-    (state / "containerd.toml").write_text(_TEMPLATE.format(
-        root=state / "containerd",
-        state=config.run / f"containerd-{node}",
-        socket=config.run / f"{node}.sock",
-        sandbox_image=f"docker.io/{SANDBOX_IMAGE}",
-        plugins=plugins,
-        cni=state / "cni",
-    ))
+    (state / "containerd.toml").write_text(
+        _TEMPLATE.format(
+            root=state / "containerd",
+            state=config.run / f"containerd-{node}",
+            socket=config.run / f"{node}.sock",
+            sandbox_image=f"docker.io/{SANDBOX_IMAGE}",
+            plugins=plugins,
+            cni=state / "cni",
+        )
+    )
 
 
 def _link(link: Path, target: Path) -> None:
@@ -41,7 +43,9 @@ def import_images(config: ClusterConfig, node: str) -> None:
     if not archive.exists():
         subprocess.run(["docker", "save", "--output", str(archive), *IMAGES], check=True, capture_output=True)
     socket = f"--address={config.run / f'{node}.sock'}"
-    subprocess.run(["ctr", socket, "--namespace=k8s.io", "images", "import", str(archive)], check=True, capture_output=True)
+    subprocess.run(
+        ["ctr", socket, "--namespace=k8s.io", "images", "import", str(archive)], check=True, capture_output=True
+    )
 
 
 # restrict_oom_score_adj: without CAP_SYS_RESOURCE a negative score kills every container at its start.

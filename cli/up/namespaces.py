@@ -41,7 +41,15 @@ class NodeNamespace:
             _docker("rm", "--force", self.owner, check=False)
             node = self.config.node_names()[self.index]
             labels = ["--label", f"kubeto.dev/cluster={self.config.name}"]
-            _docker("run", "--detach", "--network=none", f"--hostname={node}", f"--name={self.owner}", *labels, SANDBOX_IMAGE)
+            _docker(
+                "run",
+                "--detach",
+                "--network=none",
+                f"--hostname={node}",
+                f"--name={self.owner}",
+                *labels,
+                SANDBOX_IMAGE,
+            )
             pid = self._pid()
         return f"/proc/{pid}/ns/net"
 

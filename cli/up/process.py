@@ -1,6 +1,7 @@
 """``kubeto up --mode process``: every component a local process, every node in a network namespace of its own."""
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -33,9 +34,12 @@ def up(config: ClusterConfig, progress: Progress) -> None:
         prerequisites.check(config)
         _prepare(config, progress)
         _start_supervisor(config)
-    api = _wait_for_api(config, progress)
-    with contextlib.closing(api):
-        _wait_for_nodes(config, api, progress)
+    alive = functools.partial(running, config)
+    with contextlib.closing(wait_for_api(config, progress, alive)) as api:
+        if config.runtime == "containerd":
+            with progress.step("Images for containerd"):
+                _import_images(config, alive)
+        wait_for_nodes(config, api, progress, alive)
 
 
 def running(config: ClusterConfig) -> bool:
@@ -48,8 +52,7 @@ def _prepare(config: ClusterConfig, progress: Progress) -> None:
     for folder in (config.run, config.logs, config.data):
         folder.mkdir(parents=True, exist_ok=True)
     with progress.step("Certificates and keys"):
-        server = f"https://{config.gateway}:{config.port}"
-        certificates = ensure_certificates(config, server=server)
+        certificates = ensure_certificates(config)
         write_admin_kubeconfig(config)
     if config.hollow:
         nodes = components.hollow_nodes(config, certificates)
@@ -59,9 +62,7 @@ def _prepare(config: ClusterConfig, progress: Progress) -> None:
     components.save_components(config.root / "components.json", [*control_plane, *nodes])
 
 
-def _prepare_nodes(
-    config: ClusterConfig, certificates: Certificates, progress: Progress
-) -> list[components.Component]:
+def _prepare_nodes(config: ClusterConfig, certificates: Certificates, progress: Progress) -> list[components.Component]:
     if config.runtime == "docker":
         with progress.step("Docker engine") as step:
             step.detail = "started" if prerequisites.ensure_engine(config.logs / "dockerd.log") else "running"
@@ -74,7 +75,8 @@ def _prepare_nodes(
         (config.data / "nodes" / node / "cni").mkdir(parents=True, exist_ok=True)
         if config.runtime == "containerd":
             containerd.write_configuration(config, node)
-    return [c for index in range(config.nodes) for c in components.real_node(config, certificates, index)]
+    places = [components.place(config, index) for index in range(config.nodes)]
+    return [c for place in places for c in components.real_node(config, certificates, place)]
 
 
 def _start_supervisor(config: ClusterConfig) -> None:
@@ -90,7 +92,8 @@ def _start_supervisor(config: ClusterConfig) -> None:
     (config.run / "supervisor.pid").write_text(str(process.pid))
 
 
-def _wait_for_api(config: ClusterConfig, progress: Progress) -> Api:
+def wait_for_api(config: ClusterConfig, progress: Progress, alive: Callable[[], bool]) -> Api:
+    """The cluster's API once it is ready. ``alive`` tells whether waiting still makes sense."""
     with progress.step("etcd and API server"):
         api = Api.from_kubeconfig(config.admin_kubeconfig)
 
@@ -100,34 +103,33 @@ def _wait_for_api(config: ClusterConfig, progress: Progress) -> Api:
             except ApiUnreachable:
                 return False
 
-        _wait(ready, f"the API server is not ready: see {config.logs / 'kubeto-apiserver.log'}", config)
+        _wait(ready, f"the API server is not ready: see {config.logs / 'kubeto-apiserver.log'}", alive)
     return api
 
 
-def _wait_for_nodes(config: ClusterConfig, api: Api, progress: Progress) -> None:
+def wait_for_nodes(config: ClusterConfig, api: Api, progress: Progress, alive: Callable[[], bool]) -> None:
+    """Return when every node of the cluster is Ready."""
     wanted = set(config.node_names())
-    if config.runtime == "containerd":
-        with progress.step("Images for containerd"):
-            _import_images(config)
-    with progress.step(f"{len(wanted)} node{'s' if len(wanted) > 1 else ''} Ready") as step:
+    with progress.step(f"{len(wanted)} node{'s' if len(wanted) > 1 else ''} Ready"):
 
         def ready() -> bool:
-            names = {n["metadata"]["name"] for n in api.get_list("/api/v1/nodes") if node_is_ready(n)}
-            return wanted <= names
+            return wanted <= {n["metadata"]["name"] for n in api.get_list("/api/v1/nodes") if node_is_ready(n)}
 
-        _wait(ready, f"not all nodes became Ready: see {config.logs}/kubeto-node*.log and 'kubeto get nodes'", config)
-        step.detail = f"after {progress.seconds:.1f} s in all"
+        _wait(ready, f"not all nodes became Ready: see {config.logs}/kubeto-node*.log and 'kubeto get nodes'", alive)
 
 
-def _import_images(config: ClusterConfig) -> None:
-    def serves(node: str) -> Callable[[], bool]:
+def _import_images(config: ClusterConfig, alive: Callable[[], bool]) -> None:
+    def serves(node: str) -> bool:
         socket = f"--address={config.run / f'{node}.sock'}"
-        return lambda: subprocess.run(["ctr", socket, "version"], capture_output=True, check=False).returncode == 0
+        return subprocess.run(["ctr", socket, "version"], capture_output=True, check=False).returncode == 0
 
-    for node in config.node_names():
-        _wait(serves(node), f"containerd does not answer: see {config.logs / f'containerd-{node}.log'}", config)
+    def give(node: str) -> None:
+        log = config.logs / f"containerd-{node}.log"
+        _wait(functools.partial(serves, node), f"containerd does not answer: see {log}", alive)
+        containerd.import_images(config, node)
+
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda node: containerd.import_images(config, node), config.node_names()))
+        list(pool.map(give, config.node_names()))
 
 
 def node_is_ready(node: dict[str, object]) -> bool:
@@ -136,11 +138,11 @@ def node_is_ready(node: dict[str, object]) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-def _wait(ready: Callable[[], bool], otherwise: str, config: ClusterConfig) -> None:
+def _wait(ready: Callable[[], bool], otherwise: str, alive: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _READY_WITHIN
     while not ready():
-        if not running(config):
-            raise CannotStart(f"the supervisor ended: see {config.logs / 'supervisor.log'}")
+        if not alive():
+            raise CannotStart("the supervisor ended: see supervisor.log in the cluster's logs")
         if time.monotonic() > deadline:
             raise CannotStart(f"after {_READY_WITHIN:.0f} s, {otherwise}")
         time.sleep(_POLL)
@@ -154,7 +156,7 @@ def down(config: ClusterConfig, progress: Progress) -> None:
         return
     with progress.step("Containers and network removed"):
         if config.runtime == "docker":
-            _remove_containers(config)
+            remove_containers(config)
         else:
             _stop_containerd_pods(config)
         for index in range(config.nodes):
@@ -176,7 +178,8 @@ def _stop_supervisor(config: ClusterConfig) -> None:
         left.unlink(missing_ok=True)
 
 
-def _remove_containers(config: ClusterConfig) -> None:
+def remove_containers(config: ClusterConfig) -> None:
+    """Remove the containers of all pods: those that this cluster's runtimes labelled."""
     for node in config.node_names():
         label = f"label=io.kubeto.node={config.name}-{node}"
         listed = subprocess.run(["docker", "ps", "-aq", "--filter", label], capture_output=True, text=True, check=True)

@@ -63,8 +63,8 @@ async def wait_for_exit(pid: int) -> None:
 class Keeper:
     """Keeps one component running. ``pid`` is that of its live process, or 0."""
 
-    def __init__(self, component: Component, config: ClusterConfig) -> None:
-        self.component = component
+    def __init__(self, component: Component, config: ClusterConfig, *, log_to_files: bool = True) -> None:
+        self.component, self._log_to_files = component, log_to_files
         self.namespace = NodeNamespace(config, component.node) if component.node >= 0 else None
         self.pid_file = config.run / f"{component.name}.pid"
         self.log_file = config.logs / f"{component.name}.log"
@@ -77,7 +77,7 @@ class Keeper:
             self.pid = left
             return
         enter = ["nsenter", f"--net={netns}", "--"] if netns else []
-        with self.log_file.open("ab") as log:
+        with self.log_file.open("ab") if self._log_to_files else contextlib.nullcontext() as log:
             process = subprocess.Popen(
                 [*enter, *self.component.argv],
                 stdin=subprocess.DEVNULL,
@@ -96,9 +96,9 @@ class Keeper:
             try:
                 await self._run_once()
             except subprocess.CalledProcessError as error:  # the engine is away: its return is worth waiting for
-                print(f"{self.component.name}: {error} {error.stderr or ''}", flush=True)  # noqa: T201
+                print(f"{self.component.name}: {error} {error.stderr or ''}", flush=True)
             delay = _FIRST_DELAY if time.monotonic() - started > _STEADY_AFTER else min(delay * 2, _LONGEST_DELAY)
-            print(f"{self.component.name} ended; it is started again in {delay:.1f} s", flush=True)  # noqa: T201
+            print(f"{self.component.name} ended; it is started again in {delay:.1f} s", flush=True)
             await asyncio.sleep(delay)
 
     async def _run_once(self) -> None:
@@ -127,14 +127,11 @@ class Keeper:
         self.pid_file.unlink(missing_ok=True)
 
 
-async def supervise(directory: Path) -> None:
-    """Keep the components of ``<directory>/components.json`` running until SIGTERM or SIGINT."""
-    config = load(directory)
-    if config is None:
-        raise SystemExit(f"{directory} holds no cluster")
+async def supervise(config: ClusterConfig, components: list[Component], *, log_to_files: bool = True) -> None:
+    """Keep components running until SIGTERM or SIGINT, then stop them in order."""
     for folder in (config.run, config.logs):
         folder.mkdir(parents=True, exist_ok=True)
-    keepers = [Keeper(c, config) for c in load_components(directory / "components.json")]
+    keepers = [Keeper(c, config, log_to_files=log_to_files) for c in components]
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
@@ -149,5 +146,13 @@ async def supervise(directory: Path) -> None:
         task.result()
 
 
+def main(directory: Path) -> None:
+    """Supervise the process-mode cluster whose folder this is."""
+    config = load(directory)
+    if config is None:
+        sys.exit(f"{directory} holds no cluster")
+    asyncio.run(supervise(config, load_components(directory / "components.json")))
+
+
 if __name__ == "__main__":
-    asyncio.run(supervise(Path(sys.argv[1])))
+    main(Path(sys.argv[1]))
