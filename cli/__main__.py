@@ -14,6 +14,7 @@ from cli.get import get
 from cli.insight import top, why
 from cli.jsonpath import BadTemplate
 from cli.manifests import BadManifest
+from cli.port_forward import port_forward
 from cli.printers import BadOutput
 from cli.resources import UnknownResource
 from cli.session import SETTINGS
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (up, down, get, describe, apply, create, delete, scale, logs, top, why):
+for verb in (up, down, get, describe, apply, create, delete, scale, logs, port_forward, top, why):
     app.command(verb.__name__.replace("_", "-"))(verb)
 app.command("exec")(exec_)
 app.command("init", hidden=True)(init)

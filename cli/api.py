@@ -9,11 +9,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 from urllib.parse import urlencode, urlsplit
 
 import httpx
 import orjson
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -83,9 +84,15 @@ class Api:
             raise ApiUnreachable(f"the server {self.server} does not answer: {error}") from error
 
     def request(
-        self, method: str, path: str, *, params: Params | None = None, body: Any = None, accept: str = "application/json",
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        body: Any = None,
+        accept: str = "application/json",
         content_type: str = "application/json",
-    ) -> Object:  # fmt: skip
+    ) -> Object:
         """A request and its JSON answer. Raises ApiError for what the server refuses."""
         headers = {"Accept": accept} | ({"Content-Type": content_type} if body is not None else {})
         content = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
@@ -136,25 +143,28 @@ class Api:
             raise ApiUnreachable(f"the stream from {self.server} broke: {error}") from error
 
     def websocket(self, path: str, params: list[tuple[str, str]], protocols: list[str]) -> ClientConnection:
-        """A WebSocket for exec, attach or port-forward. Raises ApiError where the server refuses."""
-        from websockets.exceptions import InvalidStatus
-
-        parts = urlsplit(self.server)
-        url = f"wss://{parts.netloc}{path}?{urlencode(params)}"
+        """A WebSocket for exec or attach. Raises ApiError where the server refuses."""
+        url, options = self.websocket_options(path)
         try:
-            return connect(
-                url,
-                ssl=self._tls,
-                additional_headers=self._headers,
-                subprotocols=[Subprotocol(p) for p in protocols],
-                max_size=None,
-                proxy=None,
+            socket: ClientConnection = connect(
+                f"{url}?{urlencode(params)}", subprotocols=[Subprotocol(p) for p in protocols], **options
             )
         except InvalidStatus as error:
-            self._decode(error.response.status_code, bytes(error.response.body or b""))
-            raise ApiUnreachable(f"{self.server} did not open a WebSocket: {error}") from error
+            self.refused(error)
+            raise
         except OSError as error:
             raise ApiUnreachable(f"the server {self.server} does not answer: {error}") from error
+        return socket
+
+    def websocket_options(self, path: str) -> tuple[str, dict[str, Any]]:
+        """The URL of a WebSocket at a path, and what to connect with."""
+        url = f"wss://{urlsplit(self.server).netloc}{path}"
+        return url, {"ssl": self._tls, "additional_headers": self._headers, "max_size": None, "proxy": None}
+
+    def refused(self, error: InvalidStatus) -> NoReturn:
+        """Raise what the server said instead of opening a WebSocket."""
+        self._decode(error.response.status_code, bytes(error.response.body or b""))
+        raise ApiUnreachable(f"{self.server} did not open a WebSocket: {error}") from error
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -23,12 +23,12 @@ def describe(
 ) -> None:
     """Tell everything about objects, with their events: 'kubeto describe pod web-0'."""
     session = Session(namespace)
-    texts = []
+    texts: list[str] = []
     for target in targets(session.resources, words):
         path = session.path(target.resource, everywhere=everywhere)
         found = [session.api.get(f"{path}/{name}") for name in target.names]
-        for item in found or session.api.get_list(path, selection(selector)):
-            texts.append("\n".join([*text(item, target.resource), *_events(session, item, target.resource)]))
+        items = found or session.api.get_list(path, selection(selector))
+        texts += ["\n".join([*text(i, target.resource), *_events(session, i, target.resource)]) for i in items]
     print("\n\n\n".join(texts))
 
 

@@ -50,7 +50,7 @@ def component(name: Annotated[str, typer.Argument()], directory: Directory) -> N
         _run_node(config, certificates)
     elif name in makers:
         argv = makers[name](config, certificates).argv
-        os.execv(argv[0], argv)
+        os.execv(argv[0], argv)  # noqa: S606 - our own program, by its path
     else:
         raise CannotStart(f"no component {name!r}: apiserver, controller-manager, scheduler or node")
 

@@ -79,7 +79,12 @@ def _is_taken(port: int) -> bool:
 
 def _holder(port: int) -> str:
     for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr[-1] == port and connection.pid:
+        if (
+            connection.status == psutil.CONN_LISTEN
+            and connection.laddr
+            and connection.laddr[-1] == port
+            and connection.pid
+        ):
             return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
     return ""
 

@@ -57,7 +57,7 @@ async def wait_for_exit(pid: int) -> None:
         loop.remove_reader(fd)
         os.close(fd)
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+        os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it has ended: this only reaps it
 
 
 class Keeper:
@@ -136,13 +136,15 @@ async def supervise(config: ClusterConfig, components: list[Component], *, log_t
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
     tasks = [asyncio.create_task(k.keep(), name=k.component.name) for k in keepers]
-    stop = asyncio.create_task(asked.wait(), name="asked to stop")
-    done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.add_done_callback(lambda _: asked.set())  # a keeper ends only by a fault of its own
+    await asked.wait()
+    failed = [task for task in tasks if task.done()]
     for task in tasks:
         task.cancel()
     for order in sorted({k.component.stop_after for k in keepers}, reverse=True):
         await asyncio.gather(*(k.stop() for k in keepers if k.component.stop_after == order))
-    for task in done - {stop}:
+    for task in failed:
         task.result()
 
 
