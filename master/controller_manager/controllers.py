@@ -1,5 +1,10 @@
 """The controllers that exist: one line each."""
 
 from master.controller_manager.frame import ManagedController
+from master.controller_manager.replicaset import ReplicaSetController
+from master.controller_manager.replicationcontroller import ReplicationControllerController
 
-CONTROLLERS: tuple[type[ManagedController], ...] = ()
+CONTROLLERS: tuple[type[ManagedController], ...] = (
+    ReplicaSetController,
+    ReplicationControllerController,
+)
