@@ -13,7 +13,7 @@ _TIMEOUT_SECONDS = 60.0
 
 
 async def call(kind: str, request: Request, bin_dirs: Sequence[str]) -> Object | None:
-    """The plugin's result (None when it printed nothing). Raises CniError: its refusal, or that it is absent or late."""
+    """The plugin's result (None: it printed nothing). Raises CniError: its refusal, or that it is absent or late."""
     if kind == plugin.TYPE:
         return await _in_thread(request)
     return await _execute(find(kind, bin_dirs), request)
