@@ -63,7 +63,10 @@ def test_exec_passes_stdin_and_the_exit_code(cluster: LocalCluster, web: str) ->
 
 
 def test_logs_of_this_life_and_the_last(cluster: LocalCluster, namespace: str) -> None:
-    script = "echo started; n=$(cat /keep/n 2>/dev/null || echo 0); echo $((n+1)) > /keep/n; echo life $n; [ $n = 0 ] && exit 3; sleep 1000"
+    script = (
+        "echo started; n=$(cat /keep/n 2>/dev/null || echo 0); echo $((n+1)) > /keep/n; "
+        "echo life $n; [ $n = 0 ] && exit 3; sleep 1000"
+    )
     cluster.apply(f"""
 apiVersion: v1
 kind: Pod
