@@ -38,7 +38,9 @@ class DeleteOptions:
                 raise _invalid("propagationPolicy", "orphanDependents and deletionPropagation cannot be both set")
             policy = "Orphan" if orphan else "Background"
         if policy not in ("", *_POLICIES):
-            raise _invalid("propagationPolicy", 'Unsupported value: supported values: "Background", "Foreground", "Orphan"')
+            raise _invalid(
+                "propagationPolicy", 'Unsupported value: supported values: "Background", "Foreground", "Orphan"'
+            )
         grace = body.get("gracePeriodSeconds")
         if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool)):
             raise BadRequest("gracePeriodSeconds must be an integer")
@@ -56,9 +58,7 @@ def dry_run_of(values: Any) -> bool:
 
 
 def _invalid(field: str, message: str) -> Invalid:
-    return Invalid(
-        f' "" is invalid: {field}: {message}', causes=[Cause("FieldValueInvalid", message, field)]
-    )
+    return Invalid(f' "" is invalid: {field}: {message}', causes=[Cause("FieldValueInvalid", message, field)])
 
 
 @dataclass(frozen=True, slots=True)

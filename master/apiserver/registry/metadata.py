@@ -1,13 +1,15 @@
 """The rules of metadata, which all kinds share: pure functions over one object, or over an object and its successor.
 
-Source: ``k8s.io/apiserver/pkg/registry/rest/{create,update,meta}.go`` and ``apimachinery/pkg/api/validation/objectmeta.go``.
+Source: ``k8s.io/apiserver/pkg/registry/rest/{create,update,meta}.go``.
 """
 
 import random
-import re
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 from apimachinery.errors import BadRequest, Cause
 from apimachinery.scheme import Kind
@@ -18,20 +20,14 @@ Object = dict[str, Any]
 
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 _MAX_GENERATED = 63
-_DNS1123_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_DNS1123_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_SUBDOMAIN_RULE = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
-    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+_SERVER_OWNED = (
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "selfLink",
+    "generation",
 )
-_LABEL_RULE = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
-    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-)
-_LABEL_NAMED = frozenset(("namespaces", "services"))
-_SERVER_OWNED = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation")
 _KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 _STATUS_MAY_CHANGE = ("labels", "annotations", "managedFields")
 _random = random.SystemRandom()
@@ -74,29 +70,28 @@ def set_namespace(kind: Kind, metadata: Object, namespace: str) -> None:
         raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
 
 
-def validate_new(kind: Kind, obj: Object) -> list[Cause]:
+def validate(kind: Kind, obj: Object) -> list[Cause]:
     name = obj["metadata"].get("name") or ""
     if not name:
         return [Cause("FieldValueRequired", "Required value: name or generateName is required", "metadata.name")]
-    if not isinstance(name, str):
-        return [Cause("FieldValueTypeInvalid", "Invalid value: must be a string", "metadata.name")]
-    wrong = name_problem(kind, name)
-    return [Cause("FieldValueInvalid", f'Invalid value: "{name}": {wrong}', "metadata.name")] if wrong else []
+    return []
 
 
-def name_problem(kind: Kind, name: str) -> str:
-    """Why a name cannot be that of an object of the kind; "" if it can."""
-    if kind.group == "rbac.authorization.k8s.io" or kind.resource in ("flowschemas", "prioritylevelconfigurations"):
-        return "" if name not in (".", "..") and "/" not in name and "%" not in name else "may not contain '/' or '%'"
-    if kind.resource in _LABEL_NAMED and not kind.group:
-        if len(name) > 63:
-            return "must be no more than 63 bytes"
-        return "" if _DNS1123_LABEL.fullmatch(name) else _LABEL_RULE
-    if kind.resource == "ipaddresses" and not kind.group.startswith("x-"):
-        return ""
-    if len(name) > 253:
-        return "must be no more than 253 bytes"
-    return "" if _DNS1123_SUBDOMAIN.fullmatch(name) else _SUBDOMAIN_RULE
+def immutable(paths: Iterable[str], obj: Object, old: Object) -> list[Cause]:
+    """One cause for each dotted path whose value differs."""
+    causes = []
+    for path in paths:
+        value = _at(obj, path)
+        if value != _at(old, path):
+            shown = orjson.dumps(value).decode()
+            causes.append(Cause("FieldValueInvalid", f"Invalid value: {shown}: field is immutable", path))
+    return causes
+
+
+def _at(obj: Any, path: str) -> Any:
+    for part in path.split("."):
+        obj = obj.get(part) if isinstance(obj, dict) else None
+    return obj
 
 
 def carry_over(kind: Kind, obj: Object, old: Object) -> None:

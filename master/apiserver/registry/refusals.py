@@ -1,6 +1,6 @@
 """The errors that requests are refused with, in upstream's words: tools and tests compare them.
 
-Source: ``k8s.io/apimachinery/pkg/api/errors/errors.go``; Forbidden from ``apiserver/pkg/endpoints/handlers/responsewriters``.
+Source: ``k8s.io/apimachinery/pkg/api/errors/errors.go``, ``k8s.io/apiserver/pkg/endpoints/handlers/responsewriters``.
 """
 
 from collections.abc import Sequence

@@ -44,6 +44,8 @@ class Strategy:
     """Whether PUT on a name that does not exist creates it (leases, events, endpoints... as upstream)."""
     default_propagation: ClassVar[str] = "Background"
     """What a delete without propagationPolicy does with dependents: Background or Orphan."""
+    returns_deleted: ClassVar[bool] = False
+    """Whether a delete that removes the object at once answers with it, not with a Status."""
     ttl_seconds: ClassVar[int] = 0
     """Objects vanish this long after their last write (events); 0 = never."""
 

@@ -21,11 +21,13 @@ _revision = attrgetter("revision")
 
 
 class Bucket:
-    """``revision`` is that of the last change here. ``floor``: watches can start from it or later, not from before."""
+    """``revision`` is that of the last change here, ``loaded`` that of the first list; nothing is known before it.
+    ``floor``: watches can start from it or later, not from before."""
 
     def __init__(self, floor: int, field_labels: FieldLabels, clock: Callable[[], float] = time.monotonic) -> None:
         self.entries: dict[str, Entry] = {}
         self.floor = floor
+        self.loaded = floor
         self.revision = floor
         self.field_labels = field_labels
         self._clock = clock

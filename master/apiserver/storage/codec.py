@@ -43,3 +43,8 @@ def with_revision(data: bytes, revision: int) -> bytes:
 def decode(data: bytes) -> Object:
     obj: Object = orjson.loads(data)
     return obj
+
+
+def plain(obj: Object) -> bytes:
+    """JSON of an object that is shown but not stored."""
+    return orjson.dumps(obj)

@@ -27,7 +27,7 @@ class Entry:
         self.data = splice(value, revision)
         self._object: Object | None = None
         obj = decode(value)
-        self.labels: Mapping[str, str] = (obj.get("metadata") or _NONE).get("labels") or _NONE
+        self.labels: Mapping[str, str] = obj["metadata"].get("labels") or _NONE
         self.fields: Mapping[str, str] = {k: read(obj) for k, read in field_labels.items()} if field_labels else _NONE
 
     @property

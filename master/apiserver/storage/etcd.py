@@ -130,8 +130,10 @@ class EtcdStorage:
             await call.write(rpc.WatchRequest(create_request=create))
             async for reply in call:
                 if reply.canceled:
-                    raise Compacted(reply.compact_revision) if reply.compact_revision else Unavailable(
-                        f"etcd cancelled the watch: {reply.cancel_reason}"
+                    raise (
+                        Compacted(reply.compact_revision)
+                        if reply.compact_revision
+                        else Unavailable(f"etcd cancelled the watch: {reply.cancel_reason}")
                     )
                 if reply.events:
                     yield [_change(event) for event in reply.events]

@@ -61,7 +61,7 @@ class Page:
     count: int
 
 
-class Mismatch(Exception):  # noqa: N818 - an outcome, not a fault
+class Mismatch(Exception):
     """A commit found another revision than expected and changed nothing. ``current`` tells what is there."""
 
     def __init__(self, current: dict[str, Stored | None]) -> None:
@@ -69,7 +69,7 @@ class Mismatch(Exception):  # noqa: N818 - an outcome, not a fault
         self.current = current
 
 
-class Compacted(Exception):  # noqa: N818
+class Compacted(Exception):
     """The revision asked for is behind ``revision``, the oldest that the store still knows (0 = not told)."""
 
     def __init__(self, revision: int = 0) -> None:
@@ -77,7 +77,7 @@ class Compacted(Exception):  # noqa: N818
         self.revision = revision
 
 
-class Unavailable(Exception):  # noqa: N818
+class Unavailable(Exception):
     """The store does not answer. A write may or may not have happened."""
 
 
@@ -101,7 +101,7 @@ class Storage(Protocol):
         ...
 
     def watch(self, prefix: str, after: int) -> AsyncIterator[list[Change]]:
-        """Changes after a revision, in order, whole commits at a time. Raises Compacted, or Unavailable when it breaks."""
+        """Changes after a revision, in order, whole commits at a time. Raises Compacted; Unavailable when it breaks."""
         ...
 
     async def compact(self, revision: int) -> None:

@@ -1,4 +1,4 @@
-"""Where objects live in etcd, and back: ``/registry/<group>/<resource>/<namespace>/<name>``, the core group without its name.
+"""Where objects live in etcd: ``/registry/<group>/<resource>/<namespace>/<name>``, the core group without its name.
 
 A *bucket* is the part between the prefix and the namespace, such as ``pods/`` or ``apps/deployments/``: all served
 versions of a kind, and both groups that serve events, share one.

@@ -56,8 +56,17 @@ class Watcher:
             finally:
                 timer.cancel()
                 self._waiting = None
+        return self.take()
+
+    def take(self) -> list[tuple[EventType, Event]]:
+        """What is there now."""
         batch, self._pending = self._pending, []
         return batch
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that the cache has seen has been taken."""
+        return not self._pending
 
     def close(self) -> None:
         """Stop. What is buffered can still be read; ``closed`` tells that nothing follows."""

@@ -1,0 +1,67 @@
+"""Create: a new object, or another name if the generated one is taken."""
+
+from typing import Any
+
+from ..auth.user import User
+from ..storage import codec
+from ..storage.interface import Mismatch, Put
+from . import metadata, refusals
+from .answers import WriteOptions
+from .pipeline import Pipeline, Result, Target, admission
+from .strategy import Strategy
+
+Object = dict[str, Any]
+
+NAME_ATTEMPTS = 8
+"""As upstream (KEP-4420)."""
+
+
+async def create(
+    pipeline: Pipeline, user: User, target: Target, body: Object, options: WriteOptions, *, checked: bool = False
+) -> Result:
+    """The caller has authorized. ``checked``: the body has been through the schema already."""
+    kind = target.kind
+    strategy = pipeline.catalog.strategy(kind)
+    if not checked:
+        pipeline.check(kind, body, options)
+    invented = not (body.get("metadata") or {}).get("name")
+    metadata.fill_new(kind, body, target.namespace, generation=strategy.has_generation)
+    named = Target(kind, target.namespace, body["metadata"].get("name", ""))
+    request = admission(user, "CREATE", named, body, None, options)
+    obj = await pipeline.mutate(strategy, request)
+    if "status" in kind.subresources:
+        obj.pop("status", None)
+    strategy.prepare_create(obj)
+    causes = metadata.validate(kind, obj) + strategy.validate(obj)
+    if causes:
+        raise refusals.invalid(kind, named.name, causes)
+    options.warnings.extend(strategy.warnings(obj))
+    await pipeline.chain.validate(request)
+    return await _insert(pipeline, strategy, obj, options, invented=invented)
+
+
+async def _insert(
+    pipeline: Pipeline, strategy: Strategy, obj: Object, options: WriteOptions, *, invented: bool
+) -> Result:
+    kind, meta = strategy.kind, obj["metadata"]
+    claimer = pipeline.claimers.get(kind)
+    for _ in range(NAME_ATTEMPTS):
+        key = pipeline.keys.key(kind, meta.get("namespace", ""), meta["name"])
+        claims = claimer.claim(obj, None) if claimer else ()
+        if options.dry_run:
+            if await pipeline.read(key):
+                raise refusals.already_exists(kind, meta["name"])
+            return Result.of(obj, created=True)
+        value = codec.encode(obj)
+        try:
+            revision = await pipeline.commit([Put(key, value, 0, strategy.ttl_seconds), *claims])
+        except Mismatch as found:
+            if found.current.get(key) is None:
+                await pipeline.reads.reach("")  # only a claim was taken: learn which, and claim another
+            elif invented:
+                meta["name"] = metadata.generated(meta["generateName"])
+            else:
+                break
+        else:
+            return Result(codec.splice(value, revision), created=True)
+    raise refusals.already_exists(kind, meta["name"])
