@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from apimachinery.patch import copy
+
 from ..auth.user import User
 from ..storage import codec
 from ..storage.interface import Mismatch, Put
@@ -43,14 +45,16 @@ async def create(
 async def _insert(
     pipeline: Pipeline, strategy: Strategy, obj: Object, options: WriteOptions, *, invented: bool
 ) -> Result:
-    kind, meta = strategy.kind, obj["metadata"]
+    kind, asked = strategy.kind, obj
     claimer = pipeline.claimers.get(kind)
     for _ in range(NAME_ATTEMPTS):
+        obj = copy(asked) if claimer else asked  # what was claimed in vain must not look as if it had been asked for
+        meta = obj["metadata"]
         key = pipeline.keys.key(kind, meta.get("namespace", ""), meta["name"])
         claims = claimer.claim(obj, None) if claimer else ()
         if options.dry_run:
             if await pipeline.read(key):
-                raise refusals.already_exists(kind, meta["name"])
+                raise refusals.already_exists(kind, asked["metadata"]["name"])
             return Result.of(obj, created=True)
         value = codec.encode(obj)
         try:
@@ -59,9 +63,9 @@ async def _insert(
             if found.current.get(key) is None:
                 await pipeline.reads.reach("")  # only a claim was taken: learn which, and claim another
             elif invented:
-                meta["name"] = metadata.generated(meta["generateName"])
+                asked["metadata"]["name"] = metadata.generated(meta["generateName"])
             else:
                 break
         else:
             return Result(codec.splice(value, revision), created=True)
-    raise refusals.already_exists(kind, meta["name"])
+    raise refusals.already_exists(kind, asked["metadata"]["name"])

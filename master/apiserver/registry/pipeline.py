@@ -115,6 +115,16 @@ class Pipeline:
         if options.field_validation == "Warn":
             options.warnings.extend(p.message for p in problems)
 
+    def check_body(self, body: Object, options: WriteOptions) -> None:
+        """Decode a body that is not stored as the kind that it says it is. Raises BadRequest."""
+        version, name = str(body.get("apiVersion", "")), str(body.get("kind", ""))
+        schema = self.schemas.find(version, name)
+        problems = self.schemas.check(schema, body, options.duplicates) if schema else []
+        wrong = next((p for p in problems if p.form == "type"), None)
+        if wrong:
+            group, _, short = version.rpartition("/")
+            raise schemas_.decoding_error(Kind(group, short, name, ""), wrong.message)
+
     async def mutate(self, strategy: Strategy, request: AdmissionRequest) -> Object:
         """Default and admit; the object as it comes out."""
         assert request.object is not None, "only deletions have no object"  # noqa: S101 - the invariant of a write

@@ -50,6 +50,7 @@ class Registry:
         kind = target.kind
         answer = self.answers.get((kind.group, kind.resource, target.subresource))
         if answer:
+            self.pipeline.check_body(body, options)
             question = Question(user, kind, target.subresource, target.namespace, target.name, body, options)
             return Result.of(await answer(question), created=True)
         if target.subresource or not kind.stored:

@@ -5,7 +5,6 @@ from typing import Any
 import orjson
 import yaml
 
-from apimachinery import protobuf
 from apimachinery.errors import BadRequest, UnsupportedMediaType
 from apimachinery.schema import duplicate_fields
 from apimachinery.scheme import Kind
@@ -33,8 +32,6 @@ def decode(raw: bytes, media: str, kind: Kind | None) -> Object:
         obj = parse_json(raw)
     elif media in _YAML:
         obj = parse_yaml(raw)
-    elif media == PROTOBUF:
-        obj = protobuf.decode(raw)
     else:
         raise UnsupportedMediaType(
             "the body of the request was in an unknown format - accepted media types include: "
@@ -82,7 +79,7 @@ async def read_object(request: Request, kind: Kind, options: WriteOptions) -> Ob
     media = media_type(request)
     obj = decode(raw, media, kind)
     if options.field_validation != "Ignore" and media != PROTOBUF:
-        options.duplicates = tuple(duplicate_fields(raw)) if media in _JSON else ()
+        options.duplicates = tuple(duplicate_fields(raw, obj)) if media in _JSON else ()
     obj.setdefault("apiVersion", kind.api_version)
     obj.setdefault("kind", kind.kind)
     return obj
@@ -92,7 +89,7 @@ def check_kind(obj: Object, kind: Kind) -> None:
     """Raises BadRequest if the body is of another kind than the path."""
     if obj["kind"] != kind.kind:
         raise BadRequest(
-            f"{obj['kind']} in version \"{obj['apiVersion'].rpartition('/')[2]}\" cannot be handled as a {kind.kind}: "
+            f'{obj["kind"]} in version "{obj["apiVersion"].rpartition("/")[2]}" cannot be handled as a {kind.kind}: '
             f"converting ({obj['apiVersion']}.{obj['kind']}) to ({kind.api_version}.{kind.kind}): unknown conversion"
         )
     if obj["apiVersion"] != kind.api_version:

@@ -3,7 +3,6 @@
 Resource requests bypass FastAPI's own middleware and routing, which take longer than answering them does.
 """
 
-import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -12,6 +11,7 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from apimachinery.errors import ApiError, InternalError, Unauthorized
+from apimachinery.logging import get_logger
 
 from ..auth.authenticator import Authenticators
 from ..auth.authorizer import Authorizer, RequestAttributes
@@ -22,7 +22,7 @@ from .peer import peer_of
 from .request import Request
 from .respond import send_error
 
-log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 REMEMBER_SECONDS = 10.0
 """How long a credential is taken for what it was, as upstream's token cache: a revoked one works that much longer."""
@@ -75,7 +75,7 @@ class KubetoAPI(FastAPI):
         try:
             request.user = await self._authenticate(request)
             path: str = scope["path"]
-            if path.startswith(("/api/", "/apis/")):
+            if path.startswith(("/api/", "/apis/")) or path in ("/api", "/apis"):
                 await self._resources(request)
             else:
                 self._authorize_path(request.user, request.method, path)
@@ -84,7 +84,7 @@ class KubetoAPI(FastAPI):
         except ApiError as error:
             await _refuse(request, error)
         except Exception:  # the loop boundary of requests
-            log.exception("request failed", extra={"path": scope["path"], "method": request.method})
+            _log.exception("Request failed", path=scope["path"], method=request.method)
             await _refuse(request, InternalError("Internal error occurred: see the API server's log"))
 
     async def _authenticate(self, request: Request) -> User:
@@ -114,7 +114,7 @@ def _websocket_token(request: Request) -> str | None:
     offered = request.headers.get(b"sec-websocket-protocol", b"").decode("latin-1")
     if _TOKEN_PROTOCOL not in offered:
         return None
-    import base64  # noqa: PLC0415 - rare
+    import base64
 
     encoded = next(p for p in map(str.strip, offered.split(",")) if p.startswith(_TOKEN_PROTOCOL))
     token = encoded[len(_TOKEN_PROTOCOL) :]

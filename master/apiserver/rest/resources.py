@@ -5,8 +5,8 @@ from typing import Any
 
 from apimachinery import patch
 from apimachinery.errors import ApiError, BadRequest, NotFound, UnsupportedMediaType
-from apimachinery.scheme import Kind
 from apimachinery.schema import Schemas
+from apimachinery.scheme import Kind
 
 from ..registry.answers import WriteOptions
 from ..registry.changes import Transform
@@ -15,7 +15,7 @@ from ..registry.reads import ListOptions
 from ..registry.selection import Selection
 from ..registry.store import Registry
 from . import body, negotiation, shapes
-from .connect import ConnectRequest, Connectors
+from .connect import Connectors, ConnectRequest
 from .negotiation import Wanted
 from .request import Place, Request, parse_path
 from .respond import send_bytes, send_data, send_object
@@ -131,7 +131,8 @@ class Resources:
         """Raises UnsupportedMediaType, BadRequest."""
         if media not in _PATCHES:
             raise UnsupportedMediaType(
-                "the body of the request was in an unknown format - accepted media types include: " + ", ".join(_PATCHES)
+                "the body of the request was in an unknown format - accepted media types include: "
+                + ", ".join(_PATCHES)
             )
         if media == patch.APPLY_PATCH:
             raise UnsupportedMediaType("server-side apply is not served yet")

@@ -1,5 +1,6 @@
 """Writing responses: as few steps as ASGI allows, for these are on every request's path."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -15,13 +16,19 @@ _JSON_TYPE = (b"content-type", b"application/json")
 MAX_WARNING = 256
 
 
-async def send_bytes(request: Request, status: int, data: bytes, content_type: bytes = b"application/json") -> None:
+async def send_bytes(
+    request: Request,
+    status: int,
+    data: bytes,
+    content_type: bytes = b"application/json",
+    extra: Sequence[tuple[bytes, bytes]] = (_CACHE,),
+) -> None:
     """Answer with a complete body."""
     headers = [
         (b"audit-id", request.audit_id.encode()),
-        _CACHE,
-        _JSON_TYPE if content_type == b"application/json" else (b"content-type", content_type),
+        (b"content-type", content_type),
         (b"content-length", b"%d" % len(data)),
+        *extra,
     ]
     if request.warnings:
         headers.extend(_warnings(request.warnings))

@@ -7,9 +7,8 @@ from apimachinery.errors import BadRequest
 from apimachinery.scheme import Kind
 
 from ..registry.reads import Listing
-from ..registry.strategy import Strategy
+from ..registry.strategy import Column, Strategy
 from .negotiation import Wanted
-from .table import table
 
 Object = dict[str, Any]
 _INCLUDES = ("", "None", "Metadata", "Object")
@@ -70,6 +69,32 @@ def _table(
     if include not in _INCLUDES:
         raise BadRequest(f'unrecognized includeObject value: "{include}"')
     return table(strategy, objects, metadata, include or "Metadata", wanted.version)
+
+
+_NAME = Column("Name", "string", lambda o: o["metadata"].get("name", ""), format="name")
+_CREATED = Column("Created At", "date", lambda o: o["metadata"].get("creationTimestamp"))
+
+
+def table(strategy: Strategy, objects: Sequence[Object], metadata: Object, include: str, version: str) -> Object:
+    """``meta.k8s.io`` Table of the kind's columns."""
+    columns = strategy.columns or (_NAME, _CREATED)
+    definitions = [
+        {"name": c.name, "type": c.type, "format": c.format, "description": c.description, "priority": c.priority}
+        for c in columns
+    ]
+    return {
+        "kind": "Table",
+        "apiVersion": f"meta.k8s.io/{version}",
+        "metadata": metadata,
+        "columnDefinitions": definitions,
+        "rows": [{"cells": [c.value(o) for c in columns], **_row_object(o, include)} for o in objects],
+    }
+
+
+def _row_object(obj: Object, include: str) -> Object:
+    if include == "None":
+        return {}
+    return {"object": obj if include == "Object" else partial(obj)}
 
 
 def partial(obj: Object, version: str = "v1") -> Object:

@@ -85,6 +85,11 @@ class Bucket:
     def watchers(self) -> int:
         return len(self._watchers) + sum(map(len, self._pinned.values()))
 
+    def close(self) -> None:
+        """End all watches: the server stops."""
+        for watcher in [*self._watchers, *(w for pinned in self._pinned.values() for w in pinned)]:
+            watcher.close()
+
     def _forget(self, watcher: Watcher) -> None:
         self._watchers.discard(watcher)
         pin = watcher.pin

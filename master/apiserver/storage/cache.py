@@ -8,15 +8,16 @@ makes one inside.
 
 import asyncio
 import heapq
-import logging
 from collections.abc import Awaitable, Callable
+
+from apimachinery.logging import get_logger
 
 from .bucket import Bucket
 from .entry import Entry, FieldLabels
 from .interface import Change, Compacted, Put, Storage, Unavailable
 from .keys import KeySpace
 
-log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 PAGE = 1_000
 NUDGE_AFTER = 0.05
@@ -60,10 +61,10 @@ class WatchCache:
                 async for changes in self._storage.watch(self._keys.root, self.revision):
                     self._take(changes)
             except Compacted:
-                log.warning("watch is behind etcd's compaction: listing again")
+                _log.warning("Watch is behind the compaction: listing again")
                 await self._again(self._relist)
             except Unavailable as error:
-                log.warning("watch on etcd broke: %s", error)
+                _log.warning("Watch on etcd broke", error=str(error))
                 await asyncio.sleep(RETRY)
 
     async def fresh(self) -> None:
@@ -150,7 +151,7 @@ class WatchCache:
             try:
                 await action()
             except (Unavailable, Compacted) as error:
-                log.warning("listing etcd failed: %s", error)
+                _log.warning("Listing etcd failed", error=str(error))
                 await asyncio.sleep(RETRY)
             else:
                 return
