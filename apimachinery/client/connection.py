@@ -9,7 +9,7 @@ import http.client
 import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import grpc
@@ -21,7 +21,10 @@ from apimachinery.config import ClusterAccess, ConfigError
 from apimachinery.logging import get_logger
 from apimachinery.rpc import CLIENT_OPTIONS, client_credentials
 from protos.kubeto.v1 import apiserver_pb2 as pb
-from protos.kubeto.v1.apiserver_pb2_grpc import ApiServerAsyncStub, ApiServerStub
+from protos.kubeto.v1.apiserver_pb2_grpc import ApiServerStub
+
+if TYPE_CHECKING:
+    from protos.kubeto.v1.apiserver_pb2_grpc import ApiServerAsyncStub
 
 _log = get_logger(__name__)
 
@@ -107,7 +110,7 @@ class Connection:
         if old is not None:
             await old.close(grace=None)
 
-    async def _ready(self) -> ApiServerAsyncStub:
+    async def _ready(self) -> "ApiServerAsyncStub":
         """The stub, after having looked for the server again if it was lost. Lookups at one time share one."""
         if self._suspect:
             if self._finding is None:

@@ -62,6 +62,7 @@ class EventRecorder:
         self._allowances: OrderedDict[Identity, _Allowance] = OrderedDict()
         self._similar: OrderedDict[Identity, _Similar] = OrderedDict()
         self._sent: OrderedDict[Identity, _Sent] = OrderedDict()
+        self._last_stamp = 0  # names end in a time in nanoseconds, each a different one
         self.dropped = 0
 
     def event(self, obj: Mapping[str, Any], type_: str, reason: str, message: str) -> None:
@@ -110,6 +111,7 @@ class EventRecorder:
     def _new(self, obj: Mapping[str, Any], type_: str, reason: str, message: str) -> Object:
         moment = self._clock.now()
         now = format_time(moment)
+        self._last_stamp = max(self._last_stamp + 1, int(moment.timestamp() * 1e9))
         namespace = namespace_of(obj) or "default"
         involved = {"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), "namespace": namespace_of(obj)}
         involved |= {
@@ -120,7 +122,7 @@ class EventRecorder:
         return {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{name_of(obj)}.{int(moment.timestamp() * 1e9):x}", "namespace": namespace},
+            "metadata": {"name": f"{name_of(obj)}.{self._last_stamp:x}", "namespace": namespace},
             "involvedObject": {k: v for k, v in involved.items() if v},
             "type": type_,
             "reason": reason,

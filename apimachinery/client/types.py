@@ -7,13 +7,23 @@ from typing import Any, Protocol
 import orjson
 
 from apimachinery.meta import Object, name_of, namespace_of
+from apimachinery.patch import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
 from apimachinery.scheme import Kind
 from protos.kubeto.v1 import apiserver_pb2 as pb
 
-MERGE_PATCH = "application/merge-patch+json"
-STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
-JSON_PATCH = "application/json-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
+__all__ = [
+    "APPLY_PATCH",
+    "JSON_PATCH",
+    "MERGE_PATCH",
+    "STRATEGIC_MERGE_PATCH",
+    "Binding",
+    "ObjectList",
+    "Rpc",
+    "WatchEvent",
+    "Write",
+    "object_ref",
+    "resource_message",
+]
 
 ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 BOOKMARK, SYNCED, ERROR = "BOOKMARK", "SYNCED", "ERROR"
