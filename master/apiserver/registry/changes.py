@@ -15,6 +15,7 @@ from ..storage.interface import Put
 from . import deletion, metadata, parts, refusals
 from .answers import WriteOptions
 from .creates import create
+from .kinds.metadata import validate_metadata
 from .pipeline import ATTEMPTS, Held, Lost, Pipeline, Result, Target, admission
 from .removals import remove
 from .strategy import Strategy
@@ -139,10 +140,14 @@ def _carry_over(kind: Kind, target: Target, obj: Object, old: Object) -> None:
 
 
 def _validate(strategy: Strategy, target: Target, obj: Object, old: Object, options: WriteOptions) -> None:
-    causes = metadata.validate(strategy.kind, obj)
-    if target.subresource in ("status", "approval"):
+    causes = validate_metadata(obj, strategy.kind)
+    if target.subresource == "status":
         strategy.prepare_status(obj, old)
         causes += strategy.validate_status(obj, old)
+    elif target.subresource not in ("", "scale"):
+        causes += strategy.validate_part(target.subresource, obj, old)
+        if strategy.has_generation:
+            metadata.bump_generation(obj, old)
     else:
         strategy.prepare_update(obj, old)
         causes += metadata.validate_update(obj, old) + metadata.immutable(strategy.immutable, obj, old)

@@ -9,6 +9,7 @@ from ..storage import codec
 from ..storage.interface import Mismatch, Put
 from . import metadata, refusals
 from .answers import WriteOptions
+from .kinds.metadata import validate_metadata
 from .pipeline import Pipeline, Result, Target, admission
 from .strategy import Strategy
 
@@ -34,7 +35,7 @@ async def create(
     if "status" in kind.subresources:
         obj.pop("status", None)
     strategy.prepare_create(obj)
-    causes = metadata.validate(kind, obj) + strategy.validate(obj)
+    causes = validate_metadata(obj, kind) + strategy.validate(obj)
     if causes:
         raise refusals.invalid(kind, named.name, causes)
     options.warnings.extend(strategy.warnings(obj))

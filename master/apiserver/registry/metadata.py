@@ -70,13 +70,6 @@ def set_namespace(kind: Kind, metadata: Object, namespace: str) -> None:
         raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
 
 
-def validate(kind: Kind, obj: Object) -> list[Cause]:
-    name = obj["metadata"].get("name") or ""
-    if not name:
-        return [Cause("FieldValueRequired", "Required value: name or generateName is required", "metadata.name")]
-    return []
-
-
 def immutable(paths: Iterable[str], obj: Object, old: Object) -> list[Cause]:
     """One cause for each dotted path whose value differs."""
     causes = []
