@@ -36,7 +36,7 @@ ROUTE_CHANGES = 0x1 | 0x10 | 0x40
 """Groups for ``Netlink(groups=...)``: links, IPv4 addresses and IPv4 routes (RTMGRP_*)."""
 
 SCOPE_GLOBAL, SCOPE_LINK, SCOPE_HOST = 0, 253, 254
-UNICAST, BLACKHOLE = 1, 6
+UNICAST, UNREACHABLE = 1, 7
 PROTOCOL_BOOT = 3
 
 
@@ -59,11 +59,13 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route of the main table. ``destination`` is a CIDR; ``link`` an interface index or 0 (let ``via`` decide)."""
+    """A route of the main table. ``destination`` is a CIDR; ``link`` an interface index or 0 (let ``via`` decide);
+    ``source`` the address that the node's own packets get."""
 
     destination: str
     via: str = ""
     link: int = 0
+    source: str = ""
     type: int = UNICAST
     scope: int = SCOPE_GLOBAL
     protocol: int = PROTOCOL_BOOT
@@ -228,7 +230,7 @@ class Netlink:
         self._change(_DELADDR, _address(address, 0))
 
     def routes(self) -> list[Route]:
-        """Unicast and blackhole routes of the main table."""
+        """Unicast and unreachable routes of the main table."""
         found = (_decode_route(body) for body in self._dump(_GETROUTE, _RTMSG.pack(socket.AF_INET, *[0] * 8)))
         return [route for route in found if route is not None]
 
@@ -298,14 +300,15 @@ def _route(route: Route) -> bytes:
     header = (socket.AF_INET, int(length), 0, 0, _TABLE_MAIN, route.protocol, route.scope, route.type, 0)
     body = _RTMSG.pack(*header) + _ip(1, network)
     body += _ip(5, route.via) if route.via else b""
+    body += _ip(7, route.source) if route.source else b""
     return body + (_u32(4, route.link) if route.link else b"")
 
 
 def _decode_route(body: bytes) -> Route | None:
     _, length, _, _, table, protocol, scope, kind, _ = _RTMSG.unpack_from(body)
     attributes = _attributes(body[_RTMSG.size :])
-    if (_number(attributes, 15) or table) != _TABLE_MAIN or kind not in (UNICAST, BLACKHOLE):
+    if (_number(attributes, 15) or table) != _TABLE_MAIN or kind not in (UNICAST, UNREACHABLE):
         return None
     network = socket.inet_ntoa(attributes.get(1, bytes(4)))
-    via = socket.inet_ntoa(attributes[5]) if 5 in attributes else ""
-    return Route(f"{network}/{length}", via, _number(attributes, 4), kind, scope, protocol)
+    via, source = (socket.inet_ntoa(attributes[key]) if key in attributes else "" for key in (5, 7))
+    return Route(f"{network}/{length}", via, _number(attributes, 4), source, kind, scope, protocol)

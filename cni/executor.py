@@ -7,19 +7,19 @@ sandbox's interfaces: ``check`` does.
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakValueDictionary
 
+from apimachinery.logging import get_logger
 from cni import conflist, invoke
 from cni.cache import Attached, Cache
 from cni.conflist import Folder, NetworkList
 from cni.spec import INVALID_CONFIG, CniError, Object, Request
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class CniNetwork:
         try:
             await asyncio.shield(self._delete(wanted))
         except CniError as error:
-            _log.warning("could not undo the failed attachment of %s: %s", wanted.container_id, error)
+            _log.warning("Failed attachment could not be undone", container=wanted.container_id, error=str(error))
 
     async def _call(
         self, network: NetworkList, plugin: Object, command: str, attached: Attached | None, previous: Object | None
