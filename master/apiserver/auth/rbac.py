@@ -1,0 +1,135 @@
+"""The RBAC authorizer: bindings indexed by subject, read from the watch cache, microseconds a request.
+
+The index is rebuilt when any role or binding has changed, on the next request; verdicts are remembered until then.
+A ClusterRole with an aggregation rule has the rules of every ClusterRole that its selectors match.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from apimachinery import scheme
+
+from ..registry.reader import Object, Reader
+from .authorizer import Decision, RequestAttributes
+from .rbac_rules import Rule, rules_of
+from .service_account import PREFIX
+from .user import User
+
+GROUP = "rbac.authorization.k8s.io"
+CLUSTER_ROLES = scheme.kind_of("clusterroles", GROUP)
+CLUSTER_ROLE_BINDINGS = scheme.kind_of("clusterrolebindings", GROUP)
+ROLES = scheme.kind_of("roles", GROUP)
+ROLE_BINDINGS = scheme.kind_of("rolebindings", GROUP)
+_KINDS = (CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS, ROLES, ROLE_BINDINGS)
+_REMEMBERED = 20_000
+
+Subject = tuple[str, str]
+"""("User" or "Group", name). Service accounts are users by their full name."""
+Scoped = tuple[str, tuple[Rule, ...]]
+"""A namespace, or "" for the whole cluster, and the rules granted there."""
+
+ALLOWED = Decision(True)
+DENIED = Decision(False)
+
+
+class RbacAuthorizer:
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._versions: tuple[int, ...] = ()
+        self._grants: dict[Subject, list[Scoped]] = {}
+        self._verdicts: dict[tuple[Any, ...], bool] = {}
+
+    def authorize(self, a: RequestAttributes) -> Decision:
+        self._refresh()
+        user = a.user
+        key = (user.name, user.groups, a.verb, a.group, a.resource, a.subresource, a.namespace, a.name, a.path)
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            if len(self._verdicts) >= _REMEMBERED:
+                self._verdicts.clear()
+            verdict = self._verdicts[key] = any(rule.allows(a) for rule in self._rules(user, a.namespace))
+        return ALLOWED if verdict else DENIED
+
+    def rules_for(self, user: User, namespace: str) -> list[Rule]:
+        """Everything that ``user`` may do in ``namespace``; with "" at the cluster scope."""
+        self._refresh()
+        return list(self._rules(user, namespace))
+
+    def role_rules(self, namespace: str, ref: Object) -> tuple[Rule, ...] | None:
+        """The rules of the role that ``ref`` (a roleRef) names, or None if there is no such role."""
+        kind, scope = (ROLES, namespace) if ref.get("kind") == "Role" else (CLUSTER_ROLES, "")
+        role = self._reader.get(kind, scope, ref.get("name", ""))
+        if role is None:
+            return None
+        if kind is CLUSTER_ROLES and role.get("aggregationRule"):
+            return aggregated(role, self._reader.list(CLUSTER_ROLES))
+        return rules_of(role)
+
+    def _rules(self, user: User, namespace: str) -> Iterator[Rule]:
+        subjects: list[Subject] = [("User", user.name), *(("Group", group) for group in user.groups)]
+        for subject in subjects:
+            for scope, rules in self._grants.get(subject, ()):
+                if not scope or scope == namespace:
+                    yield from rules
+
+    def _refresh(self) -> None:
+        versions = tuple(self._reader.version(kind) for kind in _KINDS)
+        if versions == self._versions:
+            return
+        grants: defaultdict[Subject, list[Scoped]] = defaultdict(list)
+        for kind in (CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS):
+            for binding in self._reader.list(kind):
+                self._index(binding, grants)
+        self._grants, self._verdicts, self._versions = dict(grants), {}, versions
+
+    def _index(self, binding: Object, grants: defaultdict[Subject, list[Scoped]]) -> None:
+        namespace: str = binding["metadata"].get("namespace", "")
+        rules = self.role_rules(namespace, binding.get("roleRef") or {})
+        if rules:
+            for subject in binding.get("subjects") or ():
+                grants[_subject_key(subject, namespace)].append((namespace, rules))
+
+
+def _subject_key(subject: Object, namespace: str) -> Subject:
+    name: str = subject.get("name", "")
+    if subject.get("kind") == "ServiceAccount":
+        return "User", f"{PREFIX}{subject.get('namespace') or namespace}:{name}"
+    return str(subject.get("kind", "")), name
+
+
+def aggregated(role: Object, cluster_roles: Iterable[Object]) -> tuple[Rule, ...]:
+    """The rules of all ``cluster_roles`` that aggregation selects, however many steps away, without repeats."""
+    everyone, found, pending = list(cluster_roles), dict[Rule, None](), [role]
+    seen = {role["metadata"]["name"]}
+    while pending:
+        rule = pending.pop().get("aggregationRule") or {}
+        selectors = rule.get("clusterRoleSelectors") or ()
+        for other in everyone:
+            name, labels = other["metadata"]["name"], other["metadata"].get("labels") or {}
+            if name not in seen and any(_matches(selector, labels) for selector in selectors):
+                seen.add(name)
+                pending.append(other)
+                if not other.get("aggregationRule"):
+                    found |= dict.fromkeys(rules_of(other))
+    return tuple(found)
+
+
+def _matches(selector: Object, labels: dict[str, str]) -> bool:
+    wanted = selector.get("matchLabels") or {}
+    return all(labels.get(k) == v for k, v in wanted.items()) and all(
+        _expression_holds(e, labels) for e in selector.get("matchExpressions") or ()
+    )
+
+
+def _expression_holds(expression: Object, labels: dict[str, str]) -> bool:
+    value, values = labels.get(expression["key"]), expression.get("values") or ()
+    match expression["operator"]:
+        case "In":
+            return value in values
+        case "NotIn":
+            return value not in values
+        case "Exists":
+            return value is not None
+        case _:
+            return value is None

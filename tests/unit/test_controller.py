@@ -1,0 +1,46 @@
+"""The shared loop: success forgets, a result waits, an error backs off, one key's fault is its own."""
+
+import asyncio
+
+from apimachinery.client.controller import Controller
+from apimachinery.client.workqueue import WorkQueue
+from apimachinery.clock import ManualClock
+from tests.contract.client_contract import until
+
+
+class Recording(Controller[str]):
+    name = "recording"
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(queue=WorkQueue(clock=clock))
+        self.calls: list[str] = []
+        self.answers: dict[str, list[float | Exception | None]] = {}
+
+    async def reconcile(self, key: str) -> float | None:
+        self.calls.append(key)
+        answer = (self.answers.get(key) or [None]).pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def test_results_and_errors_decide_when_a_key_comes_back() -> None:
+    clock = ManualClock()
+    controller = Recording(clock)
+    controller.answers = {"waits": [30.0], "fails": [ValueError("x"), ValueError("x")]}
+    task = asyncio.create_task(controller.run())
+    for key in ("waits", "fails", "fine"):
+        controller.queue.add(key)
+    await until(lambda: len(controller.calls) == 3)
+    assert controller.queue.failures("fails") == 1
+    clock.advance(0.005)
+    await until(lambda: controller.calls.count("fails") == 2)
+    clock.advance(0.005)  # the second delay is twice as long
+    await asyncio.sleep(0)
+    assert controller.calls.count("fails") == 2
+    clock.advance(0.005)
+    await until(lambda: controller.calls.count("fails") == 3 and not controller.queue.failures("fails"))
+    clock.advance(30)
+    await until(lambda: controller.calls.count("waits") == 2)
+    controller.queue.shut_down()
+    await task
