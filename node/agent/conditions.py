@@ -71,9 +71,8 @@ def _containers_ready(status: Object) -> Object:
     if status["phase"] == "Failed":
         return _condition("ContainersReady", False, "PodFailed")
     unready = [s["name"] for s in status["containerStatuses"] if not s["ready"]]
-    for s in status.get("initContainerStatuses") or ():
-        if "running" in s["state"] and s["started"] and not s["ready"]:  # a sidecar
-            unready.append(s["name"])
+    inits = status.get("initContainerStatuses") or ()
+    unready += [s["name"] for s in inits if "running" in s["state"] and s["started"] and not s["ready"]]  # sidecars
     if unready:
         message = f"containers with unready status: {_names(unready)}"
         return _condition("ContainersReady", False, "ContainersNotReady", message)

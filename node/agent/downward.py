@@ -64,7 +64,7 @@ def _escape(text: str) -> str:
 
 
 def resource_value(facts: PodFacts, ref: Object, container_name: str = "") -> str:
-    """The amount of ``limits.cpu`` and the like in units of the divisor, rounded up. A limit that is not set is the node's."""
+    """The amount of ``limits.cpu`` and the like in units of the divisor, rounded up. A limit not set is the node's."""
     name = ref.get("containerName") or container_name
     container = _container(facts.pod, name)
     kind, _, resource = str(ref.get("resource", "")).partition(".")

@@ -31,7 +31,7 @@ async def make_environment(
         values |= await _from_object(source, namespace, entry)
     for entry in container.get("env") or ():
         known = service_values | values
-        if "value" in entry and entry["value"]:
+        if entry.get("value"):
             values[entry["name"]] = expand(entry["value"], known)
         elif entry.get("valueFrom"):
             found = await _value_from(facts, container, source, entry["valueFrom"])
@@ -81,24 +81,26 @@ def _text(value: bytes) -> str:
 
 
 async def config_map_data(source: ObjectSource, namespace: str, ref: Object) -> dict[str, bytes] | None:
-    """Both data and binaryData; None when it is absent and optional. Raises ConfigError when it is absent and is not."""
+    """Both data and binaryData; None when it is absent and optional. Raises ConfigError when it is only absent."""
     found = await source.config_map(namespace, ref["name"])
     if found is None:
-        return _absent("configmap", ref)
+        _check_optional("configmap", ref)
+        return None
     data = {key: str(value).encode() for key, value in (found.get("data") or {}).items()}
     return data | {key: base64.b64decode(value) for key, value in (found.get("binaryData") or {}).items()}
 
 
 async def secret_data(source: ObjectSource, namespace: str, ref: Object) -> dict[str, bytes] | None:
     """A secret's data, decoded; None and ConfigError as with config maps."""
-    name = ref.get("name") or ref.get("secretName")
+    name = str(ref.get("name") or ref.get("secretName"))
     found = await source.secret(namespace, name)
     if found is None:
-        return _absent("secret", ref)
+        _check_optional("secret", ref)
+        return None
     return {key: base64.b64decode(value or "") for key, value in (found.get("data") or {}).items()}
 
 
-def _absent(kind: str, ref: Object) -> None:
+def _check_optional(kind: str, ref: Object) -> None:
     if not ref.get("optional"):
         raise ConfigError(f'{kind} "{ref.get("name") or ref.get("secretName")}" not found')
 

@@ -51,8 +51,7 @@ def hosts_file(pod: Object, ips: Sequence[str], cluster_domain: str) -> str:
     """The /etc/hosts of a pod with its own network."""
     lines = [MANAGED_HEADER, _LOOPBACK]
     name, zone = hostname(pod), domain(pod, cluster_domain)
-    for ip in ips:
-        lines.append(f"{ip}\t{name}.{zone}\t{name}\n" if zone else f"{ip}\t{name}\n")
+    lines += [f"{ip}\t{name}.{zone}\t{name}\n" if zone else f"{ip}\t{name}\n" for ip in ips]
     return "".join(lines) + _aliases(pod)
 
 
@@ -98,9 +97,7 @@ def parse_resolver(text: str) -> Resolver:
 def pod_resolver(pod: Object, node: Resolver, cluster_dns: Sequence[str], cluster_domain: str) -> Resolver:
     """The resolver settings of a pod, by its dnsPolicy and dnsConfig."""
     policy = pod["spec"].get("dnsPolicy") or "ClusterFirst"
-    clustered = policy == "ClusterFirstWithHostNet" or (
-        policy == "ClusterFirst" and not pod["spec"].get("hostNetwork")
-    )
+    clustered = policy == "ClusterFirstWithHostNet" or (policy == "ClusterFirst" and not pod["spec"].get("hostNetwork"))
     if policy == "None":
         base = Resolver()
     elif clustered and cluster_dns:

@@ -36,7 +36,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Stop one container gracefully, saying why. ``probe`` names the failed probe, whose own grace period then counts."""
+    """Stop one container gracefully, saying why. ``probe`` names the failed probe: its own grace period then counts."""
 
     container: ContainerView
     reason: str
@@ -48,8 +48,8 @@ class Kill:
 class Plan:
     """What to do, in this order: kill everything, make a sandbox, kill single containers, start containers.
 
-    ``wake_at`` is when to plan again though nothing changes (a back-off that ends). ``waiting`` is why containers that are
-    not running do not run. ``failed_init`` names the init container that fails the pod.
+    ``wake_at`` is when to plan again though nothing changes (a back-off that ends). ``waiting`` is why
+    containers that are not running do not run. ``failed_init`` names the init container that fails the pod.
     """
 
     kill_pod: bool = False
@@ -179,7 +179,7 @@ def _plan_regular(inputs: Inputs, out: Plan, spec: Object, sandbox_id: str) -> N
 
 
 def _must_end(inputs: Inputs, out: Plan, spec: Object, last: ContainerView) -> bool:
-    """Plan to end a running container whose spec changed or whose probe failed; it is started again when it has ended."""
+    """Plan to end a running container whose spec changed or whose probe failed; it starts again when it has ended."""
     name = spec["name"]
     if last.hash and last.hash != inputs.hashes.get(name, last.hash):
         message = f"Container {name} definition changed, will be restarted"
@@ -260,7 +260,7 @@ def finished(pod: Object, runtime: PodRuntime, failed_init: str = "") -> bool:
 
 
 def stop_order(pod: Object, running: Sequence[ContainerView]) -> list[list[ContainerView]]:
-    """Waves of a graceful stop: everything but sidecars together, then the sidecars, last started first. Source: KEP-753."""
+    """Waves of a graceful stop: all but sidecars together, then the sidecars, last started first. Source: KEP-753."""
     sidecars = [c["name"] for c in init_containers(pod) if is_sidecar(c)]
     first = [c for c in running if c.name not in sidecars]
     waves = [[c for c in running if c.name == name] for name in reversed(sidecars)]

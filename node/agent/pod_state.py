@@ -100,8 +100,8 @@ class PodRuntime:
 class ProbeResults:
     """What the probes say of a pod's containers, by container id. A container that is not named passes by default.
 
-    ``unready`` and ``not_started`` have a probe that has not succeeded (yet); ``failed`` have failed a liveness or startup
-    probe past its threshold, with the message to give as the reason for the restart.
+    ``unready`` and ``not_started`` have a probe that has not succeeded (yet); ``failed`` have failed a probe past its
+    threshold: ``liveness`` or ``startup``, whichever it was.
     """
 
     unready: frozenset[str] = frozenset()

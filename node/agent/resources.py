@@ -33,7 +33,7 @@ def limits(container: Object) -> dict[str, Decimal]:
 
 
 def pod_requests(pod: Object) -> dict[str, Decimal]:
-    """What the whole pod needs of its node: containers and sidecars together, or the largest init phase, plus overhead."""
+    """What the whole pod needs of its node: containers and sidecars, or the largest init phase, plus overhead."""
     total = _sum(requests(c) for c in regular_containers(pod))
     sidecars: dict[str, Decimal] = {}
     largest: dict[str, Decimal] = {}

@@ -1,7 +1,7 @@
 """``configMap`` volumes: the object's keys as files, kept up to date."""
 
 from node.agent.pod_state import Object
-from node.agent.volumes.projection import default_mode, project, config_map_files
+from node.agent.volumes.projection import config_map_files, default_mode, project
 from node.agent.volumes.volume import VolumeContext
 
 

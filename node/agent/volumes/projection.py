@@ -32,7 +32,7 @@ async def config_map_files(ref: Object, mode: int, context: VolumeContext) -> di
         data = await config_map_data(context.source, context.namespace, ref)
     except ConfigError as error:
         raise VolumeError(str(error)) from error
-    return _select(data or {}, ref, mode, f'configmap references non-existent config key: {{key}}')
+    return _select(data or {}, ref, mode, "configmap references non-existent config key: {key}")
 
 
 async def secret_files(ref: Object, mode: int, context: VolumeContext) -> dict[str, File]:

@@ -1,7 +1,7 @@
 """``subPath``: one file or folder of a volume, which the volume's content cannot lead out of the volume.
 
-A container that shares the volume may swap a folder for a symlink at any moment. So the path is walked from the volume's
-root without following links, and what was found is bound by its file descriptor, not by its name.
+A container that shares the volume may swap a folder for a symlink at any moment. So the path is walked from the
+volume's root without following links, and what was found is bound by its file descriptor, not by its name.
 Source: ``pkg/volume/util/subpath/subpath_linux.go``.
 """
 

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from node.agent.downward import PodFacts
 from node.agent.environment import ObjectSource
-from node.agent.pod_state import Object, uid_of
 from node.agent.paths import NodePaths
+from node.agent.pod_state import Object, uid_of
 
 
 class VolumeError(Exception):
