@@ -243,7 +243,7 @@ class InformerFactory:
     def __init__(self, client: ApiClient, *, clock: Clock | None = None) -> None:
         self._client = client
         self._clock = clock
-        self._informers: dict[tuple[Kind, str, str, str], Informer] = {}
+        self._informers: dict[tuple[Kind, str, str, str, Transform], Informer] = {}
         self._running = False
 
     def informer(
@@ -255,8 +255,8 @@ class InformerFactory:
         field_selector: str = "",
         transform: Transform = drop_managed_fields,
     ) -> Informer:
-        """``transform`` may change the object before it is stored (it owns it); the first caller's is taken."""
-        key = (kind, namespace, label_selector, field_selector)
+        """``transform`` may change the object before it is stored (it owns it); another one, another informer."""
+        key = (kind, namespace, label_selector, field_selector, transform)
         informer = self._informers.get(key)
         if informer is None:
             informer = self._informers[key] = Informer(
@@ -271,6 +271,15 @@ class InformerFactory:
             if self._running:
                 informer.start()
         return informer
+
+    def existing(self, kind: Kind) -> Informer | None:
+        """The informer over all whole objects of ``kind``, if someone has asked for it."""
+        return self._informers.get((kind, "", "", "", drop_managed_fields))
+
+    def drop(self, informer: Informer) -> None:
+        """Stop watching and forget it: for kinds that come and go."""
+        informer.stop()
+        self._informers = {k: i for k, i in self._informers.items() if i is not informer}
 
     async def run(self) -> None:
         """Watch until cancelled. Informers made later are watched from then on."""

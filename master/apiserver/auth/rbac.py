@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from apimachinery import scheme
+from apimachinery import scheme, selectors
 
 from ..registry.reader import Object, Reader
 from .authorizer import Decision, RequestAttributes
@@ -104,32 +104,12 @@ def aggregated(role: Object, cluster_roles: Iterable[Object]) -> tuple[Rule, ...
     seen = {role["metadata"]["name"]}
     while pending:
         rule = pending.pop().get("aggregationRule") or {}
-        selectors = rule.get("clusterRoleSelectors") or ()
+        chosen = [selectors.from_object(s) for s in rule.get("clusterRoleSelectors") or ()]
         for other in everyone:
             name, labels = other["metadata"]["name"], other["metadata"].get("labels") or {}
-            if name not in seen and any(_matches(selector, labels) for selector in selectors):
+            if name not in seen and any(selector.matches(labels) for selector in chosen):
                 seen.add(name)
                 pending.append(other)
                 if not other.get("aggregationRule"):
                     found |= dict.fromkeys(rules_of(other))
     return tuple(found)
-
-
-def _matches(selector: Object, labels: dict[str, str]) -> bool:
-    wanted = selector.get("matchLabels") or {}
-    return all(labels.get(k) == v for k, v in wanted.items()) and all(
-        _expression_holds(e, labels) for e in selector.get("matchExpressions") or ()
-    )
-
-
-def _expression_holds(expression: Object, labels: dict[str, str]) -> bool:
-    value, values = labels.get(expression["key"]), expression.get("values") or ()
-    match expression["operator"]:
-        case "In":
-            return value in values
-        case "NotIn":
-            return value not in values
-        case "Exists":
-            return value is not None
-        case _:
-            return value is None

@@ -163,18 +163,20 @@ class TerminalOutput(_message.Message):
     def __init__(self, stdout: _Optional[bytes] = ..., stderr: _Optional[bytes] = ..., status: _Optional[bytes] = ..., opened: _Optional[bool] = ...) -> None: ...
 
 class PortForwardOpen(_message.Message):
-    __slots__ = ("node", "namespace", "pod", "pod_uid", "port")
+    __slots__ = ("node", "namespace", "pod", "pod_uid", "port", "address")
     NODE_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     POD_FIELD_NUMBER: _ClassVar[int]
     POD_UID_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
     node: str
     namespace: str
     pod: str
     pod_uid: str
     port: int
-    def __init__(self, node: _Optional[str] = ..., namespace: _Optional[str] = ..., pod: _Optional[str] = ..., pod_uid: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
+    address: str
+    def __init__(self, node: _Optional[str] = ..., namespace: _Optional[str] = ..., pod: _Optional[str] = ..., pod_uid: _Optional[str] = ..., port: _Optional[int] = ..., address: _Optional[str] = ...) -> None: ...
 
 class PortForwardData(_message.Message):
     __slots__ = ("open", "payload", "close", "error", "opened")

@@ -1,0 +1,92 @@
+"""A cluster's certificates, keys and kubeconfigs, made with ``apimachinery.pki`` and kept when they still fit.
+
+Layout of the ``pki`` folder: ``ca``, ``apiserver`` (serving), ``apiserver-kubelet-client``, ``sa`` (signing key of
+service accounts), ``front-proxy-ca`` and ``front-proxy-client``, ``etcd`` when etcd is reached over a network,
+``scheduler`` (serving), and ``node-*``. Each component's kubeconfig has its client certificate inline.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from apimachinery import pki
+from cli.up.config import CLUSTER_DOMAIN, ClusterConfig
+
+ADMIN = "admin"
+CONTROLLER_MANAGER = "controller-manager"
+SCHEDULER = "scheduler"
+
+_IDENTITIES = {
+    ADMIN: ("kubernetes-admin", ("system:masters",)),
+    CONTROLLER_MANAGER: ("system:kube-controller-manager", ()),
+    SCHEDULER: ("system:kube-scheduler", ()),
+}
+_NODE_SERVER_NAME = "kubeto-node"  # in every node's certificate: hollow nodes share one address and one server
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Where the files are that the components are given."""
+
+    directory: Path
+
+    def certificate(self, name: str) -> str:
+        return str(self.directory / f"{name}.crt")
+
+    def key(self, name: str) -> str:
+        return str(self.directory / f"{name}.key")
+
+    def kubeconfig(self, name: str) -> str:
+        return str(self.directory / f"{name}.conf")
+
+
+def ensure_certificates(config: ClusterConfig) -> Certificates:
+    """Make what is missing, for all components and all nodes."""
+    certificates = Certificates(config.pki)
+    config.pki.mkdir(parents=True, exist_ok=True, mode=0o755)
+    ca = pki.ensure_ca(config.pki)
+    _ensure_serving(ca, config)
+    ca.ensure_client(config.pki / "apiserver-kubelet-client", "kube-apiserver-kubelet-client", ["system:masters"])
+    pki.ensure_key(config.pki / "sa.key")
+    front = pki.ensure_ca(config.pki, "front-proxy-ca", "front-proxy-ca")
+    front.ensure_client(config.pki / "front-proxy-client", "front-proxy-client")
+    for component, (user, groups) in _IDENTITIES.items():
+        pair = ca.ensure_client(config.pki / f"{component}-client", user, groups)
+        _write_kubeconfig(certificates, component, config.api_url, ca, pair)
+    for node in ["node"] if config.hollow else config.node_names():
+        _ensure_node(config, ca, node)
+    return certificates
+
+
+def _ensure_node(config: ClusterConfig, ca: pki.CertificateAuthority, node: str) -> None:
+    """The certificate and kubeconfig of one node: the same pair serves its agent and names it as a client."""
+    user, groups = f"system:node:{node}", ["system:nodes"]
+    pair = ca.ensure_server(config.pki / node, user, dns=[node, _NODE_SERVER_NAME], groups=groups, client=True)
+    _write_kubeconfig(Certificates(config.pki), node, config.api_url, ca, pair)
+
+
+def _ensure_serving(ca: pki.CertificateAuthority, config: ClusterConfig) -> None:
+    service = "kubernetes.default.svc"
+    dns = ["kubernetes", "kubernetes.default", service, f"{service}.{CLUSTER_DOMAIN}", "localhost", "apiserver"]
+    ips = list(dict.fromkeys([config.service_ip, "127.0.0.1", config.gateway]))
+    ca.ensure_server(config.pki / "apiserver", "kube-apiserver", dns=dns, ips=ips)
+    ca.ensure_server(config.pki / "kube-scheduler", "system:kube-scheduler", dns=["kube-scheduler"], ips=ips)
+    ca.ensure_server(config.pki / "etcd", "etcd", dns=["localhost", "etcd"], ips=["127.0.0.1"], client=True)
+
+
+def _write_kubeconfig(
+    certificates: Certificates, name: str, server: str, ca: pki.CertificateAuthority, pair: pki.KeyPair
+) -> None:
+    document = pki.kubeconfig(server, ca.pem, pair.certificate_pem, pair.key_pem, user=name)
+    pki.write_file(certificates.kubeconfig(name), yaml.safe_dump(document, sort_keys=False).encode())
+
+
+def write_admin_kubeconfig(config: ClusterConfig) -> None:
+    """``<dir>/admin.conf``: the administrator's kubeconfig, by the machine's loopback address."""
+    ca = pki.ensure_ca(config.pki)
+    user, groups = _IDENTITIES[ADMIN]
+    pair = ca.ensure_client(config.pki / f"{ADMIN}-client", user, groups)
+    server = f"https://127.0.0.1:{config.port}"
+    document = pki.kubeconfig(server, ca.pem, pair.certificate_pem, pair.key_pem, cluster=config.name)
+    pki.write_file(config.admin_kubeconfig, yaml.safe_dump(document, sort_keys=False).encode())

@@ -1,0 +1,81 @@
+"""``kubeto up --mode compose``: the cluster as containers of ``deploy/docker-compose.yml``."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from cli.up import prerequisites
+from cli.up.config import ClusterConfig
+from cli.up.images import DEPLOY, ensure_example_images, ensure_image
+from cli.up.prerequisites import CannotStart
+from cli.up.process import remove_containers, wait_for_api, wait_for_nodes
+from cli.up.progress import Progress
+
+
+def up(config: ClusterConfig, progress: Progress) -> None:
+    """Build what is missing, start the services, wait until every node is Ready. Raises CannotStart."""
+    if config.runtime != "docker":
+        raise CannotStart("compose mode runs pods on Docker: use --mode process for containerd or fake")
+    if config.etcd_members != 1:
+        raise CannotStart("compose mode has one etcd: use --mode process --etcd 3 for three members")
+    config.root.mkdir(parents=True, exist_ok=True)
+    with progress.step("Docker engine") as step:
+        step.detail = "started" if prerequisites.ensure_engine(config.logs / "dockerd.log") else "running"
+    ensure_example_images(progress)
+    ensure_image(progress)
+    _ensure_shared(config.root)
+    with progress.step("Containers started"):
+        _compose(config, "up", "--detach", "--remove-orphans", "--quiet-pull")
+    api = wait_for_api(config, progress, lambda: True)
+    wait_for_nodes(config, api, progress, lambda: True)
+    api.close()
+
+
+def down(config: ClusterConfig, progress: Progress) -> None:
+    """Remove the services, the pods' containers and the networks; the data stay."""
+    if not prerequisites.engine_answers():
+        progress.say("No Docker engine answers, so nothing of the cluster runs.")
+        return
+    with progress.step("Containers and networks removed"):
+        _compose(config, "down", "--remove-orphans", "--timeout", "10")
+        remove_containers(config)
+
+
+def _compose(config: ClusterConfig, *arguments: str) -> None:
+    settings = {
+        "KUBETO_DIR": str(config.root),
+        "KUBETO_NAME": config.name,
+        "KUBETO_PORT": str(config.port),
+        "NODES": str(config.nodes),
+    }
+    command = [*_program(), "--file", str(DEPLOY / "docker-compose.yml"), *arguments]
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CannotStart(f"docker compose {arguments[0]} failed:\n{done.stderr.strip()[-2000:]}")
+
+
+def _program() -> list[str]:
+    """Compose from PyPI beside this Python, else the machine's own plugin."""
+    beside = Path(sys.executable).parent / "docker-compose"
+    if beside.exists():
+        return [str(beside)]
+    return ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+
+
+def _ensure_shared(folder: Path) -> None:
+    """Let mounts that a node makes under ``folder`` (volumes in memory) be seen by the engine.
+
+    Most systems share all mounts from the root down; where that is not so, the folder becomes a shared mount.
+    """
+    shared = subprocess.run(
+        ["findmnt", "--noheadings", "--output=PROPAGATION", "--target", str(folder)],
+        capture_output=True, text=True, check=False,
+    ).stdout  # fmt: skip
+    if "shared" in shared:
+        return
+    if os.geteuid() != 0:
+        raise CannotStart(f"{folder} is not on a shared mount and only root can make it one: use sudo")
+    subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True, capture_output=True)
+    subprocess.run(["mount", "--make-rshared", str(folder)], check=True, capture_output=True)

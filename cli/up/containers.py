@@ -1,0 +1,63 @@
+"""``kubeto init`` and ``kubeto component``: what runs inside the containers of compose mode.
+
+The command lines are those of process mode (``components``); only addresses differ.
+"""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import docker
+import typer
+
+from cli.up import components
+from cli.up.certificates import Certificates, ensure_certificates, write_admin_kubeconfig
+from cli.up.components import NodePlace
+from cli.up.config import ClusterConfig, load
+from cli.up.prerequisites import CannotStart
+from cli.up.supervisor import supervise
+
+Directory = Annotated[Path, typer.Option("--dir", help="The cluster's folder, at the same path as on the machine.")]
+_NUMBER = "com.docker.compose.container-number"
+# Certificates are made before anybody knows how far `docker compose up --scale node=N` will go.
+_SPARE_NODES = 32
+
+
+def init(directory: Directory, nodes: int = 3, port: int = 6443) -> None:
+    """Make certificates, keys and kubeconfigs of a compose-mode cluster, where they are missing."""
+    config = ClusterConfig(directory=str(directory), mode="compose", nodes=max(nodes, _SPARE_NODES), port=port)
+    ensure_certificates(config)
+    write_admin_kubeconfig(config)
+    ClusterConfig(directory=str(directory), mode="compose", nodes=nodes, port=port).save()
+    for folder in (config.run, config.data, config.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def component(name: Annotated[str, typer.Argument()], directory: Directory) -> None:
+    """Become one component of a compose-mode cluster: apiserver, controller-manager, scheduler or node."""
+    config = load(directory)
+    if config is None:
+        raise CannotStart(f"{directory} holds no cluster: the init service must run first")
+    certificates = Certificates(config.pki)
+    makers = {
+        "apiserver": components.api_server,
+        "controller-manager": components.controller_manager,
+        "scheduler": components.scheduler,
+    }
+    if name == "node":
+        _run_node(config, certificates)
+    elif name in makers:
+        argv = makers[name](config, certificates).argv
+        os.execv(argv[0], argv)  # noqa: S606 - our own program, by its path
+    else:
+        raise CannotStart(f"no component {name!r}: apiserver, controller-manager, scheduler or node")
+
+
+def _run_node(config: ClusterConfig, certificates: Certificates) -> None:
+    """A node's agent and runtime side by side; the container's number among its service names the node."""
+    container = docker.from_env().containers.get(socket.gethostname())
+    place = NodePlace(f"node-{container.labels[_NUMBER]}", components.own_address(), -1, container.id or "")
+    (config.data / "nodes" / place.name / "cni").mkdir(parents=True, exist_ok=True)
+    asyncio.run(supervise(config, components.real_node(config, certificates, place), log_to_files=False))

@@ -1,0 +1,120 @@
+"""What the machine must have before a cluster starts, and clear words where it has not.
+
+``make up`` installs packages (see the Makefile); this module only checks, and starts a Docker engine where
+none runs.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+
+from cli.up.config import ClusterConfig
+
+_ENGINE_SOCKET = "/var/run/docker.sock"
+_ENGINE_WITHIN = 30.0
+_PACKAGES = {
+    "etcd": "etcd-server",
+    "nft": "nftables",
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "nsenter": "util-linux",
+    "dockerd": "docker.io",
+    "containerd": "containerd",
+}
+
+
+class CannotStart(Exception):
+    """The machine lacks something; the message says what, and what to do."""
+
+
+def check(config: ClusterConfig) -> None:
+    """Raise CannotStart with every reason why a process-mode cluster of this kind cannot start here."""
+    reasons = [*_missing_programs(config), *_missing_rights(config), *_taken_ports(config)]
+    if reasons:
+        raise CannotStart("\n".join(reasons))
+
+
+def _missing_programs(config: ClusterConfig) -> list[str]:
+    wanted = ["etcd"]
+    if not config.hollow:
+        wanted += ["nft", "ip", "iptables", "nsenter"]
+        wanted += ["containerd"] if config.runtime == "containerd" else []
+    missing = [p for p in wanted if shutil.which(p) is None]
+    if not missing:
+        return []
+    packages = " ".join(sorted({_PACKAGES[p] for p in missing}))
+    return [f"{', '.join(missing)} not found: run 'make setup', or 'apt-get install {packages}'"]
+
+
+def _missing_rights(config: ClusterConfig) -> list[str]:
+    if config.hollow or os.geteuid() == 0:
+        return []
+    return ["nodes need network namespaces, so this must run as root (sudo); '--runtime fake' does not need it"]
+
+
+def _taken_ports(config: ClusterConfig) -> list[str]:
+    wanted = {config.port: "--port", config.port + 1: "--port", config.port + 2: "--port"}
+    wanted |= {config.etcd_port + 10 * i + j: "--etcd-port" for i in range(config.etcd_members) for j in (0, 1)}
+    return [
+        f"port {port} is taken{_holder(port)}: stop that, or choose another with {option}"
+        for port, option in wanted.items()
+        if _is_taken(port)
+    ]
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return True
+    return False
+
+
+def _holder(port: int) -> str:
+    for connection in psutil.net_connections("tcp"):
+        if (
+            connection.status == psutil.CONN_LISTEN
+            and connection.laddr
+            and connection.laddr[-1] == port
+            and connection.pid
+        ):
+            return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return ""
+
+
+def engine_answers() -> bool:
+    """Whether a Docker engine answers on the default socket (or DOCKER_HOST)."""
+    return subprocess.run(["docker", "version"], capture_output=True, check=False).returncode == 0
+
+
+def ensure_engine(log: Path) -> bool:
+    """Start Docker's engine where none runs; returns whether it was started here.
+
+    It is started with ``--live-restore``, so that containers outlive a restart of the engine.
+    """
+    if shutil.which("docker") is None:
+        raise CannotStart("docker not found: run 'make setup', or 'apt-get install docker.io'")
+    if engine_answers():
+        return False
+    if shutil.which("dockerd") is None:
+        raise CannotStart("no Docker engine answers and dockerd is not installed: 'apt-get install docker.io'")
+    if os.geteuid() != 0:
+        raise CannotStart("no Docker engine answers and only root can start one: start it, or use sudo")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        subprocess.Popen(
+            ["dockerd", "--live-restore"], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
+    deadline = time.monotonic() + _ENGINE_WITHIN
+    while time.monotonic() < deadline:
+        if os.path.exists(_ENGINE_SOCKET) and engine_answers():
+            return True
+        time.sleep(0.2)
+    raise CannotStart(f"Docker's engine did not start within {_ENGINE_WITHIN:.0f} s: see {log}")

@@ -1,0 +1,196 @@
+"""``kubeto up --mode process``: every component a local process, every node in a network namespace of its own."""
+
+import contextlib
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cli.api import Api, ApiUnreachable
+from cli.up import components, containerd, network, prerequisites
+from cli.up.certificates import Certificates, ensure_certificates, write_admin_kubeconfig
+from cli.up.config import ClusterConfig
+from cli.up.images import ensure_example_images
+from cli.up.namespaces import NodeNamespace
+from cli.up.prerequisites import CannotStart
+from cli.up.progress import Progress
+from cli.up.supervisor import is_alive, read_pid
+
+_READY_WITHIN = 60.0
+_STOP_WITHIN = 60.0
+_POLL = 0.05
+
+
+def up(config: ClusterConfig, progress: Progress) -> None:
+    """Start the cluster and wait until every node is Ready. Raises CannotStart with what to do about it."""
+    if running(config):
+        progress.say(f"The cluster in {config.root} already runs; its nodes are checked.")
+    else:
+        prerequisites.check(config)
+        _prepare(config, progress)
+        _start_supervisor(config)
+    alive = functools.partial(running, config)
+    with contextlib.closing(wait_for_api(config, progress, alive)) as api:
+        if config.runtime == "containerd":
+            with progress.step("Images for containerd"):
+                _import_images(config, alive)
+        wait_for_nodes(config, api, progress, alive)
+
+
+def running(config: ClusterConfig) -> bool:
+    pid = read_pid(config.run / "supervisor.pid")
+    return bool(pid) and is_alive(pid, "cli.up.supervisor")
+
+
+def _prepare(config: ClusterConfig, progress: Progress) -> None:
+    config.save()
+    for folder in (config.run, config.logs, config.data):
+        folder.mkdir(parents=True, exist_ok=True)
+    with progress.step("Certificates and keys"):
+        certificates = ensure_certificates(config)
+        write_admin_kubeconfig(config)
+    if config.hollow:
+        nodes = components.hollow_nodes(config, certificates)
+    else:
+        nodes = _prepare_nodes(config, certificates, progress)
+    control_plane = components.control_plane(config, certificates)
+    components.save_components(config.root / "components.json", [*control_plane, *nodes])
+
+
+def _prepare_nodes(config: ClusterConfig, certificates: Certificates, progress: Progress) -> list[components.Component]:
+    if config.runtime == "docker":
+        with progress.step("Docker engine") as step:
+            step.detail = "started" if prerequisites.ensure_engine(config.logs / "dockerd.log") else "running"
+        ensure_example_images(progress)
+    with progress.step(f"Network {config.node_network} on bridge {config.bridge}"):
+        network.ensure_machine_side(config)
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda index: NodeNamespace(config, index).ensure(), range(config.nodes)))
+    for node in config.node_names():
+        (config.data / "nodes" / node / "cni").mkdir(parents=True, exist_ok=True)
+        if config.runtime == "containerd":
+            containerd.write_configuration(config, node)
+    places = [components.place(config, index) for index in range(config.nodes)]
+    return [c for place in places for c in components.real_node(config, certificates, place)]
+
+
+def _start_supervisor(config: ClusterConfig) -> None:
+    log = (config.logs / "supervisor.log").open("ab")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli.up.supervisor", str(config.root)],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    (config.run / "supervisor.pid").write_text(str(process.pid))
+
+
+def wait_for_api(config: ClusterConfig, progress: Progress, alive: Callable[[], bool]) -> Api:
+    """The cluster's API once it is ready. ``alive`` tells whether waiting still makes sense."""
+    with progress.step("etcd and API server"):
+        api = Api.from_kubeconfig(config.admin_kubeconfig)
+
+        def ready() -> bool:
+            try:
+                return api.raw("GET", "/readyz").status_code == 200
+            except ApiUnreachable:
+                return False
+
+        _wait(ready, f"the API server is not ready: see {config.logs / 'kubeto-apiserver.log'}", alive)
+    return api
+
+
+def wait_for_nodes(config: ClusterConfig, api: Api, progress: Progress, alive: Callable[[], bool]) -> None:
+    """Return when every node of the cluster is Ready."""
+    wanted = set(config.node_names())
+    with progress.step(f"{len(wanted)} node{'s' if len(wanted) > 1 else ''} Ready"):
+
+        def ready() -> bool:
+            return wanted <= {n["metadata"]["name"] for n in api.get_list("/api/v1/nodes") if node_is_ready(n)}
+
+        _wait(ready, f"not all nodes became Ready: see {config.logs}/kubeto-node*.log and 'kubeto get nodes'", alive)
+
+
+def _import_images(config: ClusterConfig, alive: Callable[[], bool]) -> None:
+    def serves(node: str) -> bool:
+        socket = f"--address={config.run / f'{node}.sock'}"
+        return subprocess.run(["ctr", socket, "version"], capture_output=True, check=False).returncode == 0
+
+    def give(node: str) -> None:
+        log = config.logs / f"containerd-{node}.log"
+        _wait(functools.partial(serves, node), f"containerd does not answer: see {log}", alive)
+        containerd.import_images(config, node)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(give, config.node_names()))
+
+
+def node_is_ready(node: dict[str, object]) -> bool:
+    status = node.get("status")
+    conditions = status.get("conditions", []) if isinstance(status, dict) else []
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _wait(ready: Callable[[], bool], otherwise: str, alive: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _READY_WITHIN
+    while not ready():
+        if not alive():
+            raise CannotStart("the supervisor ended: see supervisor.log in the cluster's logs")
+        if time.monotonic() > deadline:
+            raise CannotStart(f"after {_READY_WITHIN:.0f} s, {otherwise}")
+        time.sleep(_POLL)
+
+
+def down(config: ClusterConfig, progress: Progress) -> None:
+    """Stop every process, remove pods' containers, namespaces and the bridge; the data stay."""
+    with progress.step("Processes stopped"):
+        _stop_supervisor(config)
+    if config.hollow:
+        return
+    with progress.step("Containers and network removed"):
+        if config.runtime == "docker":
+            remove_containers(config)
+        else:
+            _stop_containerd_pods(config)
+        for index in range(config.nodes):
+            NodeNamespace(config, index).remove()
+        network.remove_machine_side(config)
+
+
+def _stop_supervisor(config: ClusterConfig) -> None:
+    pid_file = config.run / "supervisor.pid"
+    pid = read_pid(pid_file)
+    deadline = time.monotonic() + _STOP_WITHIN
+    if pid and is_alive(pid, "cli.up.supervisor"):
+        os.kill(pid, signal.SIGTERM)
+        while is_alive(pid, "cli.up.supervisor"):
+            if time.monotonic() > deadline:
+                raise CannotStart(f"the supervisor (pid {pid}) does not stop: see {config.logs / 'supervisor.log'}")
+            time.sleep(_POLL)
+    for left in config.run.glob("*.pid"):
+        left.unlink(missing_ok=True)
+
+
+def remove_containers(config: ClusterConfig) -> None:
+    """Remove the containers of all pods: those that this cluster's runtimes labelled."""
+    for node in config.node_names():
+        label = f"label=io.kubeto.node={config.name}-{node}"
+        listed = subprocess.run(["docker", "ps", "-aq", "--filter", label], capture_output=True, text=True, check=True)
+        if ids := listed.stdout.split():
+            subprocess.run(["docker", "rm", "--force", *ids], capture_output=True, check=True)
+
+
+def _stop_containerd_pods(config: ClusterConfig) -> None:
+    """End what containerd's shims still run: they outlive it. Only shims of this cluster's sockets."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_bytes().decode(errors="replace")
+            if "containerd-shim" in command and str(config.run) in command:
+                os.kill(int(process.name), signal.SIGTERM)

@@ -1,0 +1,160 @@
+"""Keeps a process-mode cluster's processes running: starts them, restarts one that ends, stops them all.
+
+It is a process of its own (``python -m cli.up.supervisor DIR``), so that the cluster outlives the shell that
+typed ``kubeto up``. It owns nothing but pids: when it is killed its children go on, and its successor finds
+them by their pid files and watches them again.
+
+Guarantees: at most one live process a component; a component that ends is started again after a back-off of
+0.2 s doubling to 10 s, which is forgotten after a minute of running. It cannot see whether a process is
+healthy, only whether it lives.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from cli.up.components import Component, load_components
+from cli.up.config import ClusterConfig, load
+from cli.up.namespaces import NodeNamespace, owner_pid
+
+_FIRST_DELAY, _LONGEST_DELAY, _STEADY_AFTER = 0.2, 10.0, 60.0
+_TERMINATE_WITHIN = 10.0
+
+
+def is_alive(pid: int, program: str) -> bool:
+    """Whether ``pid`` is a live process that runs ``program``; a reused pid runs something else."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return False
+    return state != "Z" and any(os.path.basename(program).encode() in part for part in command[:4])
+
+
+def read_pid(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+async def wait_for_exit(pid: int) -> None:
+    """Return when the process is gone, whether or not it is our child."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(fd, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it has ended: this only reaps it
+
+
+class Keeper:
+    """Keeps one component running. ``pid`` is that of its live process, or 0."""
+
+    def __init__(self, component: Component, config: ClusterConfig, *, log_to_files: bool = True) -> None:
+        self.component, self._log_to_files = component, log_to_files
+        self.namespace = NodeNamespace(config, component.node) if component.node >= 0 else None
+        self.pid_file = config.run / f"{component.name}.pid"
+        self.log_file = config.logs / f"{component.name}.log"
+        self.pid = 0
+
+    def start(self, netns: str) -> None:
+        """Adopt the process that an earlier supervisor left, or start one in the namespace at ``netns``."""
+        left = read_pid(self.pid_file)
+        if left and is_alive(left, self.component.argv[0]):
+            self.pid = left
+            return
+        enter = ["nsenter", f"--net={netns}", "--"] if netns else []
+        with self.log_file.open("ab") if self._log_to_files else contextlib.nullcontext() as log:
+            process = subprocess.Popen(
+                [*enter, *self.component.argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.component.env},
+                start_new_session=True,
+            )
+        self.pid = process.pid
+        self.pid_file.write_text(str(self.pid))
+
+    async def keep(self) -> None:
+        delay = _FIRST_DELAY
+        while True:
+            started = time.monotonic()
+            try:
+                await self._run_once()
+            except subprocess.CalledProcessError as error:  # the engine is away: its return is worth waiting for
+                print(f"{self.component.name}: {error} {error.stderr or ''}", flush=True)
+            delay = _FIRST_DELAY if time.monotonic() - started > _STEADY_AFTER else min(delay * 2, _LONGEST_DELAY)
+            print(f"{self.component.name} ended; it is started again in {delay:.1f} s", flush=True)
+            await asyncio.sleep(delay)
+
+    async def _run_once(self) -> None:
+        """One life of the process: until it ends, or until the owner of its network namespace does."""
+        netns = await asyncio.to_thread(self.namespace.ensure) if self.namespace else ""
+        self.start(netns)
+        ends = [asyncio.create_task(wait_for_exit(pid)) for pid in (self.pid, owner_pid(netns)) if pid]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in ends:
+                task.cancel()
+        if not ends[0].done():
+            await self.stop()
+        self.pid = 0
+
+    async def stop(self) -> None:
+        if not self.pid:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(wait_for_exit(self.pid), _TERMINATE_WITHIN)
+                break
+        self.pid_file.unlink(missing_ok=True)
+
+
+async def supervise(config: ClusterConfig, components: list[Component], *, log_to_files: bool = True) -> None:
+    """Keep components running until SIGTERM or SIGINT, then stop them in order."""
+    for folder in (config.run, config.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    keepers = [Keeper(c, config, log_to_files=log_to_files) for c in components]
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    tasks = [asyncio.create_task(k.keep(), name=k.component.name) for k in keepers]
+    for task in tasks:
+        task.add_done_callback(lambda _: asked.set())  # a keeper ends only by a fault of its own
+    await asked.wait()
+    failed = [task for task in tasks if task.done()]
+    for task in tasks:
+        task.cancel()
+    for order in sorted({k.component.stop_after for k in keepers}, reverse=True):
+        await asyncio.gather(*(k.stop() for k in keepers if k.component.stop_after == order))
+    for task in failed:
+        task.result()
+
+
+def main(directory: Path) -> None:
+    """Supervise the process-mode cluster whose folder this is."""
+    config = load(directory)
+    if config is None:
+        sys.exit(f"{directory} holds no cluster")
+    asyncio.run(supervise(config, load_components(directory / "components.json")))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,96 @@
+"""Puts authentication and authorization together from the API server's flags."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..registry.answers import Answers
+from ..registry.reader import Reader
+from . import openid
+from .authenticator import Authenticators, TokenAuthenticator, TokenFile
+from .authorizer import Authorizer
+from .authorizers import for_modes
+from .bootstrap_token import BootstrapTokens
+from .rbac import RbacAuthorizer
+from .reviews import Reviews
+from .service_account import (
+    ServiceAccountTokens,
+    TokenIssuer,
+    VerificationKey,
+    load_signing_key,
+    load_verification_keys,
+)
+from .token_request import TokenRequests
+
+DEFAULT_ISSUER = "https://kubernetes.default.svc.cluster.local"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthConfig:
+    """Each field is the flag of its name, as upstream's; paths are "" where a flag is not given.
+
+    ``issuers``: the first signs, all are accepted. ``audiences``: empty means the issuers.
+    """
+
+    authorization_modes: tuple[str, ...] = ("Node", "RBAC")
+    token_auth_file: str = ""
+    service_account_key_files: tuple[str, ...] = ()
+    service_account_signing_key_file: str = ""
+    service_account_issuers: tuple[str, ...] = (DEFAULT_ISSUER,)
+    service_account_jwks_uri: str = ""
+    api_audiences: tuple[str, ...] = ()
+    anonymous_auth: bool = True
+    enable_bootstrap_token_auth: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """What the request path needs. ``documents``: path of a public JSON document -> media type and content."""
+
+    authenticators: Authenticators
+    authorizer: Authorizer
+    rbac: RbacAuthorizer
+    answers: Answers
+    documents: Mapping[str, tuple[str, dict[str, Any]]]
+
+
+def build(config: AuthConfig, reader: Reader) -> Auth:
+    """Raises OSError for a file that cannot be read, ValueError for one that does not hold what its flag says."""
+    audiences = config.api_audiences or config.service_account_issuers
+    issuer = _issuer(config)
+    keys = _keys(config, issuer)
+    tokens: list[TokenAuthenticator] = [TokenFile.load(config.token_auth_file)] if config.token_auth_file else []
+    if keys:
+        tokens.append(ServiceAccountTokens(reader, config.service_account_issuers, keys, audiences))
+    if config.enable_bootstrap_token_auth:
+        tokens.append(BootstrapTokens(reader))
+    authenticators = Authenticators(tokens, anonymous=config.anonymous_auth)
+    rbac = RbacAuthorizer(reader)
+    authorizer = for_modes(config.authorization_modes, reader, rbac)
+    answers = dict(Reviews(authenticators, authorizer, rbac).answers())
+    if issuer is not None:
+        answers["", "serviceaccounts", "token"] = TokenRequests(reader, issuer, audiences)
+    return Auth(authenticators, authorizer, rbac, answers, _documents(config, keys))
+
+
+def _issuer(config: AuthConfig) -> TokenIssuer | None:
+    path = config.service_account_signing_key_file
+    return TokenIssuer(config.service_account_issuers[0], load_signing_key(path)) if path else None
+
+
+def _keys(config: AuthConfig, issuer: TokenIssuer | None) -> list[VerificationKey]:
+    """The signing key's public half first; each key once."""
+    own = [issuer.verification_key] if issuer else []
+    given = load_verification_keys(config.service_account_key_files)
+    return list({key.key_id: key for key in itertools.chain(own, given)}.values())
+
+
+def _documents(config: AuthConfig, keys: list[VerificationKey]) -> dict[str, tuple[str, dict[str, Any]]]:
+    if not keys:
+        return {}
+    document = openid.configuration(config.service_account_issuers[0], keys, config.service_account_jwks_uri)
+    return {
+        openid.CONFIGURATION_PATH: ("application/json", document),
+        openid.JWKS_PATH: (openid.JWKS_MEDIA_TYPE, openid.jwks(keys)),
+    }

@@ -1,0 +1,217 @@
+"""The node's place in the pod network: routes to the other nodes' pods, the way out, and what must never leave.
+
+Guarantees, from the Nodes and the node's own namespace alone, and repaired when altered:
+- pods of another node are reached by way of its InternalIP, which must be on a network of ours;
+- packets for a pod address that no node has are refused here: the cluster's range as a whole is unreachable, and only
+  existing nodes' ranges are routed. Packets for a service address that the proxy did not translate end in a link that
+  leads nowhere. Neither depends on any nftables rule, so none of them can leave by an uplink;
+- that same link carries the cluster DNS address, where this node's own DNS server listens;
+- pods reach the outside with the node's address (source NAT).
+
+Our routes carry a protocol number of their own: what has it and is not wanted goes, all else is left alone.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
+
+from apimachinery import sysctl
+from apimachinery.backoff import Backoff
+from apimachinery.client.informer import EventType, InformerFactory
+from apimachinery.logging import get_logger
+from apimachinery.meta import Object
+from apimachinery.netlink import ROUTE_CHANGES, SCOPE_HOST, SCOPE_LINK, UNREACHABLE, Address, Link, Netlink, Route
+from apimachinery.nft import Nft, NftError
+from apimachinery.scheme import NODES
+
+_log = get_logger(__name__)
+
+PROTOCOL = 75
+"""Marks our routes (``ip route show proto 75``)."""
+SINK = "kubeto-svc"
+"""A bridge without ports: up, so that routes may use it, and what is sent to it is gone. (Not every kernel has the
+``dummy`` driver; bridges every pod network needs.)"""
+_SINK_MAC = "0a:58:00:00:00:01"
+_MTU = 1500
+_TABLE = "kubeto-egress"
+_RECHECK_SECONDS = 60.0
+_SETTLE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesConfig:
+    """``cluster_cidr`` holds all pods, ``service_cidr`` all services; ``cluster_dns`` "" = no address for DNS."""
+
+    node_name: str
+    cluster_cidr: str = "10.244.0.0/16"
+    service_cidr: str = "10.96.0.0/16"
+    cluster_dns: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``routes`` are complete but for the sink's index; ``masquerade`` is an nftables script ("" = not yet known)."""
+
+    routes: frozenset[Route]
+    masquerade: str
+
+
+def plan(nodes: Iterable[Object], config: RoutesConfig) -> Plan:
+    """What this node needs, given all Nodes. A node without podCIDR or InternalIP has no route yet."""
+    routes = {Route(config.cluster_cidr, type=UNREACHABLE, protocol=PROTOCOL)}
+    masquerade = ""
+    for node in nodes:
+        address, cidr = facts(node)
+        if node["metadata"]["name"] != config.node_name:
+            if address and cidr:
+                routes.add(Route(cidr, via=address, protocol=PROTOCOL))
+            continue
+        masquerade = _masquerade(cidr, config.cluster_cidr) if cidr else ""
+        if address:
+            routes.add(Route(config.service_cidr, source=address, scope=SCOPE_LINK, protocol=PROTOCOL))
+    return Plan(frozenset(routes), masquerade)
+
+
+def facts(node: Object) -> tuple[str, str]:
+    """InternalIP and podCIDR (IPv4), each "" if unknown or of another family."""
+    addresses = (node.get("status") or {}).get("addresses") or ()
+    internal = (each["address"] for each in addresses if each.get("type") == "InternalIP")
+    spec = node.get("spec") or {}
+    cidrs = spec.get("podCIDRs") or [spec.get("podCIDR") or ""]
+    return next((a for a in internal if ":" not in a), ""), next((c for c in cidrs if c and ":" not in c), "")
+
+
+def _masquerade(pod_cidr: str, cluster_cidr: str) -> str:
+    return f"""
+add table ip {_TABLE}
+add chain ip {_TABLE} postrouting {{ type nat hook postrouting priority 100 ; }}
+flush chain ip {_TABLE} postrouting
+add rule ip {_TABLE} postrouting ip saddr {IPv4Network(pod_cidr)} ip daddr != {IPv4Network(cluster_cidr)} masquerade
+"""
+
+
+class Routes:
+    """Makes the namespace as a ``Plan`` says. All methods block and belong to one thread at a time."""
+
+    def __init__(self, config: RoutesConfig) -> None:
+        self._config, self._nft = config, Nft()
+        self._applied = ("", "")  # the masquerade script and what nft then showed
+
+    def reconcile(self, wanted: Plan) -> None:
+        """Raises OSError, NftError; one route that the kernel refuses is logged and keeps no other from its place."""
+        for name in ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables"):
+            if not sysctl.ensure(name, "1") and name.endswith("ip_forward"):
+                _log.error("The kernel does not forward packets and /proc/sys is read-only: pods have no network")
+        with Netlink() as netlink:
+            sink = self._ensure_sink(netlink)
+            self._ensure_routes(netlink, {_at_sink(route, sink) for route in wanted.routes})
+        self._ensure_masquerade(wanted.masquerade)
+
+    def remove(self) -> None:
+        """Leave nothing behind. Raises OSError, NftError."""
+        with Netlink() as netlink:
+            for route in netlink.routes():
+                if route.protocol == PROTOCOL:
+                    netlink.delete_route(route)
+            sink = netlink.link(SINK)
+            if sink is not None:
+                netlink.delete_link(sink.index)
+        if self._nft.show("list", "table", "ip", _TABLE) is not None:
+            self._nft.apply(f"delete table ip {_TABLE}")
+
+    def _ensure_sink(self, netlink: Netlink) -> Link:
+        sink = netlink.link(SINK)
+        if sink is None:
+            netlink.create_bridge(SINK, _SINK_MAC, _MTU)
+            sink = netlink.link(SINK)
+        if sink is None:
+            raise OSError(f"link {SINK} vanished while it was made")
+        if not sink.up:
+            netlink.set_link(sink.index, up=True)
+        if self._config.cluster_dns:
+            wanted = Address(sink.index, self._config.cluster_dns, 32)
+            if wanted not in netlink.addresses(sink.index):
+                netlink.add_address(wanted, SCOPE_HOST)  # of host scope: never chosen as a source by itself
+        return sink
+
+    def _ensure_routes(self, netlink: Netlink, wanted: set[Route]) -> None:
+        present = {_as_wanted(route) for route in netlink.routes() if route.protocol == PROTOCOL}
+        for route in wanted - present:
+            try:
+                netlink.replace_route(route)
+                _log.info("Set route", destination=route.destination, via=route.via)
+            except OSError as error:
+                _log.warning("Route refused", destination=route.destination, via=route.via, error=error.strerror)
+        kept = {route.destination for route in wanted}
+        for route in present - wanted:
+            if route.destination not in kept:
+                netlink.delete_route(route)
+                _log.info("Removed route", destination=route.destination, via=route.via)
+
+    def _ensure_masquerade(self, script: str) -> None:
+        if not script or (script, self._shown()) == self._applied:
+            return
+        self._nft.apply(script)
+        self._applied = script, self._shown()
+
+    def _shown(self) -> str:
+        return self._nft.show("list", "table", "ip", _TABLE) or ""
+
+
+def _at_sink(route: Route, sink: Link) -> Route:
+    """Fill in what only the namespace knows: service routes (those with a source) lead to the sink."""
+    return replace(route, link=sink.index) if route.source else route
+
+
+def _as_wanted(route: Route) -> Route:
+    """A route as read, in the form of ours: with a next hop, the kernel adds the link that it found."""
+    return replace(route, link=0) if route.via else route
+
+
+async def run(informers: InformerFactory, config: RoutesConfig) -> None:
+    """Keep the namespace as the Nodes ask until cancelled. What it made stays: pods outlive the agent."""
+    informer = informers.informer(NODES)
+    changed = asyncio.Event()
+    changed.set()
+
+    def on_node(_: EventType, old: Object | None, new: Object | None) -> None:
+        if (old and facts(old)) != (new and facts(new)):  # most updates are heartbeats
+            changed.set()
+
+    informer.add_handler(on_node)
+    await informer.wait_synced()
+    watcher = Netlink(groups=ROUTE_CHANGES)
+    loop = asyncio.get_running_loop()
+
+    def on_kernel() -> None:
+        watcher.drain()
+        changed.set()
+
+    loop.add_reader(watcher.fileno(), on_kernel)
+    try:
+        await _keep(Routes(config), informer.store.list, config, changed)
+    finally:
+        loop.remove_reader(watcher.fileno())
+        watcher.close()
+
+
+async def _keep(
+    routes: Routes, nodes: Callable[[], list[Object]], config: RoutesConfig, changed: asyncio.Event
+) -> None:
+    backoff = Backoff(initial=0.5, maximum=30.0)
+    while True:
+        try:
+            async with asyncio.timeout(_RECHECK_SECONDS):
+                await changed.wait()
+                await asyncio.sleep(_SETTLE_SECONDS)
+        except TimeoutError:
+            pass  # nothing heard for long: look anyway
+        changed.clear()
+        try:
+            await asyncio.to_thread(routes.reconcile, plan(nodes(), config))
+            backoff.reset()
+        except (OSError, NftError) as error:
+            _log.error("Routes could not be set, trying again", error=str(error))
+            await asyncio.sleep(backoff.next())
+            changed.set()

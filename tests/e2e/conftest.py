@@ -1,0 +1,38 @@
+"""One real cluster of three nodes on Docker for all end-to-end tests."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.local_cluster import LocalCluster, eventually, local_cluster
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    if os.geteuid() != 0 or shutil.which("docker") is None:
+        pytest.skip("needs root and Docker")
+    directory = tmp_path_factory.mktemp("kubeto") / "cluster"
+    with local_cluster(directory, "kte", 17443, "172.31.91.0/24", "--nodes=3") as running:
+        yield running
+
+
+@pytest.fixture
+def namespace(cluster: LocalCluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own, gone afterwards with all that is in it."""
+    name = "t-" + request.node.name.replace("_", "-").replace("[", "-").replace("]", "")[-40:].strip("-").lower()
+    cluster.kubectl("create", "namespace", name)
+    eventually(lambda: cluster.kubectl("get", "serviceaccount", "default", "-n", name))
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--timeout=60s")
+
+
+@pytest.fixture(scope="session")
+def web(cluster: LocalCluster) -> Iterator[str]:
+    """The example application, rolled out."""
+    cluster.kubectl("apply", "-f", str(Path("examples/web.yaml")))
+    cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    yield "web"
+    cluster.kubectl("delete", "-f", "examples/web.yaml", "--wait=true")

@@ -1,0 +1,87 @@
+"""A process-mode cluster for tests, started by the same command that a user types, and kubectl on it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def eventually(check: Callable[[], Any], within: float = 30.0, every: float = 0.1) -> Any:
+    """The first truthy answer of ``check``; its last answer or error is told when there is none in time."""
+    deadline, last = time.monotonic() + within, None
+    while time.monotonic() < deadline:
+        try:
+            if last := check():
+                return last
+        except (AssertionError, subprocess.CalledProcessError, OSError) as error:
+            last = error
+        time.sleep(every)
+    raise AssertionError(f"not within {within} s: {last!r} {getattr(last, 'stderr', '')}")
+
+
+@dataclass
+class LocalCluster:
+    """A running cluster; ``directory`` is its folder."""
+
+    directory: Path
+    name: str
+    kubectl_program: str = str(BIN / "kubectl")
+
+    @property
+    def kubeconfig(self) -> str:
+        return str(self.directory / "admin.conf")
+
+    def run(self, *command: str, input: str | None = None, check: bool = True, timeout: float = 60) -> str:
+        """Run a program with this cluster's kubeconfig; returns what it printed."""
+        done = subprocess.run(
+            command, input=input, capture_output=True, text=True, timeout=timeout, check=False,
+            env={**os.environ, "KUBECONFIG": self.kubeconfig}, cwd=ROOT,
+        )  # fmt: skip
+        if check and done.returncode:
+            raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+        return done.stdout if check else f"{done.stdout}{done.stderr}"
+
+    def kubectl(self, *arguments: str, **options: Any) -> str:
+        return self.run(self.kubectl_program, *arguments, **options)
+
+    def kubeto(self, *arguments: str, **options: Any) -> str:
+        return self.run(str(BIN / "kubeto"), *arguments, **options)
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def apply(self, manifest: str, *arguments: str) -> str:
+        return self.kubectl("apply", "-f", "-", *arguments, input=manifest)
+
+    def pids(self) -> dict[str, int]:
+        """The live processes by component name."""
+        return {p.stem: int(p.read_text()) for p in (self.directory / "run").glob("*.pid")}
+
+
+@contextmanager
+def local_cluster(directory: Path, name: str, port: int, network: str, *options: str) -> Iterator[LocalCluster]:
+    """Start a cluster of its own name, ports and network, and take everything away afterwards."""
+    cluster = LocalCluster(directory, name)
+    place = ["--dir", str(directory)]
+    start = [
+        "up",
+        "--mode=process",
+        f"--name={name}",
+        f"--port={port}",
+        f"--etcd-port={port + 20}",
+        f"--node-network={network}",
+    ]
+    try:
+        cluster.run(str(BIN / "kubeto"), *start, *place, *options, timeout=120)
+        yield cluster
+    finally:
+        cluster.run(str(BIN / "kubeto"), "down", "--clean", *place, timeout=120)
