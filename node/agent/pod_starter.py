@@ -28,6 +28,7 @@ from protos.cri.runtime.v1 import api_pb2 as pb
 _RETRY_SECONDS: Final = 5.0
 _SANDBOX_RETRY_SECONDS: Final = 2.0
 _VOLUME_RETRY_SECONDS: Final = 1.0
+_NETWORK_RETRY_SECONDS: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -79,6 +80,10 @@ class PodStarter:
         return sandbox_config(pod, attempt, self._services.paths, resolver, settings.cluster_domain)
 
     async def _new_sandbox(self, pod: Object, attempt: int, runtime: PodRuntime, outcome: Outcome) -> None:
+        if not (self._services.facts.network_ready or pod["spec"].get("hostNetwork")):
+            self._event(pod, "Warning", "NetworkNotReady", "network is not ready: container runtime network not ready")
+            outcome.retry(time.time() + _NETWORK_RETRY_SECONDS)
+            return
         if await self._volumes(pod, runtime, outcome) is None:
             return
         config = self.sandbox_config(pod, attempt)
