@@ -23,8 +23,12 @@ from . import tls
 from .admission.chain import Chain
 from .auth import setup
 from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
+from .grpc.listeners import Listeners
+from .grpc.service import ApiServerService
 from .registry import bootstrap
+from .registry.binding import BindingAnswer
 from .registry.catalog import Catalog
+from .registry.eviction import EvictionAnswer
 from .registry.kinds import STRATEGIES
 from .registry.pipeline import Pipeline
 from .registry.reads import Reads
@@ -89,10 +93,15 @@ class ApiServer:
         pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, Chain(), claimers)
         registry = Registry(pipeline)
         registry.answers.update(auth.answers)
-        api = self._api(registry, auth, cache, storage)
+        registry.answers["", "pods", "binding"] = registry.answers["", "bindings", ""] = BindingAnswer(pipeline)
+        registry.answers["", "pods", "eviction"] = EvictionAnswer(registry)
+        identities = Identities(auth.authenticators)
+        api = self._api(registry, auth, identities, storage)
         await self._bootstrap(reads, LoopbackWriter(registry))
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
+        listeners = Listeners(ApiServerService(registry, identities), settings.serving)
+        await listeners.start()
         server = _Server(self._uvicorn(api))
         tasks.start("https", server.serve(), may_end=True)
         while not server.started:
@@ -104,7 +113,7 @@ class ApiServer:
         try:
             await tasks.wait()
         finally:
-            await self._drain(server, cache)
+            await self._drain(server, listeners, cache)
 
     def _build_auth(self, reads: Reads) -> setup.Auth:
         config = self._settings.auth
@@ -117,7 +126,7 @@ class ApiServer:
         finally:
             path.unlink()
 
-    def _api(self, registry: Registry, auth: setup.Auth, cache: WatchCache, storage: EtcdStorage) -> KubetoAPI:
+    def _api(self, registry: Registry, auth: setup.Auth, identities: Identities, storage: EtcdStorage) -> KubetoAPI:
         serving = self._settings.serving
         api = KubetoAPI(title="Kubeto", version=system.VERSION["gitVersion"], redoc_url=None)
 
@@ -141,8 +150,8 @@ class ApiServer:
         api.add_exception_handler(404, _unknown_path)
         api.add_exception_handler(405, _wrong_method)
         connectors: Connectors = {}
-        resources = Resources(registry, registry.pipeline.schemas, Discovery(registry.catalog), connectors)
-        api.connect(resources, Identities(auth.authenticators), auth.authorizer)
+        resources = Resources(registry, Discovery(registry.catalog), connectors)
+        api.connect(resources, identities, auth.authorizer)
         return api
 
     async def _bootstrap(self, reads: Reads, writer: LoopbackWriter) -> None:
@@ -180,13 +189,14 @@ class ApiServer:
         config.ssl = tls.server_context(serving)
         return config
 
-    async def _drain(self, server: "_Server", cache: WatchCache) -> None:
+    async def _drain(self, server: "_Server", listeners: Listeners, cache: WatchCache) -> None:
         """Unready first, so that load balancers look elsewhere; then end what is under way."""
         self._draining = True
         await asyncio.sleep(self._settings.shutdown_delay)
         for bucket in cache.buckets.values():
             bucket.close()
         server.should_exit = True
+        await listeners.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5):
                 await server.stopped.wait()
