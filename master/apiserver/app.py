@@ -20,7 +20,7 @@ from apimachinery.lifecycle import Tasks
 from apimachinery.logging import get_logger
 
 from . import tls
-from .admission.chain import Chain
+from .admission import setup as admission
 from .auth import setup
 from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
 from .grpc.listeners import Listeners
@@ -90,7 +90,8 @@ class ApiServer:
         auth = self._build_auth(reads)
         claimers = {scheme.SERVICES: ServiceClaims(reads, keys, settings.service_cidrs)}
         schemas = schema.load()
-        pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, Chain(), claimers)
+        chain = admission.build(reads, auth.authorizer, auth.rbac)
+        pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, chain, claimers)
         registry = Registry(pipeline)
         registry.answers.update(auth.answers)
         registry.answers["", "pods", "binding"] = registry.answers["", "bindings", ""] = BindingAnswer(pipeline)
