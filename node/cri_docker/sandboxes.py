@@ -173,7 +173,7 @@ class Sandboxes:
     async def _undo(self, sandbox_id: str, error: BaseException) -> None:
         try:
             await self.remove(sandbox_id)
-        except (CriError, EngineError) as second:
+        except Exception as second:  # of the engine or of the network, whose errors are its own
             self._host.cache.reveal(sandbox_id)
             raise CriError(f"{error}; and what was done could not be undone: {second}") from error
 
