@@ -72,6 +72,11 @@ class Strategy:
     def validate_status(self, obj: Object, old: Object) -> list[Cause]:
         return []
 
+    def validate_part(self, part: str, obj: Object, old: Object) -> list[Cause]:
+        """Called in place of the others for a write to a subresource that changes one part of the spec (finalize,
+        ephemeralcontainers, resize, approval): everything else already equals ``old``'s."""
+        return []
+
     def warnings(self, obj: Object) -> list[str]:
         """What a client should be told about an object that is accepted all the same."""
         return []
