@@ -55,6 +55,8 @@ def options(arguments: argparse.Namespace) -> Options:
 
 async def serve(config: Options) -> None:
     """Serve until cancelled; then let verbs under way end."""
+    # Plugins are started by fork and exec: gRPC's handlers for forks that go on would only warn of them.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     import grpc
 
     from node.cri_docker import network, rpc

@@ -60,13 +60,12 @@ def device_files(folder: Path) -> list[str]:
 
 
 def engine_root(pid: int) -> str:
-    """Where this process sees the engine's file system: "" when they share one."""
-    there = f"/proc/{pid}/root"
-    try:
-        same = os.path.samestat(os.stat(there + "/"), os.stat("/"))
-    except OSError:
-        same = True
-    return "" if same else there
+    """Where this process sees the engine's file system: "" when they share one. OSError when the engine is gone.
+
+    Mount namespaces are compared, not roots: ``ip netns exec`` alone hides the cgroups behind a /sys of its own.
+    """
+    same = os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+    return "" if same else f"/proc/{pid}/root"
 
 
 def _last_capability() -> int:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from apimachinery.logging import get_logger
 from apimachinery.spdy import SpdyError
 from node.cri_docker import execs
 from node.cri_docker.engine import Connection, Engine, EngineError
@@ -13,6 +14,7 @@ from node.cri_docker.streaming import channels as ch
 from node.cri_docker.streaming.channels import Channels, Status
 from protos.cri.runtime.v1 import api_pb2 as cri
 
+log = get_logger(__name__)
 Resize = Callable[[int, int], Awaitable[None]]
 
 
@@ -74,6 +76,7 @@ async def _join(
     try:
         await asyncio.wait({output, lost}, return_when=asyncio.FIRST_COMPLETED)
         if not output.done() or output.exception():
+            log.debug("Client left", error=repr(output.exception()) if output.done() else None)
             return False
         with suppress(ConnectionError, SpdyError):
             await client.finish(await status())
