@@ -1,5 +1,6 @@
 """Namespaces and Nodes: what the cluster consists of."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from apimachinery import validation
@@ -35,6 +36,13 @@ class NamespaceStrategy(Strategy):
         """spec.finalizers changes through the finalize subresource only."""
         if old.get("spec") is not None:
             obj["spec"] = old["spec"]
+
+    def holders(self, obj: Object) -> Sequence[str]:
+        """Who emptied the namespace takes its own finalizer out of spec, by the finalize subresource."""
+        return [*super().holders(obj), *at(obj, "spec.finalizers", ())]
+
+    def mark_deleted(self, obj: Object) -> None:
+        obj.setdefault("status", {})["phase"] = "Terminating"
 
     def validate(self, obj: Object) -> Causes:
         return [

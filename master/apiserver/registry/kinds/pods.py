@@ -44,6 +44,7 @@ def _compute(amounts: Object | None) -> dict[str, Any]:
 
 
 class PodStrategy(Strategy):
+    returns_deleted = True
     columns = (
         NAME,
         text(
