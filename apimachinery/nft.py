@@ -7,6 +7,7 @@ import subprocess
 _TIMEOUT_SECONDS = 30.0
 _NETLINK_NETFILTER, _NFTABLES_GROUP, _NFTABLES_SUBSYSTEM = 12, 1 << 6, 10
 _RECEIVE_BYTES = 1 << 22
+_NEW_GENERATION = 15
 _TABLE_ATTRIBUTE = 1  # in messages about tables, chains, rules, sets and elements alike
 
 
@@ -80,7 +81,8 @@ def _tables(data: bytes) -> set[str]:
         if length < 16:
             break
         size, attribute = struct.unpack_from("=HH", data, offset + 20)
-        if kind >> 8 == _NFTABLES_SUBSYSTEM and attribute & 0x3FFF == _TABLE_ATTRIBUTE and length > 24:
+        about_table = kind >> 8 == _NFTABLES_SUBSYSTEM and kind & 0xFF != _NEW_GENERATION
+        if about_table and attribute & 0x3FFF == _TABLE_ATTRIBUTE:
             found.add(data[offset + 24 : offset + 20 + size].rstrip(b"\0").decode(errors="replace"))
         offset += (length + 3) & ~3
     return found
