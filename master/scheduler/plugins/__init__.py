@@ -1,0 +1,1 @@
+"""The scheduler's plugins, one file each; ``master.scheduler.profile`` lists them."""

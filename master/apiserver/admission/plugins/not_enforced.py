@@ -1,0 +1,15 @@
+"""Says so, to whoever writes them, that some kinds are stored here without having any effect yet."""
+
+from ..chain import AdmissionRequest, Plugin
+
+GROUP = "admissionregistration.k8s.io"
+
+
+class NotEnforced(Plugin):
+    name = "NotEnforced"
+
+    def handles(self, request: AdmissionRequest) -> bool:
+        return request.kind.group == GROUP and request.operation == "CREATE" and not request.subresource
+
+    async def mutate(self, request: AdmissionRequest) -> None:
+        request.warnings.append(f"{request.kind.kind} is stored, but not enforced by this build of Kubeto")

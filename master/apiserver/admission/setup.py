@@ -1,0 +1,42 @@
+"""The plugins of this API server, in upstream's order. A new plugin is its file and a line here."""
+
+import time
+
+from ..auth.authorizer import Authorizer
+from ..auth.rbac import RbacAuthorizer
+from ..registry.reader import Reader
+from .chain import Chain
+from .plugins.default_class import DefaultIngressClass, DefaultStorageClass
+from .plugins.limit_ranger import LimitRanger
+from .plugins.namespace_lifecycle import NamespaceLifecycle
+from .plugins.node_restriction import NodeRestriction
+from .plugins.not_enforced import NotEnforced
+from .plugins.pod_security import PodSecurity
+from .plugins.priority import Priority
+from .plugins.rbac_escalation import RbacEscalation
+from .plugins.resource_quota import ResourceQuota
+from .plugins.runtime_class import RuntimeClass
+from .plugins.service_account import ServiceAccount
+from .plugins.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
+
+
+def build(reader: Reader, authorizer: Authorizer, rbac: RbacAuthorizer) -> Chain:
+    return Chain(
+        (
+            NamespaceLifecycle(reader),
+            LimitRanger(reader),
+            ServiceAccount(reader),
+            NodeRestriction(reader),
+            TaintNodesByCondition(),
+            PodSecurity(reader),
+            Priority(reader),
+            DefaultTolerationSeconds(),
+            DefaultStorageClass(reader),
+            RuntimeClass(reader),
+            DefaultIngressClass(reader),
+            RbacEscalation(reader, authorizer, rbac),
+            NotEnforced(),
+            # Last: nothing may be charged for what another plugin refuses.
+            ResourceQuota(reader, time.monotonic),
+        )
+    )

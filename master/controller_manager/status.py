@@ -1,0 +1,43 @@
+"""Writing status: only what changed, and never over someone else's change."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from apimachinery.client.api import ApiClient
+from apimachinery.errors import NotFound
+from apimachinery.meta import Object
+from apimachinery.scheme import Kind
+
+
+async def write_status(
+    client: ApiClient, kind: Kind, obj: Object, status: Object, *, annotations: Mapping[str, str] | None = None
+) -> Object | None:
+    """Store ``status`` (and annotations) as those of ``obj``. None if that is what it has, or it is gone.
+
+    Raises Conflict if ``obj`` is not the newest: the reconcile is tried again and computes from what is there
+    then, so that conditions which others added survive.
+    """
+    metadata = obj["metadata"]
+    wanted = {**(metadata.get("annotations") or {}), **(annotations or {})}
+    if same(obj.get("status"), status) and wanted == (metadata.get("annotations") or {}):
+        return None
+    new = {**obj, "status": status}
+    if wanted:
+        new["metadata"] = {**metadata, "annotations": wanted}
+    try:
+        return await client.update(kind, new, subresource="status")
+    except NotFound:
+        return None
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal but for nulls and empty maps and lists, which mean the same as nothing."""
+    return bool(_bare(one) == _bare(other))
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: b for k, v in value.items() if (b := _bare(v)) not in (None, {}, [])} or None
+    if isinstance(value, list):
+        return [_bare(v) for v in value] or None
+    return value

@@ -1,0 +1,85 @@
+"""TaintToleration: nodes repel pods that do not tolerate their taints, strictly or by preference."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from master.scheduler.columns import Taint
+from master.scheduler.framework import (
+    NODE_EVENTS,
+    Codes,
+    Event,
+    FilterPlugin,
+    Refusal,
+    Rows,
+    ScorePlugin,
+    Scores,
+    normalize_by_max,
+)
+from master.scheduler.shape import PodShape
+from master.scheduler.snapshot import Snapshot
+
+Tolerations = tuple[dict[str, Any], ...]
+_STRICT = ("NoSchedule", "NoExecute")
+
+
+def tolerates(tolerations: Tolerations, taint: Taint) -> bool:
+    """Whether any toleration covers the taint (core/v1 ``ToleratesTaint``)."""
+    return any(_covers(toleration, taint) for toleration in tolerations)
+
+
+def _covers(toleration: dict[str, Any], taint: Taint) -> bool:
+    key, value, effect = taint
+    if toleration.get("effect") and toleration["effect"] != effect:
+        return False
+    if toleration.get("key") and toleration["key"] != key:
+        return False
+    if toleration.get("operator") == "Exists":
+        return True
+    return bool(toleration.get("key")) and (toleration.get("value") or "") == value
+
+
+def untolerated(shape: PodShape, taints: tuple[Taint, ...]) -> Taint | None:
+    """The first taint that keeps the pod away."""
+    return next((t for t in taints if t[2] in _STRICT and not tolerates(shape.tolerations, t)), None)
+
+
+def repels(shape: PodShape, snapshot: Snapshot) -> Codes:
+    """By taint set: whether it keeps the pod away."""
+    return np.array([untolerated(shape, taints) is not None for taints in snapshot.taint_sets], np.int64)
+
+
+class TaintToleration(FilterPlugin, ScorePlugin):
+    name = "TaintToleration"
+    wakes: ClassVar[frozenset[Event]] = NODE_EVENTS
+    weight = 3
+    normalized = True
+
+    def filter(self, shape: PodShape, snapshot: Snapshot, rows: Rows) -> Codes:
+        return repels(shape, snapshot)[snapshot.taint_set[rows]]
+
+    def reasons(self, shape: PodShape, snapshot: Snapshot, row: int, code: int) -> tuple[str, ...]:
+        return ("node(s) had untolerated taint(s)",)
+
+    def explain(self, shape: PodShape, snapshot: Snapshot, row: int, code: int) -> Refusal:
+        taint = untolerated(shape, snapshot.taint_sets[int(snapshot.taint_set[row])])
+        assert taint is not None, "a refusal without a taint"  # noqa: S101
+        key, value, effect = taint
+        text = f"{key}={value}:{effect}" if value else f"{key}:{effect}"
+        remedy = f"tolerate {text} in the pod, or remove the taint: kubectl taint node {snapshot.names[row]} {text}-"
+        return Refusal(self.reasons(shape, snapshot, row, code), f"taint {text}", remedy)
+
+    def scores(self, shape: PodShape, snapshot: Snapshot) -> bool:
+        return any(effect == "PreferNoSchedule" for taints in snapshot.taint_sets for _, _, effect in taints)
+
+    def score(self, shape: PodShape, snapshot: Snapshot, rows: Rows) -> Scores:
+        return _dislikes(shape, snapshot)[snapshot.taint_set[rows]]
+
+    def normalize(self, shape: PodShape, snapshot: Snapshot, rows: Rows, raw: Scores) -> Scores:
+        return normalize_by_max(raw, reverse=True)
+
+
+def _dislikes(shape: PodShape, snapshot: Snapshot) -> Scores:
+    """By taint set: how many PreferNoSchedule taints the pod does not tolerate."""
+    soft = [[t for t in taints if t[2] == "PreferNoSchedule"] for taints in snapshot.taint_sets]
+    return np.array([sum(not tolerates(shape.tolerations, t) for t in taints) for taints in soft], np.int64)

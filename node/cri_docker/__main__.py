@@ -1,0 +1,103 @@
+"""``kubeto-cri-docker``: the CRI on a unix socket, over a Docker engine."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+
+from apimachinery import lifecycle, logging
+from node.cri_docker.runtime import Options
+
+_DRAIN_SECONDS = 10.0
+_MESSAGE_LIMIT = 16 * 1024 * 1024
+_log = logging.get_logger(__name__)
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser("kubeto-cri-docker", description="CRI runtime.v1 over a Docker engine")
+    p.add_argument("--listen", required=True, help="where the CRI is served: unix:///path")
+    p.add_argument("--docker-host", default=Options.docker_host, help="the engine: unix:///path (%(default)s)")
+    p.add_argument("--state-dir", default=Options.state_dir, help="what must outlive a restart (%(default)s)")
+    p.add_argument("--node-name", required=True, help="only containers of this node are seen; engines can be shared")
+    p.add_argument("--sandbox-image", default=Options.sandbox_image, help="what a pod's sandbox runs (%(default)s)")
+    p.add_argument("--sandbox-network", default=Options.sandbox_network, help="cni, or loopback for none")
+    p.add_argument("--cni-conf-dir", default=Options.cni_conf_dir, help="(%(default)s)")
+    p.add_argument("--cni-bin-dir", action="append", help="where CNI plugins are; may be repeated")
+    p.add_argument(
+        "--host-network-container",
+        default="",
+        help="the container whose network is the node's; without it hostNetwork pods use the engine's own",
+    )
+    p.add_argument(
+        "--streaming-address", default=Options.streaming_address, help="exec, attach, port-forward (%(default)s)"
+    )
+    p.add_argument("--v", type=int, default=2, help="verbosity; 4 and more debugs")
+    return p
+
+
+def options(arguments: argparse.Namespace) -> Options:
+    if not arguments.listen.startswith("unix://"):
+        raise SystemExit(f"--listen {arguments.listen}: only unix:///path is supported")
+    return Options(
+        listen=arguments.listen,
+        docker_host=arguments.docker_host,
+        state_dir=os.path.abspath(arguments.state_dir),
+        node_name=arguments.node_name,
+        sandbox_image=arguments.sandbox_image,
+        sandbox_network=arguments.sandbox_network,
+        cni_conf_dir=arguments.cni_conf_dir,
+        cni_bin_dirs=tuple(arguments.cni_bin_dir or Options.cni_bin_dirs),
+        host_network_container=arguments.host_network_container,
+        streaming_address=arguments.streaming_address,
+    )
+
+
+async def serve(config: Options) -> None:
+    """Serve until cancelled; then let verbs under way end."""
+    import grpc
+
+    from node.cri_docker import network, rpc
+    from node.cri_docker.image_service import ImageService
+    from node.cri_docker.runtime import Runtime
+    from node.cri_docker.runtime_service import RuntimeService
+    from node.cri_docker.streams import StreamingUrls
+    from protos.cri.runtime.v1 import api_pb2_grpc
+
+    runtime = Runtime(config, network.load(config.sandbox_network))
+    urls = StreamingUrls(runtime.cache, lambda: "")
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", _MESSAGE_LIMIT),
+            ("grpc.max_send_message_length", _MESSAGE_LIMIT),
+        ]
+    )
+    api_pb2_grpc.add_RuntimeServiceServicer_to_server(RuntimeService(runtime, urls), server)
+    api_pb2_grpc.add_ImageServiceServicer_to_server(ImageService(runtime), server)
+    path = config.listen.removeprefix("unix://")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if os.path.exists(path):
+        os.unlink(path)  # of a predecessor that was killed
+    server.add_insecure_port(f"unix:{path}")
+    await server.start()
+    os.chmod(path, 0o600)
+    _log.info("Serving the CRI", socket=path, node=config.node_name)
+    try:
+        await runtime.run()
+    finally:
+        runtime.cache.end_subscriptions()
+        await server.stop(_DRAIN_SECONDS / 2)
+        async with asyncio.timeout(_DRAIN_SECONDS / 2):
+            await rpc.drain()
+        runtime.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parsed = parser().parse_args(arguments)
+    logging.setup(parsed.v)
+    config = options(parsed)
+    sys.exit(lifecycle.run(lambda: serve(config), drain_seconds=_DRAIN_SECONDS + 2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""What the engine holds for this node, in memory, kept true by the engine's events.
+
+Lists and statuses are answered from here: the engine is asked about a container when something happened to it,
+never when somebody looks. All knowledge enters through ``refresh`` (one inspect, serial for each id, so that an
+older answer never overwrites a newer one) and leaves through ``forget``; CRI events follow from the difference
+between the old and the new record, so a relist after lost events tells them too.
+
+While the engine is away nothing is answered (``Unavailable``): stale answers would make a kubelet act on ghosts.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from time import time_ns
+from typing import TypeVar
+
+from node.cri_docker import naming
+from node.cri_docker.attachments import Attachments
+from node.cri_docker.engine import Engine, EngineError
+from node.cri_docker.records import ContainerRecord, SandboxRecord, container_record, sandbox_record
+from node.cri_docker.refusal import NotFound, Unavailable
+from protos.cri.runtime.v1 import api_pb2 as cri
+
+Record = SandboxRecord | ContainerRecord
+R = TypeVar("R", SandboxRecord, ContainerRecord)
+_SUBSCRIBER_BACKLOG = 1000
+
+
+class Cache:
+    def __init__(
+        self,
+        engine: Engine,
+        node: str,
+        attachments: Attachments,
+        *,
+        image_name: Callable[[str], str],
+        on_change: Callable[[ContainerRecord], Awaitable[None]],
+    ) -> None:
+        """``on_change`` runs before a container's new record is seen: an exit is told after its last log line."""
+        self._engine, self._node, self._attachments = engine, node, attachments
+        self._image_name, self._on_change = image_name, on_change
+        self._sandboxes: dict[str, SandboxRecord] = {}
+        self._containers: dict[str, ContainerRecord] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._hidden: set[str] = set()
+        self._subscribers: set[asyncio.Queue[cri.ContainerEventResponse | None]] = set()
+        self.away = "the engine has not been asked yet"
+        """Why nothing can be told now; "" when all is well."""
+
+    def require(self) -> None:
+        if self.away:
+            raise Unavailable(f"the Docker engine is not available: {self.away}")
+
+    def sandboxes(self) -> list[SandboxRecord]:
+        self.require()
+        return [record for record in self._sandboxes.values() if record.id not in self._hidden]
+
+    def containers(self, sandbox_id: str = "") -> list[ContainerRecord]:
+        self.require()
+        return [r for r in self._containers.values() if not sandbox_id or r.sandbox_id == sandbox_id]
+
+    def sandbox(self, identity: str) -> SandboxRecord:
+        """By id or by a prefix only one has. Raises NotFound."""
+        self.require()
+        return _find(self._sandboxes, identity, "sandbox")
+
+    def container(self, identity: str) -> ContainerRecord:
+        self.require()
+        return _find(self._containers, identity, "container")
+
+    def state_of(self, identity: str) -> int | None:
+        """The state last seen of a sandbox or container, None for a stranger."""
+        record = self._sandboxes.get(identity) or self._containers.get(identity)
+        return record.state if record else None
+
+    def ids(self) -> set[str]:
+        return self._sandboxes.keys() | self._containers.keys()
+
+    async def refresh(self, identity: str) -> Record | None:
+        """Ask the engine about one id; None when it is gone or not this node's."""
+        async with self._locks[identity]:
+            try:
+                inspect = await self._engine.get(f"/containers/{identity}/json")
+            except EngineError as error:
+                if not error.not_found:
+                    raise
+                self._forget(identity)
+                return None
+            labels = inspect["Config"]["Labels"] or {}
+            if labels.get(naming.NODE) != self._node or naming.CONFIG not in labels:
+                return None
+            if labels[naming.KIND] == naming.KIND_SANDBOX:
+                sandbox = sandbox_record(inspect, self._attachments.get(identity))
+                self._put(self._sandboxes, sandbox)
+                return sandbox
+            container = container_record(inspect)
+            await self._on_change(container)
+            self._put(self._containers, container)
+            return container
+
+    async def forget(self, identity: str) -> None:
+        """It has been removed."""
+        async with self._locks[identity]:
+            self._forget(identity)
+        self._locks.pop(identity, None)
+
+    def hide(self, identity: str) -> None:
+        """Not to be seen yet: a sandbox without its network."""
+        self._hidden.add(identity)
+
+    def reveal(self, identity: str) -> None:
+        self._hidden.discard(identity)
+        if record := self._sandboxes.get(identity):
+            self._tell_difference(None, record)
+
+    async def events(self) -> AsyncIterator[cri.ContainerEventResponse]:
+        """All that happens from now on. Ends when the reader is too slow: it must list and subscribe again."""
+        queue: asyncio.Queue[cri.ContainerEventResponse | None] = asyncio.Queue(_SUBSCRIBER_BACKLOG)
+        self._subscribers.add(queue)
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+        finally:
+            self._subscribers.discard(queue)
+
+    def end_subscriptions(self) -> None:
+        for queue in self._subscribers:
+            _end(queue)
+
+    def _put(self, records: dict[str, R], new: R) -> None:
+        old = records.get(new.id)
+        records[new.id] = new
+        self._tell_difference(old, new)
+
+    def _forget(self, identity: str) -> None:
+        record: Record | None = self._sandboxes.pop(identity, None) or self._containers.pop(identity, None)
+        if record:
+            if record.state == cri.CONTAINER_RUNNING:
+                self._tell(record, cri.CONTAINER_STOPPED_EVENT)
+            self._tell(record, cri.CONTAINER_DELETED_EVENT)
+        self._hidden.discard(identity)
+
+    def _tell_difference(self, old: Record | None, new: Record) -> None:
+        was = old.state if old else None
+        if was is None:
+            self._tell(new, cri.CONTAINER_CREATED_EVENT)
+        if new.state != cri.CONTAINER_CREATED and was in (None, cri.CONTAINER_CREATED):
+            self._tell(new, cri.CONTAINER_STARTED_EVENT)
+        if new.state == cri.CONTAINER_EXITED and was != cri.CONTAINER_EXITED:
+            self._tell(new, cri.CONTAINER_STOPPED_EVENT)
+
+    def _tell(self, record: Record, kind: cri.ContainerEventType) -> None:
+        if not self._subscribers or record.id in self._hidden:
+            return
+        event = cri.ContainerEventResponse(container_id=record.id, container_event_type=kind, created_at=time_ns())
+        sandbox_id = record.id if isinstance(record, SandboxRecord) else record.sandbox_id
+        if sandbox := self._sandboxes.get(sandbox_id):
+            event.pod_sandbox_status.CopyFrom(sandbox.status())
+        event.containers_statuses.extend(
+            r.status(self._image_name) for r in self._containers.values() if r.sandbox_id == sandbox_id
+        )
+        for queue in self._subscribers:
+            if queue.full():
+                _end(queue)
+            else:
+                queue.put_nowait(event)
+
+
+def _end(queue: "asyncio.Queue[cri.ContainerEventResponse | None]") -> None:
+    while not queue.empty():
+        queue.get_nowait()
+    queue.put_nowait(None)
+
+
+def _find(records: dict[str, R], identity: str, what: str) -> R:
+    if record := records.get(identity):
+        return record
+    matches = [record for key, record in records.items() if identity and key.startswith(identity)]
+    if len(matches) != 1:
+        raise NotFound(f"{what} {identity!r} {'is ambiguous' if matches else 'does not exist'}")
+    return matches[0]

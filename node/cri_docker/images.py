@@ -1,0 +1,230 @@
+"""The engine's images as the CRI's ImageService, kept in memory and refreshed when the engine says they changed.
+
+An image's id is its ``sha256:`` configuration digest everywhere: in a pull's answer, in lists, in containers.
+Pulls and removals go through the Docker SDK, which knows registries' credentials and error streams; they are
+slow and rare, so a few threads carry them.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound
+from docker.utils import parse_repository_tag
+
+from node.cri_docker.engine import API_VERSION, Engine, EngineError
+from node.cri_docker.refusal import CriError, Denied, NotFound, Refused, Unavailable, WrongState
+from protos.cri.runtime.v1 import api_pb2 as cri
+
+T = TypeVar("T")
+_PULLS_AT_ONCE = 6
+_PULL_SECONDS = 600
+"""Between two words of the engine, not for a whole pull."""
+_USAGE_SECONDS = 30.0
+_DOCKER_HUB = ("docker.io/library/", "index.docker.io/library/", "docker.io/", "index.docker.io/")
+
+
+class Images:
+    def __init__(self, engine: Engine, docker_host: str, pinned: str) -> None:
+        """``pinned`` is the sandboxes' image: a kubelet must not collect it."""
+        self._engine, self._host, self._pinned = engine, docker_host, pinned
+        self._images: dict[str, cri.Image] = {}
+        self._stale = True
+        self._refreshing = asyncio.Lock()
+        self._threads = ThreadPoolExecutor(_PULLS_AT_ONCE, "images")
+        self._usage: tuple[float, int] = (0.0, 0)
+
+    def invalidate(self) -> None:
+        self._stale = True
+
+    async def list(self, reference: str = "") -> list[cri.Image]:
+        await self.refresh()
+        if not reference:
+            return list(self._images.values())
+        found = self._find(reference)
+        return [found] if found else []
+
+    async def find(self, reference: str) -> cri.Image | None:
+        """By id, by a prefix of it, by tag or by digest."""
+        await self.refresh()
+        return self._find(reference)
+
+    def name_of(self, image_id: str) -> str:
+        """A tag, or else a digest, of an image known now; "" without."""
+        image = self._images.get(image_id)
+        return next(iter((*image.repo_tags, *image.repo_digests)), "") if image else ""
+
+    async def pull(self, reference: str, auth: cri.AuthConfig | None) -> str:
+        """Pull and return the image's id. Raises NotFound, Denied, Unavailable as the registry's answer tells."""
+        if not reference:
+            raise Refused("an image without a name cannot be pulled")
+        name, tag = parse_repository_tag(reference)
+        if "@" in reference:
+            name, tag = reference.split("@")[0], reference.split("@")[1]
+        await self._in_thread(lambda: _pull(self._sdk(), name, tag or "latest", _credentials(auth)), reference)
+        self._stale = True
+        image = await self.find(reference)
+        if image is None:
+            raise NotFound(f"image {reference!r} is gone right after its pull")
+        return image.id
+
+    async def remove(self, reference: str) -> None:
+        """Remove an image with all its names. Nothing to remove is success."""
+        image = await self.find(reference)
+        if image is None:
+            return
+        await self._in_thread(lambda: _remove(self._sdk(), image.id), reference)
+        self._stale = True
+
+    async def filesystem(self, root_dir: str) -> cri.FilesystemUsage:
+        """What the layers of all images use. The engine adds it up slowly: not more often than every 30 s."""
+        taken, used = self._usage
+        if time.monotonic() - taken > _USAGE_SECONDS:
+            usage = await self._engine.get("/system/df")
+            used = usage.get("LayersSize") or 0
+            self._usage = (time.monotonic(), used)
+        return cri.FilesystemUsage(
+            timestamp=time.time_ns(),
+            fs_id=cri.FilesystemIdentifier(mountpoint=root_dir),
+            used_bytes=cri.UInt64Value(value=used),
+            inodes_used=cri.UInt64Value(value=0),
+        )
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def refresh(self) -> None:
+        """Make ``name_of`` and all lists true; costs nothing while the engine has told of no change."""
+        if not self._stale:
+            return
+        async with self._refreshing:
+            if self._stale:
+                self._stale = False
+                try:
+                    listed = await self._engine.get("/images/json")
+                    self._images = {item["Id"]: await self._describe(item) for item in listed}
+                except BaseException:
+                    self._stale = True
+                    raise
+
+    async def _describe(self, item: dict[str, Any]) -> cri.Image:
+        image = cri.Image(
+            id=item["Id"],
+            repo_tags=_real(item.get("RepoTags")),
+            repo_digests=_real(item.get("RepoDigests")),
+            size=item["Size"],
+        )
+        image.spec.image = item["Id"]
+        image.pinned = familiar(self._pinned) in image.repo_tags
+        if known := self._images.get(item["Id"]):
+            image.username = known.username
+            if known.HasField("uid"):
+                image.uid.CopyFrom(known.uid)
+        else:
+            await self._add_user(image)
+        return image
+
+    async def _add_user(self, image: cri.Image) -> None:
+        try:
+            inspect = await self._engine.get(f"/images/{image.id}/json")
+        except EngineError as error:
+            if error.not_found:  # removed while we listed: the next event refreshes
+                return
+            raise
+        user = ((inspect.get("Config") or {}).get("User") or "").split(":")[0]
+        if user.isdigit():
+            image.uid.value = int(user)
+        else:
+            image.username = user
+
+    def _find(self, reference: str) -> cri.Image | None:
+        if found := self._images.get(reference) or self._images.get(f"sha256:{reference}"):
+            return found
+        name = familiar(reference)
+        for image in self._images.values():
+            if name in image.repo_tags or name in image.repo_digests:
+                return image
+        short = reference.removeprefix("sha256:")
+        if len(short) >= 8 and all(c in "0123456789abcdef" for c in short):
+            matches = [i for i in self._images.values() if i.id.startswith(f"sha256:{short}")]
+            return matches[0] if len(matches) == 1 else None
+        return None
+
+    def _sdk(self) -> docker.APIClient:
+        return docker.APIClient(base_url=self._host, version=API_VERSION, timeout=_PULL_SECONDS)
+
+    async def _in_thread(self, work: Callable[[], T], reference: str) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except DockerException as error:
+            raise translate(str(getattr(error, "explanation", None) or error), reference) from error
+        except OSError as error:
+            raise Unavailable(f"image {reference!r}: {error}") from error
+
+
+def familiar(reference: str) -> str:
+    """The short form the engine lists: without Docker Hub's host, with a tag or a digest (which wins)."""
+    for prefix in _DOCKER_HUB:
+        reference = reference.removeprefix(prefix)
+    name, _, digest = reference.partition("@")
+    slash = name.rfind("/")
+    if digest:
+        return f"{name[: name.rfind(':')] if ':' in name[slash:] else name}@{digest}"
+    return name if ":" in name[slash:] else f"{name}:latest"
+
+
+def translate(message: str, reference: str) -> CriError:
+    """An engine's or registry's words as the error they mean."""
+    text, lower = f"image {reference!r}: {message}", message.lower()
+    if "unauthorized" in lower or "denied" in lower or "authentication required" in lower:
+        # Registries say "denied" for what does not exist as well: upstream treats it as no right, too.
+        return Denied(text)
+    if "not found" in lower or "unknown" in lower or "no such image" in lower or "does not exist" in lower:
+        return NotFound(text)
+    if "being used" in lower or "conflict" in lower:
+        return WrongState(text)
+    return Refused(text) if "invalid reference" in lower or "parsing" in lower else Unavailable(text)
+
+
+def _pull(sdk: docker.APIClient, name: str, tag: str, credentials: dict[str, str] | None) -> None:
+    try:
+        for line in sdk.pull(name, tag=tag, stream=True, decode=True, auth_config=credentials):
+            if "error" in line:
+                raise DockerException(line["error"])
+    finally:
+        sdk.close()
+
+
+def _remove(sdk: docker.APIClient, image_id: str) -> None:
+    try:
+        sdk.remove_image(image_id, force=True)
+    except ImageNotFound:
+        pass  # somebody else was quicker
+    except APIError as error:
+        if error.status_code != 404:
+            raise
+    finally:
+        sdk.close()
+
+
+def _credentials(auth: cri.AuthConfig | None) -> dict[str, str] | None:
+    """None: the engine user's own configuration applies."""
+    if auth is None or not auth.ListFields():
+        return None
+    fields = {
+        "username": auth.username,
+        "password": auth.password,
+        "auth": auth.auth,
+        "serveraddress": auth.server_address,
+        "identitytoken": auth.identity_token,
+        "registrytoken": auth.registry_token,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _real(names: Iterable[str] | None) -> Iterable[str]:
+    """The engine lists ``<none>:<none>`` for an image without names."""
+    return [name for name in names or () if not name.startswith("<none>")]

@@ -1,0 +1,135 @@
+"""The runtime put together: one engine, one cache, the verbs on them, and the order in which they come to life."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apimachinery.lifecycle import Tasks, guard
+from apimachinery.logging import get_logger
+from node.cri_docker import network
+from node.cri_docker.attachments import Attachments
+from node.cri_docker.cache import Cache
+from node.cri_docker.containers import Containers
+from node.cri_docker.engine import Engine, EngineUnavailable
+from node.cri_docker.events import Events
+from node.cri_docker.execs import Execs
+from node.cri_docker.image_mounts import ImageMounts
+from node.cri_docker.images import Images
+from node.cri_docker.limits import engine_root, read_limits
+from node.cri_docker.logs import Logs
+from node.cri_docker.network import SandboxNetwork
+from node.cri_docker.records import SandboxRecord
+from node.cri_docker.sandboxes import Host, Sandboxes
+from node.cri_docker.security import EngineLimits
+from node.cri_docker.specs import SandboxShape
+from node.cri_docker.stats import Stats
+from protos.cri.runtime.v1 import api_pb2 as cri
+
+_COLLECT_SECONDS = 60.0
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line."""
+
+    listen: str
+    docker_host: str = "unix:///var/run/docker.sock"
+    state_dir: str = "/var/lib/kubeto/cri-docker"
+    node_name: str = "node"
+    sandbox_image: str = "kubeto/pause:1"
+    sandbox_network: str = "cni"
+    cni_conf_dir: str = "/etc/cni/net.d"
+    cni_bin_dirs: tuple[str, ...] = ("/usr/lib/cni", "/opt/cni/bin")
+    host_network_container: str = ""
+    streaming_address: str = "127.0.0.1:0"
+
+
+class Runtime:
+    """All that the gRPC services speak to. ``run`` keeps it true to the engine."""
+
+    def __init__(self, options: Options, make_network: Callable[..., SandboxNetwork]) -> None:
+        state = Path(options.state_dir)
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.options = options
+        self.engine = Engine(options.docker_host)
+        self.images = Images(self.engine, options.docker_host, options.sandbox_image)
+        self.attachments = Attachments(state / "sandboxes")
+        self.logs = Logs(lambda: engine_root(self.engine.peer_pid()), state / "logs")
+        self.cache = Cache(
+            self.engine,
+            options.node_name,
+            self.attachments,
+            image_name=self.images.name_of,
+            on_change=self.logs.follow,
+        )
+        self.network = make_network(options.cni_conf_dir, options.cni_bin_dirs, str(state / "cni"))
+        self._limits: EngineLimits | None = None
+        host = Host(self.engine, self.cache, self.images, self.limits)
+        shape = SandboxShape(options.node_name, options.sandbox_image, options.host_network_container)
+        self.sandboxes = Sandboxes(host, shape, self.network, self.attachments)
+        self.image_mounts = ImageMounts(self.engine, self.images, state / "images")
+        self.containers = Containers(host, options.node_name, self.logs, self.image_mounts, self._pod_mounts)
+        self.execs = Execs(self.engine, self.cache)
+        self.stats = Stats(host)
+        self._events = Events(self.engine, self.cache, options.node_name, self.images.invalidate)
+        self._resolv_folder = state / "resolv"
+        self._synced = asyncio.Event()
+
+    def limits(self) -> EngineLimits:
+        self.cache.require()
+        if self._limits is None:
+            raise EngineUnavailable("the engine has not been asked yet")
+        return self._limits
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._events.before_sync = self._learn
+        self._events.on_synced.append(self._synced.set)
+        async with Tasks() as tasks:
+            tasks.start("engine events", self._events.run())
+            tasks.start("collector", self._collect())
+            await tasks.wait()
+
+    async def _learn(self) -> None:
+        """The engine may have been exchanged for another since it was last here."""
+        self._limits = await read_limits(self.engine)
+        if self._limits.min_oom_score > -1000 or not self._limits.can_privileged:
+            log.debug("Engine is limited", min_oom_score=self._limits.min_oom_score)
+
+    async def _collect(self) -> None:
+        """Give back what dead sandboxes hold: after each (re)start of the engine, and regularly."""
+        while True:
+            await self._synced.wait()
+            self._synced.clear()
+            await guard("collect networks", self.sandboxes.collect)
+            await guard("collect image mounts", self._collect_image_mounts)
+            try:
+                async with asyncio.timeout(_COLLECT_SECONDS):
+                    await self._synced.wait()
+            except TimeoutError:
+                if not self.cache.away:
+                    self._synced.set()
+
+    async def _collect_image_mounts(self) -> None:
+        mounts = (mount for record in self.cache.containers() for mount in record.config.mounts)
+        used = {found.id for m in mounts if m.image.image and (found := await self.images.find(m.image.image))}
+        self.image_mounts.collect(used)
+
+    def _pod_mounts(self, pod: SandboxRecord, config: cri.ContainerConfig) -> list[dict[str, Any]]:
+        """resolv.conf of a pod in the node's network: what the engine would mount belongs to the node."""
+        own_file = pod.host_network and self.options.host_network_container and pod.config.HasField("dns_config")
+        if not own_file or any(m.container_path == "/etc/resolv.conf" for m in config.mounts):
+            return []
+        self._resolv_folder.mkdir(exist_ok=True)
+        path = self._resolv_folder / pod.id
+        path.write_text(network.resolv_conf(pod.config.dns_config))
+        return [{"Type": "bind", "Source": str(path), "Target": "/etc/resolv.conf", "ReadOnly": False}]
+
+    def close(self) -> None:
+        self.cache.end_subscriptions()
+        self.logs.close()
+        self.images.close()
+        self.engine.close()

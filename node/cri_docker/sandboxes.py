@@ -1,0 +1,256 @@
+"""Pod sandboxes: run, stop, remove.
+
+A sandbox is a pause container that owns the pod's namespaces. Its verbs are safe to repeat and to break off: its
+name follows from the pod, its network's progress is kept (``attachments``), and a run that fails takes back what
+it did.
+"""
+
+import asyncio
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from apimachinery.logging import get_logger
+from node.cri_docker import naming, network, specs
+from node.cri_docker.attachments import ADDING, ATTACHED, RELEASED, Attachment, Attachments
+from node.cri_docker.cache import Cache
+from node.cri_docker.engine import Engine, EngineError
+from node.cri_docker.images import Images
+from node.cri_docker.limits import engine_root
+from node.cri_docker.network import SandboxNetwork
+from node.cri_docker.records import SandboxRecord
+from node.cri_docker.refusal import AlreadyExists, CriError, NotFound, WrongState
+from node.cri_docker.security import EngineLimits
+from node.cri_docker.specs import SandboxShape
+from protos.cri.runtime.v1 import api_pb2 as cri
+
+_UNSHARE_SECONDS = 2.0
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What all verbs share."""
+
+    engine: Engine
+    cache: Cache
+    images: Images
+    limits: Callable[[], EngineLimits]
+
+    def root(self) -> str:
+        return engine_root(self.engine.peer_pid())
+
+
+class Sandboxes:
+    def __init__(self, host: Host, shape: SandboxShape, net: SandboxNetwork, attachments: Attachments) -> None:
+        self._host, self._shape, self._net, self._attachments = host, shape, net, attachments
+        self._names: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._unshare: Sequence[str] | None = None
+
+    async def run(self, config: cri.PodSandboxConfig, handler: str) -> str:
+        """Start a sandbox and return its id; that of the one already there if it is the same, running and whole.
+
+        Raises AlreadyExists for another running sandbox of this name. Whatever fails is undone.
+        """
+        self._host.cache.require()
+        name = naming.sandbox_name(config.metadata)
+        async with self._names[name]:
+            try:
+                return await self._run(name, config, handler)
+            finally:
+                self._names.pop(name, None)
+
+    async def _run(self, name: str, config: cri.PodSandboxConfig, handler: str) -> str:
+        shape = replace(self._shape, unshare=await self._unshare_command())
+        body = specs.sandbox(config, handler, shape, self._host.limits())
+        sandbox_id, existed = await self._create(name, config, body)
+        if existed:
+            return sandbox_id
+        self._host.cache.hide(sandbox_id)
+        try:
+            await self._start(sandbox_id, config)
+        except BaseException as error:
+            await self._undo(sandbox_id, error)
+            raise
+        self._host.cache.reveal(sandbox_id)
+        return sandbox_id
+
+    async def _create(self, name: str, config: cri.PodSandboxConfig, body: dict[str, object]) -> tuple[str, bool]:
+        """(id, was it there already)."""
+        for attempt in range(3):
+            try:
+                created = await self._host.engine.post("/containers/create", body, name=name)
+                return created["Id"], False
+            except EngineError as error:
+                if error.not_found and attempt == 0:
+                    await self._host.images.pull(self._shape.image, None)
+                elif not error.conflict or attempt == 2:
+                    raise
+                elif sandbox_id := await self._same_running(name, config):
+                    return sandbox_id, True
+        raise AssertionError("the loop returns or raises")
+
+    async def _same_running(self, name: str, config: cri.PodSandboxConfig) -> str:
+        """Resolve a name conflict: the same sandbox's id, or "" after an unfinished one was removed."""
+        try:
+            inspect = await self._host.engine.get(f"/containers/{name}/json")
+        except EngineError as error:
+            if error.not_found:
+                return ""
+            raise
+        existing = await self._host.cache.refresh(inspect["Id"])
+        if not isinstance(existing, SandboxRecord):
+            raise AlreadyExists(f"the name {name} is taken by container {inspect['Id'][:12]} of somebody else")
+        if existing.ready and existing.config == config:
+            return existing.id
+        if existing.ready:
+            raise AlreadyExists(f"sandbox {name} runs already, with another configuration: {existing.id}")
+        await self.remove(existing.id)
+        return ""
+
+    async def _start(self, sandbox_id: str, config: cri.PodSandboxConfig) -> None:
+        host_network = config.linux.security_context.namespace_options.network == cri.NODE
+        args = tuple(network.cni_args(sandbox_id, config.metadata).items())
+        attachment = Attachment(ADDING, host_network=host_network, args=args)
+        self._attachments.put(sandbox_id, attachment)
+        await self._host.engine.post(f"/containers/{sandbox_id}/start")
+        record = await self._refreshed(sandbox_id)
+        ips: Sequence[str] = ()
+        if not host_network:
+            await self._own_network(record)
+            added = await self._net.add(
+                sandbox_id, record.netns, network.INTERFACE, dict(args), network.capabilities(config)
+            )
+            ips = added.ips
+        self._write_files(record, ips)
+        self._attachments.put(sandbox_id, replace(attachment, phase=ATTACHED, ips=tuple(ips)))
+        await self._refreshed(sandbox_id)
+
+    async def _refreshed(self, sandbox_id: str) -> SandboxRecord:
+        record = await self._host.cache.refresh(sandbox_id)
+        if not isinstance(record, SandboxRecord) or record.state != cri.CONTAINER_RUNNING:
+            raise WrongState(f"sandbox {sandbox_id} did not stay alive: the pause image must run for ever")
+        return record
+
+    async def _own_network(self, record: SandboxRecord) -> None:
+        """Wait until a pause process that makes its own namespace has done so, and bring ``lo`` up."""
+        try:
+            async with asyncio.timeout(_UNSHARE_SECONDS):
+                while b"\0unshare\0" in Path(f"/proc/{record.pid}/cmdline").read_bytes():
+                    await asyncio.sleep(0.002)
+            await network.in_namespace(record.netns, network.raise_loopback)
+        except (OSError, TimeoutError) as error:
+            raise WrongState(f"sandbox {record.id} has no network namespace of its own: {error}") from error
+
+    async def _unshare_command(self) -> Sequence[str]:
+        """For a pause image made of busybox, whose ``unshare`` does what the engine does slowly; else ()."""
+        if self._unshare is not None:
+            return self._unshare
+        try:
+            image = await self._host.engine.get(f"/images/{self._shape.image}/json")
+        except EngineError as error:
+            if error.not_found:
+                return ()
+            raise
+        config = image.get("Config") or {}
+        command = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
+        able = bool(command) and os.path.basename(command[0]) == "busybox"
+        self._unshare = (command[0], "unshare", "-n", *command) if able else ()
+        return self._unshare
+
+    def _write_files(self, record: SandboxRecord, ips: Sequence[str]) -> None:
+        """Overwrite in place what the engine wrote: every container of the pod has these files mounted."""
+        if record.host_network and self._shape.host_network_container:
+            return  # they are the node's own
+        root = self._host.root()
+        if record.config.HasField("dns_config"):
+            Path(root + record.resolv_conf).write_text(network.resolv_conf(record.config.dns_config))
+        if not record.host_network:
+            Path(root + record.hosts).write_text(network.hosts_file(record.config.hostname, ips))
+
+    async def _undo(self, sandbox_id: str, error: BaseException) -> None:
+        try:
+            await self.remove(sandbox_id)
+        except (CriError, EngineError) as second:
+            self._host.cache.reveal(sandbox_id)
+            raise CriError(f"{error}; and what was done could not be undone: {second}") from error
+
+    async def stop(self, identity: str) -> None:
+        """End all its processes and give its network back. A sandbox that is gone is stopped."""
+        try:
+            record = self._host.cache.sandbox(identity)
+        except NotFound:
+            return
+        running = [r for r in self._host.cache.containers(record.id) if r.running]
+        results = await asyncio.gather(
+            *(self._kill(container.id) for container in running), self._release(record), return_exceptions=True
+        )
+        if record.state == cri.CONTAINER_RUNNING:
+            await self._kill(record.id)
+        else:
+            await self._host.cache.refresh(record.id)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def remove(self, identity: str) -> None:
+        """Stop it and remove it with all its containers. One that is gone is removed."""
+        self._host.cache.require()
+        try:
+            record = self._host.cache.sandbox(identity)
+        except NotFound:
+            if identity in self._attachments.all():  # created, never seen
+                await self._delete(identity)
+                self._attachments.drop(identity)
+            return
+        await self.stop(record.id)
+        await asyncio.gather(*(self._delete(c.id) for c in self._host.cache.containers(record.id)))
+        await self._delete(record.id)
+        self._attachments.drop(record.id)
+
+    async def collect(self) -> None:
+        """Give back networks of sandboxes that no longer exist, however they went."""
+        for sandbox_id, attachment in self._attachments.all().items():
+            if self._host.cache.state_of(sandbox_id) is None and attachment.phase != RELEASED:
+                log.info("Releasing the network of a lost sandbox", sandbox=sandbox_id)
+                await self._give_back(sandbox_id, "", attachment)
+            if self._host.cache.state_of(sandbox_id) is None:
+                self._attachments.drop(sandbox_id)
+        kept = [(i, network.INTERFACE) for i, a in self._attachments.all().items() if a.phase != RELEASED]
+        await self._net.gc(kept)
+
+    async def _release(self, record: SandboxRecord) -> None:
+        attachment = self._attachments.get(record.id)
+        if attachment and attachment.phase != RELEASED:
+            await self._give_back(record.id, record.netns, attachment, record.config)
+
+    async def _give_back(
+        self, sandbox_id: str, netns: str, attachment: Attachment, config: cri.PodSandboxConfig | None = None
+    ) -> None:
+        if not attachment.host_network:
+            capabilities = network.capabilities(config) if config else {}
+            await self._net.delete(sandbox_id, netns, network.INTERFACE, dict(attachment.args), capabilities)
+        self._attachments.put(sandbox_id, replace(attachment, phase=RELEASED, ips=()))
+
+    async def _kill(self, container_id: str) -> None:
+        try:
+            await self._host.engine.post(f"/containers/{container_id}/kill", signal="KILL")
+        except EngineError as error:
+            if not (error.not_found or error.conflict):  # gone, or not running
+                raise
+        await self._host.cache.refresh(container_id)
+
+    async def _delete(self, container_id: str) -> None:
+        await delete_container(self._host, container_id)
+
+
+async def delete_container(host: Host, container_id: str) -> None:
+    """Remove a container whatever its state; one that is gone, or going, is success."""
+    try:
+        await host.engine.delete(f"/containers/{container_id}", force=True, v=True)
+    except EngineError as error:
+        if not error.not_found and "already in progress" not in error.message:
+            raise
+    await host.cache.forget(container_id)
