@@ -24,6 +24,6 @@ def duration(text: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
-def add_boolean(parser: argparse.ArgumentParser, name: str, default: bool, text: str) -> None:
+def add_boolean(parser: argparse._ActionsContainer, name: str, default: bool, text: str) -> None:
     """A flag that may stand alone (true) or carry a value after ``=``."""
     parser.add_argument(name, type=boolean, nargs="?", const=True, default=default, metavar="BOOL", help=text)

@@ -6,7 +6,7 @@ that these placements did not touch is kept in its ``Cycle``.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -29,7 +29,6 @@ class Decision:
     node: str = ""
     message: str = ""
     plugins: frozenset[str] = frozenset()
-    resolvable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +77,23 @@ class Engine:
     def diagnose(self, cycle: Cycle) -> Decision:
         """Why no node took the pod: the words and the plugins, from the codes of each node."""
         snap, reasons, plugins = self.snapshot, Counter[str](), set[str]()
-        resolvable = False
         for plugin, code, rows in verdicts(cycle):
             for reason in plugin.reasons(cycle.shape, snap, int(rows[0]), code):
                 reasons[reason] += len(rows)
             plugins.add(plugin.name)
-            resolvable = resolvable or any(plugin.resolvable(cycle.shape, snap, int(row), code) for row in rows)
         if not snap.node_count:
-            return Decision(message="no nodes available to schedule pods", resolvable=False)
+            return Decision(message="no nodes available to schedule pods")
         if not plugins:  # every node is fit but for pods that are nominated to it
             reasons["node(s) were reserved for nominated pods"] += snap.node_count
             plugins.add("NodeResourcesFit")
-        return Decision("", unavailable(snap.node_count, reasons), frozenset(plugins), resolvable)
+        return Decision("", unavailable(snap.node_count, reasons), frozenset(plugins))
 
-    def fits_somewhere(self, shape: PodShape, rows: NDArray[np.int64]) -> bool:
+    def fits_somewhere(self, shape: PodShape, rows: Iterable[int]) -> bool:
         """Whether any of ``rows`` takes the shape now: the exact queueing hint."""
         if any(p.pre_filter(shape, self.snapshot) for p in self.profile.filters if p.relevant(shape, self.snapshot)):
             return False
-        return bool(np.any((self.cycle(shape).refused[rows] == 0) & self.snapshot.valid[rows]))
+        cycle = self.cycle(shape)
+        return any(self.snapshot.valid[row] and not cycle.refused[row] for row in rows)
 
     @contextmanager
     def without(self, keys: list[Key]) -> Iterator[dict[Key, Placement]]:
@@ -113,7 +111,7 @@ class Engine:
         for plugin in self.profile.filters:
             if plugin.relevant(shape, snap) and (message := plugin.pre_filter(shape, snap)):
                 text = f"{unavailable(snap.node_count, {})} {message}."
-                return Decision("", text, frozenset({plugin.name}), resolvable=False)
+                return Decision("", text, frozenset({plugin.name}))
         return None
 
     def _beside_nominated(self, key: Key, shape: PodShape, rows: NDArray[np.int64]) -> NDArray[np.int64]:

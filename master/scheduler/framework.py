@@ -162,8 +162,10 @@ class Profile:
     permits: tuple[PermitPlugin, ...] = ()
 
     def wakes_of(self, names: Iterable[str]) -> frozenset[Event]:
-        """The events after which a pod that the named plugins refused may fit."""
+        """The events after which a pod that the named plugins refused may fit; any, if none is named."""
         wanted = set(names)
+        if not wanted:
+            return frozenset(Event)
         return frozenset[Event]().union(*(p.wakes for p in self.filters if p.name in wanted))
 
 

@@ -95,6 +95,16 @@ class Snapshot:
         self._touch(row, self.node_changed)
         return row
 
+    def refresh_node(self, node: Object) -> None:
+        """Take over a node object of which nothing that decisions depend on has changed: no row gets dirty."""
+        row = self.rows.get(node["metadata"]["name"])
+        if row is not None and self.nodes[row] is not None:
+            self.nodes[row] = node
+
+    def peers_changed(self) -> None:
+        """``peers`` tells other selectors than before."""
+        self.clock += 1
+
     def remove_node(self, name: str) -> None:
         row = self.rows.get(name)
         node = None if row is None else self.nodes[row]

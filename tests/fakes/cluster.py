@@ -14,7 +14,7 @@ from typing import Any
 from apimachinery import errors
 from apimachinery.client.types import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
 from apimachinery.clock import Clock, SystemClock
-from apimachinery.meta import Key, Object, format_time, key_of, name_suffix, new_uid
+from apimachinery.meta import Key, Object, format_time, key_of, name_suffix, new_uid, with_condition
 from apimachinery.patch import json_patch, merge
 from apimachinery.scheme import NAMESPACES, PODS, Kind
 
@@ -250,5 +250,14 @@ def _patched(obj: Object, patch: Any, patch_type: str) -> Object:
     if patch_type == MERGE_PATCH:
         return merge(obj, patch)
     if patch_type == STRATEGIC_MERGE_PATCH:
-        raise errors.UnsupportedMediaType("the in-memory cluster has no schema: use a merge patch")
+        return merge(obj, _with_all_conditions(obj, patch))
     raise errors.UnsupportedMediaType(f"unknown patch type {patch_type}")
+
+
+def _with_all_conditions(obj: Object, patch: Object) -> Object:
+    """The patch with its conditions put among those of the object, by type: all that is strategic without a schema."""
+    status = patch.get("status") or {}
+    conditions = (obj.get("status") or {}).get("conditions") or []
+    for condition in status.get("conditions") or ():
+        conditions = with_condition(conditions, condition)
+    return {**patch, "status": {**status, "conditions": conditions}} if conditions else patch

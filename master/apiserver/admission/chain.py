@@ -60,10 +60,14 @@ class Chain:
         self._mutators = [p for p in plugins if type(p).mutate is not Plugin.mutate]
         self._validators = [p for p in plugins if type(p).validate is not Plugin.validate]
 
-    async def mutate(self, request: AdmissionRequest) -> None:
+    async def mutate(self, request: AdmissionRequest) -> bool:
+        """Whether any plugin ran, and defaults must be applied again."""
+        ran = False
         for plugin in self._mutators:
             if plugin.handles(request):
+                ran = True
                 await plugin.mutate(request)
+        return ran
 
     async def validate(self, request: AdmissionRequest) -> None:
         for plugin in self._validators:

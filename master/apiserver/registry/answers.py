@@ -16,12 +16,16 @@ Object = dict[str, Any]
 
 @dataclass(slots=True)
 class WriteOptions:
-    """CreateOptions, UpdateOptions and PatchOptions in one; ``warnings`` collects what the client is told besides."""
+    """CreateOptions, UpdateOptions and PatchOptions in one; ``warnings`` collects what the client is told besides.
+
+    ``duplicates`` are the paths of fields that the body had twice.
+    """
 
     dry_run: bool = False
     field_manager: str = ""
     field_validation: str = "Warn"
     force: bool = False
+    duplicates: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
 
 

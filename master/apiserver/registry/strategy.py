@@ -1,12 +1,12 @@
 """What a kind adds to the one write pipeline.
 
 A strategy is pure: it sees objects and nothing else. The pipeline (``store.py``) calls, for a create: ``default``,
-``prepare_create``, admission mutate, ``default``, ``validate``, admission validate, claims, etcd. Defaults run twice:
+admission mutate, ``default``, ``prepare_create``, ``validate``, admission validate, claims, etcd. Defaults run twice:
 they are idempotent. Metadata that every kind has (name, uid, generation, timestamps, finalizers) and ``immutable``
 are the pipeline's business; what must be unique in the cluster (service IPs) is that of ``claims.py``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -44,6 +44,8 @@ class Strategy:
     """Whether PUT on a name that does not exist creates it (leases, events, endpoints... as upstream)."""
     default_propagation: ClassVar[str] = "Background"
     """What a delete without propagationPolicy does with dependents: Background or Orphan."""
+    returns_deleted: ClassVar[bool] = False
+    """Whether a delete that removes the object at once answers with it, not with a Status."""
     ttl_seconds: ClassVar[int] = 0
     """Objects vanish this long after their last write (events); 0 = never."""
 
@@ -72,6 +74,11 @@ class Strategy:
     def validate_status(self, obj: Object, old: Object) -> list[Cause]:
         return []
 
+    def validate_part(self, part: str, obj: Object, old: Object) -> list[Cause]:
+        """Called in place of the others for a write to a subresource that changes one part of the spec (finalize,
+        ephemeralcontainers, resize, approval): everything else already equals ``old``'s."""
+        return []
+
     def warnings(self, obj: Object) -> list[str]:
         """What a client should be told about an object that is accepted all the same."""
         return []
@@ -79,3 +86,10 @@ class Strategy:
     def grace_period(self, obj: Object, requested: int | None) -> int:
         """Seconds that a deleted object stays until its agent confirms the deletion. 0 = it goes at once."""
         return 0
+
+    def holders(self, obj: Object) -> Sequence[str]:
+        """Who must let go before a deleted object is removed: its finalizers."""
+        return (obj.get("metadata") or {}).get("finalizers") or ()
+
+    def mark_deleted(self, obj: Object) -> None:
+        """Change what else a deletion changes while the object stays (a namespace's phase)."""

@@ -1,0 +1,232 @@
+"""The API server put together: storage, registry, the fronts, and their life from start to drain.
+
+Order of a start: etcd answers -> the cache is filled -> the system's own objects are there -> it listens. Order of a
+stop: unready -> (delay) -> no new connections, watches end -> the fronts and the cache close.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import socket
+import time
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi.responses import JSONResponse
+
+from apimachinery import schema, scheme
+from apimachinery.errors import ApiError, MethodNotAllowed, NotFound
+from apimachinery.lifecycle import Tasks
+from apimachinery.logging import get_logger
+
+from . import tls
+from .admission.chain import Chain
+from .auth import setup
+from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
+from .registry import bootstrap
+from .registry.catalog import Catalog
+from .registry.kinds import STRATEGIES
+from .registry.pipeline import Pipeline
+from .registry.reads import Reads
+from .registry.service_claims import ServiceClaims
+from .registry.store import LoopbackWriter, Registry
+from .rest import system
+from .rest.connect import Connectors
+from .rest.discovery import Discovery
+from .rest.front import Identities, KubetoAPI
+from .rest.peer import PeerProtocol
+from .rest.resources import Resources
+from .settings import Settings
+from .storage.cache import WatchCache
+from .storage.compaction import compact_regularly
+from .storage.etcd import EtcdStorage, wait_until_reachable
+from .storage.interface import Unavailable
+from .storage.keys import KeySpace
+
+_log = get_logger(__name__)
+
+KEEP_ALIVE_SECONDS = 180
+
+
+class ApiServer:
+    """One API server; ``run`` until cancelled."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._draining = False
+        self.ready = asyncio.Event()
+
+    async def run(self) -> None:
+        started = time.monotonic()
+        settings = self._settings
+        storage = EtcdStorage(settings.etcd)
+        await wait_until_reachable(storage, lambda why: _log.warning("Waiting for etcd", error=why))
+        keys = KeySpace(settings.etcd_prefix.rstrip("/") + "/")
+        catalog = Catalog(STRATEGIES)
+        cache = WatchCache(storage, keys, catalog.field_labels)
+        try:
+            async with Tasks() as tasks:
+                tasks.start("watch cache", cache.run())
+                await cache.ready.wait()
+                await self._serve(tasks, storage, cache, keys, catalog, started)
+        finally:
+            await storage.close()
+
+    async def _serve(
+        self,
+        tasks: Tasks,
+        storage: EtcdStorage,
+        cache: WatchCache,
+        keys: KeySpace,
+        catalog: Catalog,
+        started: float,
+    ) -> None:
+        settings = self._settings
+        reads = Reads(storage, cache, keys, catalog)
+        auth = self._build_auth(reads)
+        claimers = {scheme.SERVICES: ServiceClaims(reads, keys, settings.service_cidrs)}
+        schemas = schema.load()
+        pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, Chain(), claimers)
+        registry = Registry(pipeline)
+        registry.answers.update(auth.answers)
+        api = self._api(registry, auth, cache, storage)
+        await self._bootstrap(reads, LoopbackWriter(registry))
+        if settings.compaction_interval:
+            tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
+        server = _Server(self._uvicorn(api))
+        tasks.start("https", server.serve(), may_end=True)
+        while not server.started:
+            if server.should_exit:
+                raise OSError(f"cannot listen on {settings.serving.bind_address}:{settings.serving.secure_port}")
+            await asyncio.sleep(0.005)
+        self.ready.set()
+        _log.info("Ready", port=settings.serving.secure_port, seconds=f"{time.monotonic() - started:.2f}")
+        try:
+            await tasks.wait()
+        finally:
+            await self._drain(server, cache)
+
+    def _build_auth(self, reads: Reads) -> setup.Auth:
+        config = self._settings.auth
+        if config.service_account_signing_key_file:
+            return setup.build(config, reads)
+        _log.warning("No --service-account-signing-key-file: tokens are signed with a key that ends with this process")
+        path = tls.ephemeral_signing_key()
+        try:
+            return setup.build(dataclasses.replace(config, service_account_signing_key_file=str(path)), reads)
+        finally:
+            path.unlink()
+
+    def _api(self, registry: Registry, auth: setup.Auth, cache: WatchCache, storage: EtcdStorage) -> KubetoAPI:
+        serving = self._settings.serving
+        api = KubetoAPI(title="Kubeto", version=system.VERSION["gitVersion"], redoc_url=None)
+
+        async def etcd_answers() -> str:
+            try:
+                await storage.revision()
+            except Unavailable as error:
+                return str(error)
+            return ""
+
+        async def not_draining() -> str:
+            return "shutting down" if self._draining else ""
+
+        async def ping() -> str:
+            return ""
+
+        live = {"ping": ping, "log": ping, "etcd": etcd_answers}
+        ready = {**live, "etcd-readiness": etcd_answers, "shutdown": not_draining}
+        inside = {"mtlsPort": serving.grpc_port, "tokenPort": serving.grpc_token_port}
+        api.include_router(system.router(system.Health(live, ready), inside, auth.documents))
+        api.add_exception_handler(404, _unknown_path)
+        api.add_exception_handler(405, _wrong_method)
+        connectors: Connectors = {}
+        resources = Resources(registry, registry.pipeline.schemas, Discovery(registry.catalog), connectors)
+        api.connect(resources, Identities(auth.authenticators), auth.authorizer)
+        return api
+
+    async def _bootstrap(self, reads: Reads, writer: LoopbackWriter) -> None:
+        settings = self._settings
+        serving = settings.serving
+        address = bootstrap.ServerAddress(serving.advertise_address or _own_address(), serving.secure_port)
+        await bootstrap.ensure_namespaces(reads, writer)
+        await reads.reach("")
+        await bootstrap.ensure_objects(reads, writer, settings.service_cidrs, address)
+        await ensure_rbac_defaults(reads, writer)
+        ca = ""
+        if serving.client_ca_file:
+            with open(serving.client_ca_file) as file:  # noqa: ASYNC230 - once, before anything is served
+                ca = file.read()
+        await ensure_auth_config_map(reads, writer, ca)
+
+    def _uvicorn(self, api: KubetoAPI) -> uvicorn.Config:
+        serving = self._settings.serving
+        config = uvicorn.Config(
+            api,
+            host=serving.bind_address,
+            port=serving.secure_port,
+            http=PeerProtocol,
+            ws="websockets-sansio",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=3,
+            ssl_certfile=serving.tls_cert_file,
+            ssl_keyfile=serving.tls_private_key_file,
+        )
+        config.load()
+        config.ssl = tls.server_context(serving)
+        return config
+
+    async def _drain(self, server: "_Server", cache: WatchCache) -> None:
+        """Unready first, so that load balancers look elsewhere; then end what is under way."""
+        self._draining = True
+        await asyncio.sleep(self._settings.shutdown_delay)
+        for bucket in cache.buckets.values():
+            bucket.close()
+        server.should_exit = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await server.stopped.wait()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: the process has one place for that."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stopped = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().serve(sockets)
+        finally:
+            self.stopped.set()
+
+
+def _own_address() -> str:
+    """The address that this host uses towards others; no packet is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+async def _unknown_path(_: object, __: Exception) -> JSONResponse:
+    return _status(NotFound("the server could not find the requested resource"))
+
+
+async def _wrong_method(_: object, __: Exception) -> JSONResponse:
+    return _status(MethodNotAllowed("the server does not allow this method on the requested resource"))
+
+
+def _status(error: ApiError) -> JSONResponse:
+    return JSONResponse(error.to_status(), error.status_code)

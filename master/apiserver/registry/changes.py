@@ -1,0 +1,163 @@
+"""Update and patch: one object becomes another, based on the latest state.
+
+A lost race is a 409 for who named a version, and tried again for who did not.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from apimachinery.errors import BadRequest, Cause
+from apimachinery.scheme import Kind
+
+from ..auth.user import User
+from ..storage import codec
+from ..storage.interface import Put
+from . import deletion, metadata, parts, refusals
+from .answers import WriteOptions
+from .creates import create
+from .kinds.metadata import validate_metadata
+from .pipeline import ATTEMPTS, Held, Lost, Pipeline, Result, Target, admission
+from .removals import remove
+from .strategy import Strategy
+
+Object = dict[str, Any]
+Transform = Callable[[Object], Object]
+"""Makes the body of an update of the current object, which is the transform's own copy ({} if there is none)."""
+
+
+async def update(pipeline: Pipeline, user: User, target: Target, body: Object, options: WriteOptions) -> Result:
+    """PUT. An empty resourceVersion means whatever is there."""
+    strategy = pipeline.catalog.strategy(target.kind)
+    meta = body.setdefault("metadata", {})
+    _check_name(meta.setdefault("name", target.name), target)
+    if target.subresource != "scale":
+        pipeline.check(target.kind, body, options)
+        if not strategy.unconditional_update and not meta.get("resourceVersion"):
+            cause = Cause(
+                "FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion"
+            )
+            raise refusals.invalid(target.kind, target.name, [cause])
+    encoded = codec.plain(body)
+    first = [body]
+
+    def transform(_: Object) -> Object:
+        return first.pop() if first else codec.decode(encoded)
+
+    may_create = strategy.create_on_update and not target.subresource
+    return await _change(pipeline, user, target, options, transform, may_create=may_create)
+
+
+async def patch(
+    pipeline: Pipeline, user: User, target: Target, patched: Transform, options: WriteOptions, *, may_create: bool
+) -> Result:
+    """Apply a patch to whatever is there, again if that changes meanwhile. ``may_create``: server-side apply."""
+
+    def transform(current: Object) -> Object:
+        body = patched(current)
+        if target.subresource != "scale":
+            pipeline.check(target.kind, body, options)
+        return body
+
+    return await _change(pipeline, user, target, options, transform, may_create=may_create)
+
+
+async def _change(
+    pipeline: Pipeline, user: User, target: Target, options: WriteOptions, transform: Transform, *, may_create: bool
+) -> Result:
+    held = pipeline.cached(target)
+    for _ in range(ATTEMPTS):
+        held = held or await pipeline.read(pipeline.key(target))
+        if held is None:
+            if not may_create:
+                raise refusals.not_found(target.kind, target.name)
+            return await _create(pipeline, user, target, options, transform)
+        try:
+            return await _replace(pipeline, user, target, options, transform, held)
+        except Lost as lost:
+            held = lost.current
+    raise refusals.conflict(target.kind, target.name)
+
+
+async def _create(
+    pipeline: Pipeline, user: User, target: Target, options: WriteOptions, transform: Transform
+) -> Result:
+    body = transform({})
+    pipeline.authorize(user, "create", target)
+    if body.get("metadata", {}).pop("resourceVersion", ""):
+        raise refusals.conflict(target.kind, target.name)
+    return await create(pipeline, user, Target(target.kind, target.namespace), body, options, checked=True)
+
+
+async def _replace(
+    pipeline: Pipeline, user: User, target: Target, options: WriteOptions, transform: Transform, held: Held
+) -> Result:
+    """One attempt on one state of the object. Raises Lost if that was not the latest."""
+    kind = target.kind
+    strategy = pipeline.catalog.strategy(kind)
+    old = codec.decode(held.data)
+    body = transform(parts.view(kind, target.subresource, codec.decode(held.data)))
+    wanted = (body.get("metadata") or {}).get("resourceVersion")
+    if wanted and wanted != old["metadata"]["resourceVersion"]:
+        await _refuse_stale(pipeline, target, held)
+    obj = parts.merge(kind, target.subresource, body, old)
+    _carry_over(kind, target, obj, old)
+    request = admission(user, "UPDATE", target, obj, old, options)
+    obj = await pipeline.mutate(strategy, request)
+    _validate(strategy, target, obj, old, options)
+    await pipeline.chain.validate(request)
+    obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+    if obj == old:
+        return _shown(target, held.data)
+    if deletion.removable(strategy, obj):
+        return await remove(pipeline, strategy, obj, held, options)
+    claimer = pipeline.claimers.get(kind)
+    claims = claimer.claim(obj, old) if claimer else ()
+    if options.dry_run:
+        return _shown(target, codec.plain(obj))
+    value = codec.encode(obj)
+    put = Put(held.key, value, held.revision, strategy.ttl_seconds)
+    return _shown(target, codec.splice(value, await pipeline.commit_change(held, [put, *claims])))
+
+
+async def _refuse_stale(pipeline: Pipeline, target: Target, held: Held) -> None:
+    """Our copy has another version than the request names: a conflict, unless it is ours that is old."""
+    newest = await pipeline.read(held.key)
+    if newest is None or newest.revision != held.revision:
+        raise Lost(newest)
+    raise refusals.conflict(target.kind, target.name)
+
+
+def _check_name(name: str, target: Target) -> None:
+    if name != target.name:
+        raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({target.name})")
+
+
+def _carry_over(kind: Kind, target: Target, obj: Object, old: Object) -> None:
+    meta = obj.setdefault("metadata", {})
+    _check_name(meta.get("name", ""), target)
+    metadata.set_namespace(kind, meta, target.namespace)
+    metadata.carry_over(kind, obj, old)
+
+
+def _validate(strategy: Strategy, target: Target, obj: Object, old: Object, options: WriteOptions) -> None:
+    causes = validate_metadata(obj, strategy.kind)
+    if target.subresource == "status":
+        strategy.prepare_status(obj, old)
+        causes += strategy.validate_status(obj, old)
+    elif target.subresource not in ("", "scale"):
+        causes += strategy.validate_part(target.subresource, obj, old)
+        if strategy.has_generation:
+            metadata.bump_generation(obj, old)
+    else:
+        strategy.prepare_update(obj, old)
+        causes += metadata.validate_update(obj, old) + metadata.immutable(strategy.immutable, obj, old)
+        causes += strategy.validate(obj) + strategy.validate_update(obj, old)
+        options.warnings.extend(strategy.warnings(obj))
+        if strategy.has_generation:
+            metadata.bump_generation(obj, old)
+    if causes:
+        raise refusals.invalid(strategy.kind, target.name, causes)
+
+
+def _shown(target: Target, data: bytes) -> Result:
+    return Result.of(parts.to_scale(target.kind, codec.decode(data))) if target.subresource == "scale" else Result(data)

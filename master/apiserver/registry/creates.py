@@ -1,0 +1,72 @@
+"""Create: a new object, or another name if the generated one is taken."""
+
+from typing import Any
+
+from apimachinery.patch import copy
+
+from ..auth.user import User
+from ..storage import codec
+from ..storage.interface import Mismatch, Put
+from . import metadata, refusals
+from .answers import WriteOptions
+from .kinds.metadata import validate_metadata
+from .pipeline import Pipeline, Result, Target, admission
+from .strategy import Strategy
+
+Object = dict[str, Any]
+
+NAME_ATTEMPTS = 8
+"""As upstream (KEP-4420)."""
+
+
+async def create(
+    pipeline: Pipeline, user: User, target: Target, body: Object, options: WriteOptions, *, checked: bool = False
+) -> Result:
+    """The caller has authorized. ``checked``: the body has been through the schema already."""
+    kind = target.kind
+    strategy = pipeline.catalog.strategy(kind)
+    if not checked:
+        pipeline.check(kind, body, options)
+    invented = not (body.get("metadata") or {}).get("name")
+    metadata.fill_new(kind, body, target.namespace, generation=strategy.has_generation)
+    named = Target(kind, target.namespace, body["metadata"].get("name", ""))
+    request = admission(user, "CREATE", named, body, None, options)
+    obj = await pipeline.mutate(strategy, request)
+    if "status" in kind.subresources:
+        obj.pop("status", None)
+    strategy.prepare_create(obj)
+    causes = validate_metadata(obj, kind) + strategy.validate(obj)
+    if causes:
+        raise refusals.invalid(kind, named.name, causes)
+    options.warnings.extend(strategy.warnings(obj))
+    await pipeline.chain.validate(request)
+    return await _insert(pipeline, strategy, obj, options, invented=invented)
+
+
+async def _insert(
+    pipeline: Pipeline, strategy: Strategy, obj: Object, options: WriteOptions, *, invented: bool
+) -> Result:
+    kind, asked = strategy.kind, obj
+    claimer = pipeline.claimers.get(kind)
+    for _ in range(NAME_ATTEMPTS):
+        obj = copy(asked) if claimer else asked  # what was claimed in vain must not look as if it had been asked for
+        meta = obj["metadata"]
+        key = pipeline.keys.key(kind, meta.get("namespace", ""), meta["name"])
+        claims = claimer.claim(obj, None) if claimer else ()
+        if options.dry_run:
+            if await pipeline.read(key):
+                raise refusals.already_exists(kind, asked["metadata"]["name"])
+            return Result.of(obj, created=True)
+        value = codec.encode(obj)
+        try:
+            revision = await pipeline.commit([Put(key, value, 0, strategy.ttl_seconds), *claims])
+        except Mismatch as found:
+            if found.current.get(key) is None:
+                await pipeline.reads.reach("")  # only a claim was taken: learn which, and claim another
+            elif invented:
+                asked["metadata"]["name"] = metadata.generated(meta["generateName"])
+            else:
+                break
+        else:
+            return Result(codec.splice(value, revision), created=True)
+    raise refusals.already_exists(kind, asked["metadata"]["name"])

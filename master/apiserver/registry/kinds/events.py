@@ -1,0 +1,115 @@
+"""Events: one store, two views. ``v1`` is stored; ``events.k8s.io/v1`` is the same with other names.
+
+Source: ``k8s.io/kubernetes/pkg/apis/events/v1/conversion.go`` and ``pkg/registry/core/event/strategy.go``.
+"""
+
+from typing import Any
+
+from apimachinery.duration import since
+
+from ..strategy import Strategy
+from .causes import Causes, invalid, required
+from .printing import at, text
+
+Object = dict[str, Any]
+
+_CORE_NAMES = {
+    "regarding": "involvedObject",
+    "note": "message",
+    "reportingController": "reportingComponent",
+    "deprecatedSource": "source",
+    "deprecatedFirstTimestamp": "firstTimestamp",
+    "deprecatedLastTimestamp": "lastTimestamp",
+    "deprecatedCount": "count",
+}
+_NEW_NAMES = {core: new for new, core in _CORE_NAMES.items()}
+_TTL_SECONDS = 3600
+
+
+def to_core(event: Object) -> Object:
+    """An ``events.k8s.io/v1`` Event as ``v1``, which is how both are stored."""
+    return {_CORE_NAMES.get(k, k): v for k, v in event.items()} | {"apiVersion": "v1"}
+
+
+def from_core(event: Object) -> Object:
+    """A stored Event as ``events.k8s.io/v1``."""
+    return {_NEW_NAMES.get(k, k): v for k, v in event.items()} | {"apiVersion": "events.k8s.io/v1"}
+
+
+def _last_seen(event: Object) -> str:
+    seen = at(event, "series.lastObservedTime") or at(event, "lastTimestamp") or at(event, "eventTime")
+    return since(seen)
+
+
+def _first_seen(event: Object) -> str:
+    return since(at(event, "firstTimestamp") or at(event, "eventTime"))
+
+
+def _count(event: Object) -> object:
+    return at(event, "series.count") or at(event, "count") or 1
+
+
+def _object(event: Object) -> str:
+    about = event.get("involvedObject") or {}
+    return f"{about.get('kind', '').lower()}/{about.get('name', '')}"
+
+
+def _source(event: Object) -> str:
+    source = event.get("source") or {}
+    component = source.get("component") or event.get("reportingComponent") or ""
+    host = source.get("host") or event.get("reportingInstance") or ""
+    return f"{component}, {host}" if host else str(component)
+
+
+def _label(path: str) -> tuple[str, Any]:
+    return path, lambda event: str(at(event, path, ""))
+
+
+class EventStrategy(Strategy):
+    """Sees core/v1 events, whichever API they come by."""
+
+    has_generation = False
+    create_on_update = True
+    ttl_seconds = _TTL_SECONDS
+    columns = (
+        text("Last Seen", _last_seen, "The time at which the most recent occurrence of this event was recorded."),
+        text("Type", "type", "Type of this event (Normal, Warning), new types could be added in the future"),
+        text("Reason", "reason", "A short, machine understandable string."),
+        text("Object", _object, "The object that this event is about."),
+        text("Subobject", "involvedObject.fieldPath", wide=True),
+        text("Source", _source, wide=True),
+        text(
+            "Message",
+            lambda e: str(at(e, "message", "")).strip(),
+            "A human-readable description of the status of this operation.",
+        ),
+        text("First Seen", _first_seen, wide=True),
+        text("Count", _count, wide=True),
+        text("Name", "metadata.name", wide=True),
+    )
+    field_labels = dict(
+        _label(path)
+        for path in (
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "type",
+        )
+    ) | {
+        "source": lambda e: str(at(e, "source.component") or at(e, "reportingComponent", "")),
+        "reportingController": lambda e: str(at(e, "reportingComponent", "")),
+    }
+
+    def validate(self, obj: Object) -> Causes:
+        namespace, about = at(obj, "metadata.namespace", ""), at(obj, "involvedObject.namespace", "")
+        if about != namespace and not (not about and namespace == "default"):
+            return [invalid("involvedObject.namespace", about, "does not match event.namespace")]
+        if at(obj, "eventTime") and not obj.get("reportingComponent"):
+            return [required("reportingController")]
+        return []

@@ -1,0 +1,61 @@
+"""StatefulSets."""
+
+from typing import Any
+
+from .causes import Causes, forbidden, one_of
+from .pod_defaults import set_default
+from .printing import AGE, NAME, at, containers, text
+from .workloads import WorkloadStrategy
+
+Object = dict[str, Any]
+
+_MUTABLE = (
+    "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy", "minReadySeconds",
+)  # fmt: skip
+_UPDATE_ERROR = (
+    "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
+    "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
+)
+
+
+class StatefulSetStrategy(WorkloadStrategy):
+    columns = (
+        NAME,
+        text(
+            "Ready",
+            lambda s: f"{at(s, 'status.readyReplicas', 0)}/{at(s, 'spec.replicas', 0)}",
+            "Number of the pod with ready state",
+        ),
+        AGE,
+        *containers(),
+    )
+
+    def default_spec(self, spec: Object) -> None:
+        spec.setdefault("replicas", 1)
+        set_default(spec, "podManagementPolicy", "OrderedReady")
+        strategy = spec.setdefault("updateStrategy", {})
+        set_default(strategy, "type", "RollingUpdate")
+        if strategy["type"] == "RollingUpdate":
+            if strategy.get("rollingUpdate") is None:
+                strategy["rollingUpdate"] = {}
+            strategy["rollingUpdate"].setdefault("partition", 0)
+        retention = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
+        set_default(retention, "whenDeleted", "Retain")
+        set_default(retention, "whenScaled", "Retain")
+        spec.setdefault("revisionHistoryLimit", 10)
+        for claim in spec.get("volumeClaimTemplates") or ():
+            claim.setdefault("apiVersion", "v1")
+            claim.setdefault("kind", "PersistentVolumeClaim")
+            claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+            claim.setdefault("status", {}).setdefault("phase", "Pending")
+
+    def validate_spec(self, spec: Object) -> Causes:
+        return [
+            *one_of("spec.podManagementPolicy", spec.get("podManagementPolicy"), ("OrderedReady", "Parallel")),
+            *one_of("spec.updateStrategy.type", at(spec, "updateStrategy.type"), ("OnDelete", "RollingUpdate")),
+        ]
+
+    def validate_update(self, obj: Object, old: Object) -> Causes:
+        new, before = ({k: v for k, v in (o.get("spec") or {}).items() if k not in _MUTABLE} for o in (obj, old))
+        return [] if new == before else [forbidden("spec", _UPDATE_ERROR)]

@@ -1,0 +1,200 @@
+"""The steps that every write takes, in one place; ``creates``, ``changes`` and ``removals`` put them in order.
+
+authorize -> decode and check -> default -> admit (mutate) -> prepare -> validate -> admit (validate) -> claims -> etcd.
+An object handed to a write belongs to the pipeline from then on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from apimachinery import schema as schemas_
+from apimachinery.errors import MethodNotAllowed, ServiceUnavailable
+from apimachinery.schema import Schemas
+from apimachinery.scheme import Kind
+
+from ..admission.chain import AdmissionRequest, Chain, Operation
+from ..auth.authorizer import Authorizer, RequestAttributes
+from ..auth.user import User
+from ..storage import codec
+from ..storage.interface import Mismatch, Op, Storage, Unavailable
+from ..storage.keys import KeySpace, local_key
+from . import refusals
+from .answers import WriteOptions
+from .catalog import Catalog
+from .claims import Claimer
+from .reads import Reads
+from .strategy import Strategy
+
+Object = dict[str, Any]
+
+ATTEMPTS = 6
+"""How often a write without a version is tried again when others write meanwhile."""
+
+
+class Result:
+    """An object as bytes for the wire, decoded when somebody asks. ``created``: 201 instead of 200."""
+
+    __slots__ = ("_object", "created", "data")
+
+    def __init__(self, data: bytes, obj: Object | None = None, *, created: bool = False) -> None:
+        self.data, self._object, self.created = data, obj, created
+
+    @classmethod
+    def of(cls, obj: Object, *, created: bool = False) -> "Result":
+        """An object that is not stored, or not as it is shown."""
+        return cls(codec.plain(obj), obj, created=created)
+
+    @property
+    def object(self) -> Object:
+        if self._object is None:
+            self._object = codec.decode(self.data)
+        return self._object
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request is about: a collection when ``name`` is empty."""
+
+    kind: Kind
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A stored object as a write finds it: its JSON with resourceVersion."""
+
+    key: str
+    data: bytes
+    revision: int
+
+
+class Lost(Exception):
+    """Somebody else has written: ``current`` is what is there now."""
+
+    def __init__(self, current: Held | None) -> None:
+        super().__init__()
+        self.current = current
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """The parts of the API server that writes go through."""
+
+    storage: Storage
+    reads: Reads
+    keys: KeySpace
+    catalog: Catalog
+    schemas: Schemas
+    authorizer: Authorizer
+    chain: Chain
+    claimers: Mapping[Kind, Claimer]
+
+    def authorize(self, user: User, verb: str, target: Target) -> None:
+        """Raises Forbidden."""
+        kind = target.kind
+        attributes = RequestAttributes(
+            user, verb, kind.group, kind.version, kind.resource, target.subresource, target.namespace, target.name
+        )
+        decision = self.authorizer.authorize(attributes)
+        if not decision.allowed:
+            raise refusals.forbidden(attributes, decision.reason)
+
+    def check(self, kind: Kind, body: Object, options: WriteOptions) -> None:
+        """Decode a body in place as its kind. Raises BadRequest; unknown fields may only be warned about."""
+        problems = self.schemas.check(kind, body, options.duplicates)
+        if not problems:
+            return
+        wrong = next((p for p in problems if p.form == "type"), None)
+        if wrong:
+            raise schemas_.decoding_error(kind, wrong.message)
+        if options.field_validation == "Strict":
+            raise schemas_.decoding_error(kind, schemas_.strict_message(problems))
+        if options.field_validation == "Warn":
+            options.warnings.extend(p.message for p in problems)
+
+    def check_body(self, body: Object, options: WriteOptions) -> None:
+        """Decode a body that is not stored as the kind that it says it is. Raises BadRequest."""
+        version, name = str(body.get("apiVersion", "")), str(body.get("kind", ""))
+        schema = self.schemas.find(version, name)
+        problems = self.schemas.check(schema, body, options.duplicates) if schema else []
+        wrong = next((p for p in problems if p.form == "type"), None)
+        if wrong:
+            group, _, short = version.rpartition("/")
+            raise schemas_.decoding_error(Kind(group, short, name, ""), wrong.message)
+
+    async def mutate(self, strategy: Strategy, request: AdmissionRequest) -> Object:
+        """Default and admit; the object as it comes out."""
+        assert request.object is not None, "only deletions have no object"  # noqa: S101 - the invariant of a write
+        strategy.default(request.object)
+        if await self.chain.mutate(request):
+            strategy.default(request.object)
+        return request.object
+
+    def key(self, target: Target) -> str:
+        return self.keys.key(target.kind, target.namespace, target.name)
+
+    def cached(self, target: Target) -> Held | None:
+        """The cache's copy, as a first guess of what etcd has: a wrong guess costs one more attempt."""
+        entry = self.reads.bucket(target.kind).get(local_key(target.namespace, target.name))
+        return Held(self.key(target), entry.data, entry.revision) if entry else None
+
+    async def read(self, key: str) -> Held | None:
+        """What etcd has. Raises ServiceUnavailable."""
+        try:
+            stored = await self.storage.get(key)
+        except Unavailable as error:
+            raise _unavailable(error) from error
+        return Held(key, codec.splice(stored.value, stored.revision), stored.revision) if stored else None
+
+    async def commit(self, ops: Sequence[Op]) -> int:
+        """Raises Mismatch, ServiceUnavailable."""
+        try:
+            return await self.storage.commit(ops)
+        except Unavailable as error:
+            raise _unavailable(error) from error
+
+    async def commit_change(self, held: Held, ops: Sequence[Op]) -> int:
+        """Commit what was based on ``held``. Raises Lost if that was not the latest state."""
+        try:
+            return await self.commit(ops)
+        except Mismatch as found:
+            stored = found.current.get(held.key)
+            if stored is None:
+                raise Lost(None) from None
+            raise Lost(Held(held.key, codec.splice(stored.value, stored.revision), stored.revision)) from None
+
+
+def admission(
+    user: User,
+    operation: Operation,
+    target: Target,
+    obj: Object | None,
+    old: Object | None,
+    options: WriteOptions,
+) -> AdmissionRequest:
+    told: Object = {"dryRun": ["All"]} if options.dry_run else {}
+    return AdmissionRequest(
+        user=user,
+        operation=operation,
+        kind=target.kind,
+        subresource=target.subresource,
+        namespace=target.namespace,
+        name=target.name,
+        object=obj,
+        old=old,
+        options=told,
+        dry_run=options.dry_run,
+        warnings=options.warnings,
+    )
+
+
+def _unavailable(error: Unavailable) -> ServiceUnavailable:
+    return ServiceUnavailable(f"the store does not answer: {error}", retry_after_seconds=1)
+
+
+def method_not_allowed(kind: Kind, verb: str) -> MethodNotAllowed:
+    message = f'{verb} is not supported on resources of kind "{kind.group_resource}"'
+    return MethodNotAllowed(message, group=kind.group, kind=kind.resource)

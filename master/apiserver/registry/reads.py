@@ -1,0 +1,270 @@
+"""Get, list and watch, answered from the watch cache; and by etcd only what the cache cannot know: a past revision.
+
+Versions, as in "Semantics for get and list" of the API concepts: "" is consistent, the
+cache first reaches etcd's revision; "0" is whatever is cached; N is the cache once it has reached N, or with
+``Exact`` the state at N.
+"""
+
+import base64
+import binascii
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from apimachinery.errors import BadRequest, ServiceUnavailable
+from apimachinery.scheme import Kind
+
+from ..storage.bucket import Bucket
+from ..storage.cache import WatchCache
+from ..storage.entry import Entry
+from ..storage.interface import Compacted, Storage, Unavailable
+from ..storage.keys import KeySpace, bucket_of, local_key
+from ..storage.watcher import Watcher
+from . import refusals
+from .catalog import Catalog
+from .selection import Selection
+
+Object = dict[str, Any]
+_PAST_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """``resource_version_match`` is "", ``Exact`` or ``NotOlderThan``; a limit of 0 means all."""
+
+    resource_version: str = ""
+    resource_version_match: str = ""
+    limit: int = 0
+    continue_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """``remaining`` is None where upstream does not count: with selectors, or when nothing remains."""
+
+    entries: list[Entry]
+    revision: int
+    continue_token: str = ""
+    remaining: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    resource_version: str = ""
+    resource_version_match: str = ""
+    send_initial_events: bool | None = None
+    bookmarks: bool = False
+
+
+@dataclass(slots=True)
+class Watch:
+    """An open watch. Once what ``watcher`` had at first is sent, a client that asked for it is told so with a bookmark
+    of ``initial_revision`` (0 = it did not ask)."""
+
+    watcher: Watcher
+    initial_revision: int
+    cache: WatchCache
+
+
+class Reads:
+    """Also the ``Reader`` of authorizers, admission plugins and allocators."""
+
+    def __init__(self, storage: Storage, cache: WatchCache, keys: KeySpace, catalog: Catalog) -> None:
+        self.cache = cache
+        self._storage = storage
+        self._keys = keys
+        self._catalog = catalog
+        self._buckets: dict[Kind, Bucket] = {}
+
+    def bucket(self, kind: Kind) -> Bucket:
+        bucket = self._buckets.get(kind)
+        if bucket is None:
+            bucket = self._buckets[kind] = self.cache.bucket(bucket_of(kind))
+        return bucket
+
+    # The Reader protocol.
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        entry = self.bucket(kind).get(local_key(namespace, name))
+        return entry.object if entry else None
+
+    def list(self, kind: Kind, namespace: str = "") -> Iterator[Object]:
+        return (entry.object for entry in self.bucket(kind).select(namespace))
+
+    def version(self, kind: Kind) -> int:
+        return self.bucket(kind).revision
+
+    async def get_consistent(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        await self.reach("")
+        return self.get(kind, namespace, name)
+
+    # What requests ask.
+
+    async def reach(self, resource_version: str) -> None:
+        """Wait until the cache is as new as a request demands. Raises ServiceUnavailable or Timeout."""
+        if resource_version == "0":
+            return
+        try:
+            if not resource_version:
+                await self.cache.fresh()
+            else:
+                await self.cache.wait_for(parse_version(resource_version))
+        except Unavailable as error:
+            raise ServiceUnavailable(f"the store does not answer: {error}", retry_after_seconds=1) from error
+        except TimeoutError:
+            wanted = parse_version(resource_version) if resource_version else self.cache.revision + 1
+            raise refusals.version_too_large(wanted, self.cache.revision) from None
+
+    async def entry(self, kind: Kind, namespace: str, name: str, resource_version: str = "") -> Entry:
+        """Raises NotFound."""
+        await self.reach(resource_version)
+        entry = self.bucket(kind).get(local_key(namespace, name))
+        if entry is None:
+            raise refusals.not_found(kind, name)
+        return entry
+
+    async def listing(self, kind: Kind, selection: Selection, options: ListOptions) -> Listing:
+        """Raises Expired for a past that is gone, BadRequest for contradicting options."""
+        if options.continue_token:
+            return await self._continued(kind, selection, options)
+        check_match(options)
+        if options.resource_version_match == "Exact":
+            try:
+                return await self._at(kind, selection, parse_version(options.resource_version), "", options.limit)
+            except Compacted:
+                raise refusals.list_too_old() from None
+        await self.reach(options.resource_version)
+        return self._now(kind, selection, "", options.limit)
+
+    def _now(self, kind: Kind, selection: Selection, start: str, limit: int, revision: int = 0) -> Listing:
+        """A page of the cache's state, told to be of ``revision`` if nothing has changed since then."""
+        entries = self.bucket(kind).select(selection.namespace, start)
+        wanted = selection.wanted()
+        if wanted:
+            entries = [e for e in entries if wanted(e)]
+        return _page(entries, revision or self.cache.revision, limit, counted=not selection.filtered)
+
+    async def _at(self, kind: Kind, selection: Selection, revision: int, start: str, limit: int) -> Listing:
+        """A page of the state at a past revision: the cache's, if the kind has not changed since; else etcd's."""
+        if revision > self.cache.revision:
+            await self.reach(str(revision))
+        if revision < self.cache.compacted:
+            raise Compacted(self.cache.compacted)
+        bucket = self.bucket(kind)
+        if bucket.revision <= revision and revision >= bucket.loaded:
+            return self._now(kind, selection, start, limit, revision)
+        entries = [e async for e in self._past(kind, selection, revision, start)]
+        return _page(entries, revision, limit, counted=not selection.filtered)
+
+    async def _past(self, kind: Kind, selection: Selection, revision: int, start: str) -> AsyncIterator[Entry]:
+        prefix = self._keys.root + bucket_of(kind)
+        scope = f"{prefix}{selection.namespace}/" if selection.namespace else prefix
+        labels, wanted = self.bucket(kind).field_labels, selection.wanted()
+        key, more = max(prefix + start, scope), True
+        while more:
+            page = await self._storage.page(scope, start=key, limit=_PAST_PAGE, revision=revision)
+            for item in page.items:
+                entry = Entry(item.key[len(prefix) :], item.value, item.revision, labels)
+                if wanted is None or wanted(entry):
+                    yield entry
+            more = page.more
+            key = page.items[-1].key + "\0" if page.items else key
+
+    async def _continued(self, kind: Kind, selection: Selection, options: ListOptions) -> Listing:
+        if options.resource_version_match:
+            raise BadRequest("resourceVersionMatch is forbidden when continue is provided")
+        if options.resource_version not in ("", "0"):
+            raise BadRequest("specifying resource version is not allowed when using continue")
+        revision, start = decode_token(options.continue_token)
+        if revision < 0:  # a token given with a 410: go on from its key in whatever is there now
+            await self.reach("")
+            return self._now(kind, selection, start, options.limit)
+        try:
+            return await self._at(kind, selection, revision, start, options.limit)
+        except Compacted:
+            raise refusals.continue_too_old(encode_token(-1, start)) from None
+
+    async def watch(self, kind: Kind, selection: Selection, options: WatchOptions) -> Watch:
+        """Open a watch. Raises Expired (too old), BadRequest, Timeout."""
+        initial = _wants_initial(options)
+        watcher = Watcher(selection.accept(), selection.pin)
+        bucket = self.bucket(kind)
+        if not initial and options.resource_version not in ("", "0"):
+            version = parse_version(options.resource_version)
+            if version > self.cache.revision:
+                await self.reach(options.resource_version)
+            self._register(bucket, watcher, version)
+            return Watch(watcher, 0, self.cache)
+        asked = options.send_initial_events
+        await self.reach(options.resource_version if asked or options.resource_version == "0" else "")
+        if initial:
+            wanted = selection.wanted()
+            watcher.start_with([e for e in bucket.select(selection.namespace) if wanted is None or wanted(e)])
+        self._register(bucket, watcher, self.cache.revision)
+        return Watch(watcher, self.cache.revision if asked else 0, self.cache)
+
+    @staticmethod
+    def _register(bucket: Bucket, watcher: Watcher, version: int) -> None:
+        try:
+            bucket.watch(watcher, version)
+        except Compacted as gone:
+            raise refusals.watch_too_old(version, gone.revision) from None
+
+
+def _wants_initial(options: WatchOptions) -> bool:
+    if options.send_initial_events is None:
+        if options.resource_version_match:
+            raise BadRequest("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+        return options.resource_version in ("", "0")
+    if options.resource_version_match != "NotOlderThan":
+        raise BadRequest('sendInitialEvents requires setting resourceVersionMatch to "NotOlderThan"')
+    return options.send_initial_events
+
+
+def check_match(options: ListOptions) -> None:
+    """Raises BadRequest. Source: ``ValidateListOptions`` in apimachinery/pkg/apis/meta/internalversion/validation."""
+    match, version = options.resource_version_match, options.resource_version
+    if not match:
+        return
+    if match not in ("Exact", "NotOlderThan"):
+        raise BadRequest(
+            f'resourceVersionMatch: Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"'
+        )
+    if not version:
+        raise BadRequest("resourceVersionMatch is forbidden unless resourceVersion is provided")
+    if match == "Exact" and version == "0":
+        raise BadRequest('resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+
+
+def _page(entries: list[Entry], revision: int, limit: int, *, counted: bool) -> Listing:
+    if not limit or len(entries) <= limit:
+        return Listing(entries, revision)
+    remaining = len(entries) - limit if counted else None
+    entries = entries[:limit]
+    return Listing(entries, revision, encode_token(revision, entries[-1].key + "\0"), remaining)
+
+
+def parse_version(text: str) -> int:
+    """Raises BadRequest."""
+    if not text.isascii() or not text.isdigit():
+        raise refusals.bad_version(text)
+    return int(text)
+
+
+def encode_token(revision: int, start: str) -> str:
+    """A continue token, of upstream's form."""
+    raw = orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": start})
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def decode_token(token: str) -> tuple[int, str]:
+    """Revision (-1 = any) and key to go on from. Raises BadRequest."""
+    try:
+        raw = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        if raw["v"] != "meta.k8s.io/v1" or raw["rv"] == 0:
+            raise ValueError(raw["v"])
+        return int(raw["rv"]), str(raw["start"])
+    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+        raise BadRequest("continue key is not valid: encoded continue token is not valid") from error

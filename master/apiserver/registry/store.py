@@ -1,0 +1,99 @@
+"""The registry: the one door to the cluster's objects. REST, gRPC and the server's own start-up all come in here.
+
+Every verb authorizes first, and raises an ApiError of upstream's wording. Reads are in ``reads``, the write pipeline in
+``pipeline``, ``creates``, ``changes`` and ``removals``.
+"""
+
+from typing import Any
+
+from apimachinery.scheme import Kind
+
+from ..auth.user import LOOPBACK, User
+from . import changes, creates, parts, removals
+from .answers import Answer, Question, WriteOptions
+from .changes import Transform
+from .deletion import DeleteOptions
+from .pipeline import Pipeline, Result, Target, method_not_allowed
+from .reads import Listing, ListOptions, Watch, WatchOptions
+from .selection import Selection
+
+Object = dict[str, Any]
+
+
+class Registry:
+    """``answers`` hold what a create on a subresource or on an unstored kind does, such as token reviews."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.reads = pipeline.reads
+        self.catalog = pipeline.catalog
+        self.answers: dict[tuple[str, str, str], Answer] = {}
+
+    async def get(self, user: User, target: Target, resource_version: str = "") -> Result:
+        self.pipeline.authorize(user, "get", target)
+        entry = await self.reads.entry(target.kind, target.namespace, target.name, resource_version)
+        if target.subresource == "scale":
+            return Result.of(parts.to_scale(target.kind, entry.object))
+        return Result(entry.data)
+
+    async def list(self, user: User, target: Target, selection: Selection, options: ListOptions) -> Listing:
+        self.pipeline.authorize(user, "list", Target(target.kind, target.namespace, selection.name))
+        return await self.reads.listing(target.kind, selection, options)
+
+    async def watch(self, user: User, target: Target, selection: Selection, options: WatchOptions) -> Watch:
+        self.pipeline.authorize(user, "watch", Target(target.kind, target.namespace, selection.name))
+        return await self.reads.watch(target.kind, selection, options)
+
+    async def create(self, user: User, target: Target, body: Object, options: WriteOptions) -> Result:
+        """Also what is only answered: reviews, tokens, bindings, evictions."""
+        self.pipeline.authorize(user, "create", target)
+        kind = target.kind
+        answer = self.answers.get((kind.group, kind.resource, target.subresource))
+        if answer:
+            self.pipeline.check_body(body, options)
+            question = Question(user, kind, target.subresource, target.namespace, target.name, body, options)
+            return Result.of(await answer(question), created=True)
+        if target.subresource or not kind.stored:
+            raise method_not_allowed(kind, "create")
+        return await creates.create(self.pipeline, user, target, body, options)
+
+    async def update(self, user: User, target: Target, body: Object, options: WriteOptions) -> Result:
+        self.pipeline.authorize(user, "update", target)
+        return await changes.update(self.pipeline, user, target, body, options)
+
+    async def patch(
+        self, user: User, target: Target, transform: Transform, options: WriteOptions, *, may_create: bool = False
+    ) -> Result:
+        self.pipeline.authorize(user, "patch", target)
+        return await changes.patch(self.pipeline, user, target, transform, options, may_create=may_create)
+
+    async def delete(self, user: User, target: Target, options: DeleteOptions, write: WriteOptions) -> Result:
+        self.pipeline.authorize(user, "delete", target)
+        if target.subresource:
+            raise method_not_allowed(target.kind, "delete")
+        return await removals.delete(self.pipeline, user, target, options, write)
+
+    async def delete_collection(
+        self, user: User, target: Target, selection: Selection, options: DeleteOptions, write: WriteOptions
+    ) -> Listing:
+        self.pipeline.authorize(user, "deletecollection", Target(target.kind, target.namespace))
+        return await removals.delete_collection(self.pipeline, user, target, selection, options, write)
+
+
+class LoopbackWriter:
+    """Writes as the API server itself: what bootstrap and answers use."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def create(self, kind: Kind, obj: Object) -> Object:
+        target = Target(kind, obj["metadata"].get("namespace", ""))
+        return (await self._registry.create(LOOPBACK, target, obj, WriteOptions())).object
+
+    async def update(self, kind: Kind, obj: Object, subresource: str = "") -> Object:
+        meta = obj["metadata"]
+        target = Target(kind, meta.get("namespace", ""), meta["name"], subresource)
+        return (await self._registry.update(LOOPBACK, target, obj, WriteOptions())).object
+
+    async def delete(self, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> Object:
+        return (await self._registry.delete(LOOPBACK, Target(kind, namespace, name), options, WriteOptions())).object

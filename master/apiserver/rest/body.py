@@ -1,0 +1,136 @@
+"""Request bodies: JSON, YAML and Kubernetes' protobuf in, an object out; and fields that a text had twice."""
+
+from typing import Any
+
+import orjson
+import yaml
+
+from apimachinery.errors import BadRequest, UnsupportedMediaType
+from apimachinery.schema import duplicate_fields
+from apimachinery.scheme import Kind
+
+from ..registry.answers import WriteOptions
+from ..registry.deletion import DeleteOptions, dry_run_of
+from .request import Request
+
+Object = dict[str, Any]
+
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+_JSON = ("application/json", "", "*/*", "application/x-www-form-urlencoded")
+"""curl -d without a header says form: upstream takes that for JSON, too."""
+_YAML = ("application/yaml", "application/x-yaml", "text/yaml")
+_VALIDATIONS = ("Ignore", "Warn", "Strict")
+
+
+def media_type(request: Request) -> str:
+    return request.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+
+
+def decode(raw: bytes, media: str, kind: Kind | None) -> Object:
+    """Raises BadRequest, UnsupportedMediaType."""
+    if media in _JSON:
+        obj = parse_json(raw)
+    elif media in _YAML:
+        obj = parse_yaml(raw)
+    else:
+        raise UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted media types include: "
+            "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+        )
+    if not isinstance(obj, dict):
+        name = kind.kind if kind else "Object"
+        raise BadRequest(f"json: cannot unmarshal {_go_type(obj)} into Go value of type {name}")
+    return obj
+
+
+def parse_json(raw: bytes) -> Any:
+    if not raw.strip():
+        raise BadRequest("unable to decode an empty body: EOF")
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the object provided is unrecognized (must be of type object): {error}") from error
+
+
+def parse_yaml(raw: bytes) -> Any:
+    try:
+        return yaml.load(raw, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadRequest(f"error converting YAML to JSON: {error}") from error
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML as JSON: times stay text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+
+
+def _go_type(value: object) -> str:
+    return {list: "array", str: "string", bool: "bool", int: "number", float: "number"}.get(type(value), "null")
+
+
+async def read_object(request: Request, kind: Kind, options: WriteOptions) -> Object:
+    """The body as an object of the kind, or of the kind that a subresource takes. Raises BadRequest."""
+    raw = await request.body()
+    media = media_type(request)
+    obj = decode(raw, media, kind)
+    if options.field_validation != "Ignore" and media != PROTOBUF:
+        options.duplicates = tuple(duplicate_fields(raw, obj)) if media in _JSON else ()
+    obj.setdefault("apiVersion", kind.api_version)
+    obj.setdefault("kind", kind.kind)
+    return obj
+
+
+def check_kind(obj: Object, kind: Kind) -> None:
+    """Raises BadRequest if the body is of another kind than the path."""
+    if obj["kind"] != kind.kind:
+        raise BadRequest(
+            f'{obj["kind"]} in version "{obj["apiVersion"].rpartition("/")[2]}" cannot be handled as a {kind.kind}: '
+            f"converting ({obj['apiVersion']}.{obj['kind']}) to ({kind.api_version}.{kind.kind}): unknown conversion"
+        )
+    if obj["apiVersion"] != kind.api_version:
+        raise BadRequest(
+            f"the API version in the data ({obj['apiVersion']}) does not match the expected API version "
+            f"({kind.api_version})"
+        )
+
+
+def write_options(request: Request) -> WriteOptions:
+    """From the query. Raises BadRequest, Invalid."""
+    query = request.query
+    validation = query.get("fieldValidation") or "Warn"
+    if validation not in _VALIDATIONS:
+        raise BadRequest(f'invalid fieldValidation "{validation}": must be one of Ignore, Warn, Strict')
+    dry = query.get("dryRun")
+    manager = query.get("fieldManager") or _default_manager(request)
+    return WriteOptions(
+        dry_run=dry_run_of([dry]) if dry else False,
+        field_manager=manager,
+        field_validation=validation,
+        force=bool(request.flag("force")),
+        warnings=request.warnings,
+    )
+
+
+def _default_manager(request: Request) -> str:
+    """The first word of the user agent, as upstream."""
+    return request.headers.get(b"user-agent", b"").decode("latin-1").partition("/")[0][:128] or "unknown"
+
+
+async def delete_options(request: Request) -> DeleteOptions:
+    """From the body if there is one, else from the query. Raises BadRequest, Invalid."""
+    raw = await request.body()
+    if raw.strip():
+        return DeleteOptions.from_json(decode(raw, media_type(request), None))
+    query = request.query
+    dry = query.get("dryRun")
+    options: Object = {"propagationPolicy": query.get("propagationPolicy"), "dryRun": [dry] if dry else []}
+    options["gracePeriodSeconds"] = request.number("gracePeriodSeconds")
+    options["orphanDependents"] = request.flag("orphanDependents")
+    wanted = {"uid": query.get("preconditions.uid"), "resourceVersion": query.get("preconditions.resourceVersion")}
+    options["preconditions"] = wanted
+    return DeleteOptions.from_json(options)

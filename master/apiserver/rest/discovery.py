@@ -1,0 +1,188 @@
+"""Discovery: which groups, versions and resources there are; the classic documents and the aggregated one.
+
+Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api, KEP-3352 (aggregated discovery).
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from apimachinery.scheme import Kind
+
+from ..registry.catalog import Catalog
+from . import negotiation
+from .request import Request
+from .resources import unknown_path
+from .respond import send_bytes, send_object
+
+Object = dict[str, Any]
+
+_AGGREGATED = "APIGroupDiscoveryList"
+_READ_WRITE = ("get", "patch", "update")
+_CONNECT = ("create", "get")
+_PROXY = ("create", "delete", "get", "patch", "update")
+_SUBRESOURCES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
+    "attach": ("", "v1", "{}AttachOptions", _CONNECT),
+    "binding": ("", "v1", "Binding", ("create",)),
+    "eviction": ("policy", "v1", "Eviction", ("create",)),
+    "exec": ("", "v1", "{}ExecOptions", _CONNECT),
+    "log": ("", "v1", "{}", ("get",)),
+    "portforward": ("", "v1", "{}PortForwardOptions", _CONNECT),
+    "proxy": ("", "v1", "{}ProxyOptions", _PROXY),
+    "scale": ("autoscaling", "v1", "Scale", _READ_WRITE),
+    "token": ("authentication.k8s.io", "v1", "TokenRequest", ("create",)),
+    "finalize": ("", "v1", "{}", ("update",)),
+}
+"""Group, version, kind ({} = the resource's) and verbs; those not here are of the resource's kind, read and write."""
+
+
+def subresource_kind(kind: Kind, subresource: str) -> tuple[str, str, str, tuple[str, ...]]:
+    """Group, version and kind of what a subresource takes, and its verbs."""
+    own = (kind.group, kind.version, "{}", _READ_WRITE)
+    group, version, name, verbs = _SUBRESOURCES.get(subresource, own)
+    return group, version, name.format(kind.kind), verbs
+
+
+class Discovery:
+    """Documents are made once for each state of the catalog."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._made: dict[str, tuple[int, bytes, bytes]] = {}
+
+    async def __call__(self, request: Request) -> None:
+        """``/api``, ``/apis`` and below, as far as they name no resource."""
+        if request.method not in ("GET", "HEAD"):
+            raise unknown_path()
+        parts = request.scope["path"].strip("/").split("/")
+        if len(parts) == 1 and (media := _aggregated(request)):
+            await self._send_aggregated(request, parts[0], media)
+            return
+        document = self._document(parts)
+        if document is None:
+            raise unknown_path()
+        header = request.headers.get(b"accept", b"").decode("latin-1")
+        await send_object(request, 200, document, negotiation.accept(header).media_type)
+
+    def _document(self, parts: list[str]) -> Object | None:
+        match parts:
+            case ["api"]:
+                return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
+            case ["apis"]:
+                groups = [self._group(g) for g in self._groups() if g]
+                return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+            case ["api", version]:
+                return self._resources("", version)
+            case ["apis", group] if group in self._groups():
+                return {"kind": "APIGroup", "apiVersion": "v1", **self._group(group)}
+            case ["apis", group, version]:
+                return self._resources(group, version)
+        return None
+
+    def _groups(self) -> list[str]:
+        return list(dict.fromkeys(k.group for k in self._catalog.scheme))
+
+    def _versions(self, group: str) -> list[str]:
+        return list(dict.fromkeys(k.version for k in self._catalog.scheme if k.group == group))
+
+    def _group(self, group: str) -> Object:
+        versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in self._versions(group)]
+        return {"name": group, "versions": versions, "preferredVersion": versions[0]}
+
+    def _kinds(self, group: str, version: str) -> list[Kind]:
+        kinds = (k for k in self._catalog.scheme if (k.group, k.version) == (group, version))
+        return sorted(kinds, key=lambda k: k.resource)
+
+    def _resources(self, group: str, version: str) -> Object | None:
+        kinds = self._kinds(group, version)
+        if not kinds:
+            return None
+        return {
+            "kind": "APIResourceList",
+            "apiVersion": "v1",
+            "groupVersion": kinds[0].api_version,
+            "resources": [r for k in kinds for r in _classic(k)],
+        }
+
+    async def _send_aggregated(self, request: Request, root: str, media: str) -> None:
+        made = self._made.get(media + root)
+        if made is None or made[0] != self._catalog.revision:
+            data = orjson.dumps(self._aggregate(root, media))
+            etag = b'"%b"' % hashlib.sha256(data).hexdigest().upper().encode()
+            made = self._made[media + root] = (self._catalog.revision, data, etag)
+        _, data, etag = made
+        known = request.headers.get(b"if-none-match") == etag
+        headers = [(b"etag", etag), (b"vary", b"Accept"), (b"cache-control", b"public")]
+        await send_bytes(request, 304 if known else 200, b"" if known else data, media.encode(), headers)
+
+    def _aggregate(self, root: str, media: str) -> Object:
+        groups = [g for g in self._groups() if bool(g) == (root == "apis")]
+        version = media.partition("v=")[2].partition(";")[0]
+        items = [
+            {
+                "metadata": {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None},
+                "versions": [self._version(group, v) for v in self._versions(group)],
+            }
+            for group in groups
+        ]
+        return {"kind": _AGGREGATED, "apiVersion": f"apidiscovery.k8s.io/{version}", "metadata": {}, "items": items}
+
+    def _version(self, group: str, version: str) -> Object:
+        resources = [_aggregated_resource(k) for k in self._kinds(group, version)]
+        return {"version": version, "resources": resources, "freshness": "Current"}
+
+
+def _aggregated(request: Request) -> str:
+    """The media type to answer with if the client prefers the aggregated document; else ""."""
+    header = request.headers.get(b"accept", b"").decode("latin-1")
+    for media, parameters in negotiation.clauses(header) if header else ():
+        if parameters.get("as") == _AGGREGATED and parameters.get("g") == "apidiscovery.k8s.io":
+            if media == negotiation.JSON and parameters.get("v") in ("v2", "v2beta1"):
+                return f"{media};g=apidiscovery.k8s.io;v={parameters['v']};as={_AGGREGATED}"
+        elif media in (negotiation.JSON, "*/*", "application/*"):
+            return ""
+    return ""
+
+
+def _present(**fields: Any) -> Object:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items() if v}
+
+
+def _classic(kind: Kind) -> Iterable[Object]:
+    yield {
+        "name": kind.resource,
+        "singularName": kind.singular,
+        "namespaced": kind.namespaced,
+        "kind": kind.kind,
+        "verbs": sorted(kind.verbs),
+        **_present(shortNames=kind.short_names, categories=kind.categories),
+    }
+    for subresource in kind.subresources:
+        group, version, name, verbs = subresource_kind(kind, subresource)
+        foreign = (group, version) != (kind.group, kind.version)
+        yield {
+            "name": f"{kind.resource}/{subresource}",
+            "singularName": "",
+            "namespaced": kind.namespaced,
+            **(_present(group=group, version=version) if foreign else {}),
+            "kind": name,
+            "verbs": list(verbs),
+        }
+
+
+def _aggregated_resource(kind: Kind) -> Object:
+    subresources = []
+    for subresource in kind.subresources:
+        group, version, name, verbs = subresource_kind(kind, subresource)
+        response = {"group": group, "version": version, "kind": name}
+        subresources.append({"subresource": subresource, "responseKind": response, "verbs": list(verbs)})
+    return {
+        "resource": kind.resource,
+        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "scope": "Namespaced" if kind.namespaced else "Cluster",
+        "singularResource": kind.singular,
+        "verbs": sorted(kind.verbs),
+        **_present(shortNames=kind.short_names, categories=kind.categories, subresources=tuple(subresources)),
+    }

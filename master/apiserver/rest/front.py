@@ -1,0 +1,130 @@
+"""The way in: every request is counted, authenticated, and brought to the resources, or to FastAPI with the rest.
+
+Resource requests bypass FastAPI's own middleware and routing, which take longer than answering them does.
+"""
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+
+from apimachinery.errors import ApiError, InternalError, Unauthorized
+from apimachinery.logging import get_logger
+
+from ..auth.authenticator import Authenticators
+from ..auth.authorizer import Authorizer, RequestAttributes
+from ..auth.impersonation import impersonate
+from ..auth.user import User
+from ..registry import refusals
+from .peer import peer_of
+from .request import Request
+from .respond import send_error
+
+_log = get_logger(__name__)
+
+REMEMBER_SECONDS = 10.0
+"""How long a credential is taken for what it was, as upstream's token cache: a revoked one works that much longer."""
+_MAX_REMEMBERED = 10_000
+
+Handler = Callable[[Request], Awaitable[None]]
+Observe = Callable[[Request, int, float], None]
+
+
+class Identities:
+    """Who a connection's certificate or a header's token says it is, remembered for a short while."""
+
+    def __init__(self, authenticators: Authenticators, clock: Callable[[], float] = time.monotonic) -> None:
+        self._authenticators = authenticators
+        self._clock = clock
+        self._known: dict[tuple[bytes | None, str | None], tuple[float, User]] = {}
+
+    async def user(self, certificate: bytes | None, authorization: str | None, path: str) -> User:
+        """Raises Unauthorized."""
+        key = (certificate, authorization)
+        known = self._known.get(key)
+        now = self._clock()
+        if known and known[0] > now:
+            return known[1]
+        user = await self._authenticators.authenticate(certificate, authorization, path)
+        if user is None:
+            raise Unauthorized("Unauthorized")
+        if certificate or authorization:
+            if len(self._known) >= _MAX_REMEMBERED:
+                self._known.clear()
+            self._known[key] = (now + REMEMBER_SECONDS, user)
+        return user
+
+
+class KubetoAPI(FastAPI):
+    """FastAPI with the front before it. ``connect`` must be called before the first request."""
+
+    _resources: Handler
+    _identities: Identities
+    _authorizer: Authorizer
+
+    def connect(self, resources: Handler, identities: Identities, authorizer: Authorizer) -> None:
+        self._resources, self._identities, self._authorizer = resources, identities, authorizer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await super().__call__(scope, receive, send)
+            return
+        request = Request(scope, receive, send, _NOBODY, str(uuid.uuid4()))
+        try:
+            request.user = await self._authenticate(request)
+            path: str = scope["path"]
+            if path.startswith(("/api/", "/apis/")) or path in ("/api", "/apis"):
+                await self._resources(request)
+            else:
+                self._authorize_path(request.user, request.method, path)
+                scope["state"]["user"] = request.user
+                await super().__call__(scope, receive, send)
+        except ApiError as error:
+            await _refuse(request, error)
+        except Exception:  # the loop boundary of requests
+            _log.exception("Request failed", path=scope["path"], method=request.method)
+            await _refuse(request, InternalError("Internal error occurred: see the API server's log"))
+
+    async def _authenticate(self, request: Request) -> User:
+        authorization = request.headers.get(b"authorization")
+        user = await self._identities.user(
+            peer_of(request.scope).certificate,
+            authorization.decode("latin-1") if authorization else _websocket_token(request),
+            request.scope["path"],
+        )
+        if b"impersonate-user" in request.headers or b"impersonate-group" in request.headers:
+            return impersonate(user, request.scope["headers"], self._authorizer)
+        return user
+
+    def _authorize_path(self, user: User, method: str, path: str) -> None:
+        attributes = RequestAttributes(user, method.lower(), path=path)
+        decision = self._authorizer.authorize(attributes)
+        if not decision.allowed:
+            raise refusals.forbidden(attributes, decision.reason)
+
+
+_NOBODY = User("")
+_TOKEN_PROTOCOL = "base64url.bearer.authorization.k8s.io."  # noqa: S105 - a protocol's name
+
+
+def _websocket_token(request: Request) -> str | None:
+    """Browsers cannot set Authorization on a WebSocket, so upstream takes the token from a subprotocol, too."""
+    offered = request.headers.get(b"sec-websocket-protocol", b"").decode("latin-1")
+    if _TOKEN_PROTOCOL not in offered:
+        return None
+    import base64
+
+    encoded = next(p for p in map(str.strip, offered.split(",")) if p.startswith(_TOKEN_PROTOCOL))
+    token = encoded[len(_TOKEN_PROTOCOL) :]
+    return "Bearer " + base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+
+
+async def _refuse(request: Request, error: ApiError) -> None:
+    if request.started:
+        return  # a response is under way: all that is left is to end it
+    if request.scope["type"] == "websocket":
+        await request.send({"type": "websocket.close", "code": 1008, "reason": error.message[:120]})
+    else:
+        await send_error(request, error)

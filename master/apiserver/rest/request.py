@@ -1,0 +1,117 @@
+"""A request for a resource, taken apart: the path, the query, the body. No routing table: the path has one shape.
+
+``/api/v1`` or ``/apis/GROUP/VERSION``, then ``[/namespaces/NS]/RESOURCE[/NAME[/SUBRESOURCE[/PATH]]]``.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.types import Receive, Scope, Send
+
+from apimachinery.errors import BadRequest, RequestEntityTooLarge
+
+from ..auth.user import User
+
+MAX_BODY = 3 * 1024 * 1024
+"""Bytes. Upstream's limit; etcd's own is half of it and answers as well."""
+
+_NAMESPACE_SUBRESOURCES = ("status", "finalize")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a path names. ``rest`` is what follows a subresource (proxy paths), with its slash."""
+
+    group: str
+    version: str
+    resource: str
+    namespace: str = ""
+    name: str = ""
+    subresource: str = ""
+    rest: str = ""
+
+
+def parse_path(path: str) -> Place | None:
+    """None for a path that names no resource, such as ``/apis/apps/v1``."""
+    parts = path.split("/")
+    if parts[1] == "api":
+        group, at = "", 2
+    else:
+        group, at = (parts[2] if len(parts) > 2 else ""), 3
+    if len(parts) < at + 2 or not parts[at + 1]:
+        return None
+    version, where = parts[at], parts[at + 1 :]
+    namespace = ""
+    if where[0] == "namespaces" and len(where) > 2 and where[2] and where[2] not in _NAMESPACE_SUBRESOURCES:
+        namespace, where = where[1], where[2:]
+    name = where[1] if len(where) > 1 else ""
+    subresource = where[2] if len(where) > 2 else ""
+    rest = "/" + "/".join(where[3:]) if len(where) > 3 else ""
+    return Place(group, version, where[0], namespace, name, subresource, rest)
+
+
+class Request:
+    """One HTTP request on its way through the REST front. ``warnings`` become Warning headers of the response."""
+
+    __slots__ = ("_query", "audit_id", "headers", "method", "receive", "scope", "send", "started", "user", "warnings")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, user: User, audit_id: str) -> None:
+        self.scope, self.receive, self.send, self.user, self.audit_id = scope, receive, send, user, audit_id
+        self.method: str = scope.get("method", "GET")
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.warnings: list[str] = []
+        self.started = False
+        self._query: dict[str, str] | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query's parameters; of one that comes twice, the last."""
+        if self._query is None:
+            raw: bytes = self.scope["query_string"]
+            self._query = dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True)) if raw else {}
+        return self._query
+
+    def flag(self, name: str) -> bool | None:
+        """A boolean parameter; None if it is absent. Raises BadRequest."""
+        value = self.query.get(name)
+        if value is None:
+            return None
+        if value.lower() in ("true", "1", "t", ""):
+            return True
+        if value.lower() in ("false", "0", "f"):
+            return False
+        raise BadRequest(f'strconv.ParseBool: parsing "{value}": invalid syntax')
+
+    def number(self, name: str) -> int | None:
+        """An integer parameter; None if it is absent or empty. Raises BadRequest."""
+        value = self.query.get(name)
+        if not value:
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            raise BadRequest(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
+
+    async def body(self) -> bytes:
+        """The whole body. Raises RequestEntityTooLarge."""
+        announced = self.headers.get(b"content-length", b"")
+        if announced.isdigit() and int(announced) > MAX_BODY:
+            raise _too_large()
+        chunks: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message: Any = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise BadRequest("the client went away before its request was complete")
+            chunk: bytes = message.get("body", b"")
+            size += len(chunk)
+            if size > MAX_BODY:
+                raise _too_large()
+            chunks.append(chunk)
+            more = message.get("more_body", False)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large() -> RequestEntityTooLarge:
+    return RequestEntityTooLarge(f"Request entity too large: limit is {MAX_BODY}")

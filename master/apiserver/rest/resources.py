@@ -1,0 +1,211 @@
+"""Requests for resources: from path and method to the registry, and from its results to the response."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from apimachinery import patch
+from apimachinery.errors import ApiError, BadRequest, NotFound, UnsupportedMediaType
+from apimachinery.schema import Schemas
+from apimachinery.scheme import Kind
+
+from ..registry.answers import WriteOptions
+from ..registry.changes import Transform
+from ..registry.pipeline import Target, method_not_allowed
+from ..registry.reads import ListOptions
+from ..registry.selection import Selection
+from ..registry.store import Registry
+from . import body, negotiation, shapes
+from .connect import Connectors, ConnectRequest
+from .negotiation import Wanted
+from .request import Place, Request, parse_path
+from .respond import send_bytes, send_data, send_object
+from .watching import serve_watch
+
+Object = dict[str, Any]
+Handler = Callable[[Request], Awaitable[None]]
+
+_PATCHES = (patch.JSON_PATCH, patch.MERGE_PATCH, patch.STRATEGIC_MERGE_PATCH, patch.APPLY_PATCH)
+_CREATES = ("token", "binding", "eviction")
+
+
+class Resources:
+    """``discovery`` answers the paths that name no resource."""
+
+    def __init__(self, registry: Registry, schemas: Schemas, discovery: Handler, connectors: Connectors) -> None:
+        self._registry = registry
+        self._schemas = schemas
+        self._discovery = discovery
+        self._connectors = connectors
+        self._collection = {"GET": self._list, "POST": self._create, "DELETE": self._delete_collection}
+        self._object = {"GET": self._get, "PUT": self._update, "PATCH": self._patch, "DELETE": self._delete}
+
+    async def __call__(self, request: Request) -> None:
+        """Raises ApiError."""
+        place = parse_path(request.scope["path"])
+        if place is None:
+            await self._discovery(request)
+            return
+        kind = self._registry.catalog.scheme.by_resource(place.group, place.version, place.resource)
+        if kind is None or (place.subresource and place.subresource not in kind.subresources):
+            raise unknown_path()
+        if place.subresource:
+            connector = self._connectors.get((kind.group, kind.resource, place.subresource))
+            if connector:
+                await self._connect(request, place, kind)
+                return
+        target = Target(kind, place.namespace, place.name, place.subresource)
+        handlers: Any = self._object if place.name else self._collection
+        if place.subresource in _CREATES:
+            handlers = {"POST": self._create}
+        handler = handlers.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            raise method_not_allowed(kind, request.method)
+        _check_scope(kind, place)
+        await handler(request, target)
+
+    # Reads.
+
+    async def _get(self, request: Request, target: Target) -> None:
+        wanted = self._accept(request)
+        result = await self._registry.get(request.user, target, request.query.get("resourceVersion", ""))
+        if wanted.shape:
+            shape = shapes.of_object(self._strategy(target), wanted, result.object, request.query)
+            await send_object(request, 200, shape, wanted.media_type)
+        else:
+            await send_data(request, 200, result.data, wanted.media_type)
+
+    async def _list(self, request: Request, target: Target) -> None:
+        wanted = self._accept(request)
+        query = request.query
+        kind = target.kind
+        if not kind.stored:
+            raise method_not_allowed(kind, "list")
+        selection = self._selection(target, query)
+        if request.flag("watch"):
+            await serve_watch(request, self._registry, target, selection, wanted)
+            return
+        options = ListOptions(
+            query.get("resourceVersion", ""),
+            query.get("resourceVersionMatch", ""),
+            request.number("limit") or 0,
+            query.get("continue", ""),
+        )
+        listing = await self._registry.list(request.user, target, selection, options)
+        if wanted.shape:
+            shape = shapes.of_listing(self._strategy(target), wanted, listing, query)
+            await send_object(request, 200, shape, wanted.media_type)
+        else:
+            await send_data(request, 200, shapes.list_bytes(kind, listing), wanted.media_type)
+
+    # Writes.
+
+    async def _create(self, request: Request, target: Target) -> None:
+        wanted = self._accept(request)
+        options = body.write_options(request)
+        obj = await body.read_object(request, target.kind, options)
+        if not target.subresource:
+            body.check_kind(obj, target.kind)
+        result = await self._registry.create(request.user, target, obj, options)
+        await self._answer(request, target, wanted, 201, result.data, lambda: result.object)
+
+    async def _update(self, request: Request, target: Target) -> None:
+        wanted = self._accept(request)
+        options = body.write_options(request)
+        obj = await body.read_object(request, target.kind, options)
+        if target.subresource != "scale":
+            body.check_kind(obj, target.kind)
+        result = await self._registry.update(request.user, target, obj, options)
+        await self._answer(request, target, wanted, 201 if result.created else 200, result.data, lambda: result.object)
+
+    async def _patch(self, request: Request, target: Target) -> None:
+        wanted = self._accept(request)
+        options = body.write_options(request)
+        media = body.media_type(request)
+        raw = await request.body()
+        transform = self._transform(media, raw, target, options)
+        may_create = media == patch.APPLY_PATCH and not target.subresource
+        result = await self._registry.patch(request.user, target, transform, options, may_create=may_create)
+        await self._answer(request, target, wanted, 201 if result.created else 200, result.data, lambda: result.object)
+
+    def _transform(self, media: str, raw: bytes, target: Target, options: WriteOptions) -> Transform:
+        """Raises UnsupportedMediaType, BadRequest."""
+        if media not in _PATCHES:
+            raise UnsupportedMediaType(
+                "the body of the request was in an unknown format - accepted media types include: "
+                + ", ".join(_PATCHES)
+            )
+        if media == patch.APPLY_PATCH:
+            raise UnsupportedMediaType("server-side apply is not served yet")
+        change = body.parse_json(raw)
+        if media == patch.JSON_PATCH:
+            return lambda current: patch.json_patch(current, change)
+        if media == patch.MERGE_PATCH:
+            return lambda current: patch.merge(current, change)
+        schema = self._schemas.of(target.kind)
+        return lambda current: patch.strategic_merge(current, change, schema)
+
+    async def _delete(self, request: Request, target: Target) -> None:
+        wanted = self._accept(request)
+        options = await body.delete_options(request)
+        result = await self._registry.delete(request.user, target, options, body.write_options(request))
+        await self._answer(request, target, wanted, 200, result.data, lambda: result.object)
+
+    async def _delete_collection(self, request: Request, target: Target) -> None:
+        selection = self._selection(target, request.query)
+        options = await body.delete_options(request)
+        write = body.write_options(request)
+        listing = await self._registry.delete_collection(request.user, target, selection, options, write)
+        await send_bytes(request, 200, shapes.list_bytes(target.kind, listing))
+
+    # Connections.
+
+    async def _connect(self, request: Request, place: Place, kind: Kind) -> None:
+        connector = self._connectors[kind.group, kind.resource, place.subresource]
+        verb = "create" if request.method == "POST" else "get"
+        if place.subresource == "proxy":
+            verb = _PROXY_VERBS.get(request.method, verb)
+        self._registry.pipeline.authorize(
+            request.user, verb, Target(kind, place.namespace, place.name, place.subresource)
+        )
+        asked = ConnectRequest(
+            request.user, kind, place.subresource, place.namespace, place.name, place.rest, request.method
+        )
+        await connector(asked, request.scope, request.receive, request.send)
+
+    # Steps.
+
+    async def _answer(
+        self, request: Request, target: Target, wanted: Wanted, status: int, data: bytes, obj: Callable[[], Object]
+    ) -> None:
+        if wanted.shape and obj().get("kind") == target.kind.kind:
+            shape = shapes.of_object(self._strategy(target), wanted, obj(), request.query)
+            await send_object(request, status, shape, wanted.media_type)
+        else:
+            await send_data(request, status, data, wanted.media_type)
+
+    @staticmethod
+    def _accept(request: Request) -> Wanted:
+        header = request.headers.get(b"accept")
+        return negotiation.accept(header.decode("latin-1")) if header else negotiation.PLAIN
+
+    def _strategy(self, target: Target) -> Any:
+        return self._registry.catalog.strategy(target.kind)
+
+    def _selection(self, target: Target, query: dict[str, str]) -> Selection:
+        labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")
+        return Selection.parse(self._strategy(target), target.namespace, labels, fields)
+
+
+_PROXY_VERBS = {"PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
+
+
+def _check_scope(kind: Kind, place: Place) -> None:
+    """A namespaced object has a namespace in its path, a cluster-wide one has none."""
+    if kind.namespaced and not place.namespace and (place.name or place.subresource):
+        raise BadRequest("an empty namespace may not be set when a resource name is provided")
+    if not kind.namespaced and place.namespace:
+        raise unknown_path()
+
+
+def unknown_path() -> ApiError:
+    return NotFound("the server could not find the requested resource")

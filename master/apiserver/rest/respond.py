@@ -1,0 +1,87 @@
+"""Writing responses: as few steps as ASGI allows, for these are on every request's path."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import yaml
+
+from apimachinery.errors import ApiError, Unauthorized
+
+from .negotiation import JSON, YAML
+from .request import Request
+
+_CACHE = (b"cache-control", b"no-cache, private")
+_JSON_TYPE = (b"content-type", b"application/json")
+MAX_WARNING = 256
+
+
+async def send_bytes(
+    request: Request,
+    status: int,
+    data: bytes,
+    content_type: bytes = b"application/json",
+    extra: Sequence[tuple[bytes, bytes]] = (_CACHE,),
+) -> None:
+    """Answer with a complete body."""
+    headers = [
+        (b"audit-id", request.audit_id.encode()),
+        (b"content-type", content_type),
+        (b"content-length", b"%d" % len(data)),
+        *extra,
+    ]
+    if request.warnings:
+        headers.extend(_warnings(request.warnings))
+    request.started = True
+    await request.send({"type": "http.response.start", "status": status, "headers": headers})
+    await request.send({"type": "http.response.body", "body": data})
+
+
+async def send_object(request: Request, status: int, obj: Any, media_type: str = JSON) -> None:
+    data = orjson.dumps(obj) if media_type == JSON else yaml_of(obj)
+    await send_bytes(request, status, data, media_type.encode())
+
+
+async def send_data(request: Request, status: int, data: bytes, media_type: str = JSON) -> None:
+    """An object that is JSON already, in the wanted media type."""
+    if media_type == YAML:
+        await send_bytes(request, status, yaml_of(orjson.loads(data)), YAML.encode())
+    else:
+        await send_bytes(request, status, data)
+
+
+def yaml_of(obj: Any) -> bytes:
+    return yaml.safe_dump(obj, sort_keys=True, allow_unicode=True).encode()
+
+
+async def start_stream(request: Request, content_type: bytes = b"application/json") -> None:
+    """Begin a response whose length is not known."""
+    headers = [(b"audit-id", request.audit_id.encode()), _CACHE, (b"content-type", content_type)]
+    request.started = True
+    await request.send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+async def send_error(request: Request, error: ApiError) -> None:
+    """Answer with a Status."""
+    data = orjson.dumps(error.to_status())
+    headers = [
+        (b"audit-id", request.audit_id.encode()),
+        _CACHE,
+        _JSON_TYPE,
+        (b"content-length", b"%d" % len(data)),
+    ]
+    if error.retry_after_seconds:
+        headers.append((b"retry-after", b"%d" % error.retry_after_seconds))
+    if isinstance(error, Unauthorized):
+        headers.append((b"www-authenticate", b'Bearer realm="kubernetes"'))
+    if request.warnings:
+        headers.extend(_warnings(request.warnings))
+    request.started = True
+    await request.send({"type": "http.response.start", "status": error.status_code, "headers": headers})
+    await request.send({"type": "http.response.body", "body": data})
+
+
+def _warnings(texts: list[str]) -> list[tuple[bytes, bytes]]:
+    """RFC 7234 Warning headers, code 299, each text once."""
+    quoted = (t.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") for t in dict.fromkeys(texts))
+    return [(b"warning", f'299 - "{t}"'.encode()) for t in quoted]

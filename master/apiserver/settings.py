@@ -1,0 +1,153 @@
+"""The API server's settings: upstream's flags, grouped."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from apimachinery.flags import add_boolean, duration
+
+from .auth.setup import DEFAULT_ISSUER, AuthConfig
+from .storage.etcd import EtcdAccess
+
+
+@dataclass(frozen=True, slots=True)
+class ServingSettings:
+    """Where and how the server listens. ``advertise_address`` is where pods and nodes reach it."""
+
+    bind_address: str
+    secure_port: int
+    grpc_port: int
+    grpc_token_port: int
+    advertise_address: str
+    tls_cert_file: str
+    tls_private_key_file: str
+    client_ca_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletSettings:
+    """How the server reaches node agents, with mTLS."""
+
+    client_certificate: str
+    client_key: str
+    certificate_authority: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``event_ttl``, ``compaction_interval``: seconds."""
+
+    etcd: EtcdAccess
+    etcd_prefix: str
+    compaction_interval: float
+    serving: ServingSettings
+    auth: AuthConfig
+    kubelet: KubeletSettings
+    service_cidrs: tuple[str, ...]
+    event_ttl: float
+    shutdown_delay: float
+    verbosity: int
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        "kubeto-apiserver", description="The API server: the cluster's state over HTTPS and gRPC."
+    )
+    _etcd_flags(p.add_argument_group("etcd"))
+    _serving_flags(p.add_argument_group("serving"))
+    _auth_flags(p.add_argument_group("authentication and authorization"))
+    _cluster_flags(p.add_argument_group("cluster"))
+    return p
+
+
+def _etcd_flags(g: argparse._ArgumentGroup) -> None:
+    g.add_argument("--etcd-servers", type=_list, required=True, metavar="URLS", help="etcd servers, comma separated")
+    g.add_argument("--etcd-prefix", default="/registry", help="prefix of all keys in etcd (default: /registry)")
+    g.add_argument("--etcd-cafile", default="", help="CA of etcd's certificates")
+    g.add_argument("--etcd-certfile", default="", help="client certificate for etcd")
+    g.add_argument("--etcd-keyfile", default="", help="its key")
+    g.add_argument("--etcd-compaction-interval", type=duration, default=300.0, help="0 = never (default: 5m)")
+
+
+def _serving_flags(g: argparse._ArgumentGroup) -> None:
+    g.add_argument("--bind-address", default="0.0.0.0", help="address to listen on (default: all)")
+    g.add_argument("--secure-port", type=int, default=6443, help="HTTPS port (default: 6443)")
+    g.add_argument(
+        "--grpc-port", type=int, default=0, help="inside gRPC, by client certificate (default: secure port + 1)"
+    )
+    g.add_argument("--grpc-token-port", type=int, default=0, help="inside gRPC, by token (default: secure port + 2)")
+    g.add_argument("--advertise-address", default="", help="address that nodes and pods use (default: this host's)")
+    g.add_argument("--tls-cert-file", required=True, help="server certificate, PEM")
+    g.add_argument("--tls-private-key-file", required=True, help="its key, PEM")
+    g.add_argument("--client-ca-file", default="", help="CA of client certificates")
+    g.add_argument("--shutdown-delay-duration", type=duration, default=0.0, help="unready, but serving (default: 0s)")
+    g.add_argument("--v", type=int, default=2, metavar="LEVEL", help="log verbosity (default: 2)")
+
+
+def _auth_flags(g: argparse._ArgumentGroup) -> None:
+    g.add_argument("--authorization-mode", type=_list, default=("Node", "RBAC"), help="default: Node,RBAC")
+    g.add_argument("--token-auth-file", default="", help='CSV: token,user,uid,"group1,group2"')
+    add_boolean(g, "--anonymous-auth", True, "let anonymous requests see health and version (default: true)")
+    add_boolean(g, "--enable-bootstrap-token-auth", True, "accept bootstrap tokens (default: true)")
+    g.add_argument(
+        "--service-account-key-file", action="append", default=[], help="key that verifies tokens; repeatable"
+    )
+    g.add_argument(
+        "--service-account-signing-key-file", default="", help="key that signs tokens (default: one for this run)"
+    )
+    g.add_argument(
+        "--service-account-issuer", action="append", default=[], help=f"repeatable (default: {DEFAULT_ISSUER})"
+    )
+    g.add_argument("--service-account-jwks-uri", default="", help="where the issuer's keys are, if not here")
+    g.add_argument("--api-audiences", type=_list, default=(), help="audiences of tokens (default: the issuers)")
+
+
+def _cluster_flags(g: argparse._ArgumentGroup) -> None:
+    g.add_argument("--service-cluster-ip-range", type=_list, default=("10.96.0.0/16",), help="default: 10.96.0.0/16")
+    g.add_argument("--event-ttl", type=duration, default=3600.0, help="how long events are kept (default: 1h)")
+    g.add_argument("--kubelet-client-certificate", default="", help="client certificate for node agents")
+    g.add_argument("--kubelet-client-key", default="", help="its key")
+    g.add_argument("--kubelet-certificate-authority", default="", help="CA of the node agents' certificates")
+
+
+def parse(argv: Sequence[str] | None = None) -> Settings:
+    """Settings from the command line. Exits with a usage message if they make no sense."""
+    a = parser().parse_args(argv)
+    port = a.secure_port
+    serving = ServingSettings(
+        a.bind_address,
+        port,
+        a.grpc_port or port + 1,
+        a.grpc_token_port or port + 2,
+        a.advertise_address,
+        a.tls_cert_file,
+        a.tls_private_key_file,
+        a.client_ca_file,
+    )
+    auth = AuthConfig(
+        tuple(a.authorization_mode),
+        a.token_auth_file,
+        tuple(a.service_account_key_file),
+        a.service_account_signing_key_file,
+        tuple(a.service_account_issuer) or (DEFAULT_ISSUER,),
+        a.service_account_jwks_uri,
+        a.api_audiences,
+        a.anonymous_auth,
+        a.enable_bootstrap_token_auth,
+    )
+    return Settings(
+        EtcdAccess(a.etcd_servers, a.etcd_cafile, a.etcd_certfile, a.etcd_keyfile),
+        a.etcd_prefix,
+        a.etcd_compaction_interval,
+        serving,
+        auth,
+        KubeletSettings(a.kubelet_client_certificate, a.kubelet_client_key, a.kubelet_certificate_authority),
+        a.service_cluster_ip_range,
+        a.event_ttl,
+        a.shutdown_delay_duration,
+        a.v,
+    )

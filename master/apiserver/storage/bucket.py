@@ -1,0 +1,123 @@
+"""The cached objects of one kind, its recent changes, and its watchers.
+
+Everything here is synchronous, so whoever reads the objects and registers a watcher without an await in between misses
+nothing and sees nothing twice.
+"""
+
+import time
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+
+from .entry import Entry, Event, FieldLabels
+from .interface import Compacted
+from .watcher import Watcher
+
+KEEP_SECONDS = 75
+"""Changes younger than this are kept for watches that start from a version, as upstream."""
+KEEP_AT_LEAST = 256
+KEEP_AT_MOST = 50_000
+_revision = attrgetter("revision")
+
+
+class Bucket:
+    """``revision`` is that of the last change here, ``loaded`` that of the first list; nothing is known before it.
+    ``floor``: watches can start from it or later, not from before."""
+
+    def __init__(self, floor: int, field_labels: FieldLabels, clock: Callable[[], float] = time.monotonic) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.floor = floor
+        self.loaded = floor
+        self.revision = floor
+        self.field_labels = field_labels
+        self._clock = clock
+        self._sorted: list[str] = []
+        self._events: list[Event] = []
+        self._watchers: set[Watcher] = set()
+        self._pinned: dict[tuple[str, str], set[Watcher]] = {}
+
+    def load(self, entries: list[Entry]) -> None:
+        """Fill an empty bucket with what a first list found."""
+        self.entries = {e.key: e for e in entries}
+        self._sorted = sorted(self.entries)
+
+    def get(self, key: str) -> Entry | None:
+        return self.entries.get(key)
+
+    def select(self, namespace: str = "", start: str = "") -> list[Entry]:
+        """Entries in key order: of a namespace, or all; from the key ``start`` on if given."""
+        keys = self._sorted
+        low = bisect_left(keys, max(start, f"{namespace}/" if namespace else "")) if start or namespace else 0
+        high = bisect_left(keys, f"{namespace}0") if namespace else len(keys)  # "0" follows "/"
+        entries = self.entries
+        return [entries[k] for k in (keys[low:high] if low or high < len(keys) else keys)]
+
+    def change(self, key: str, value: bytes | None, revision: int) -> None:
+        """Take in one change and hand it to the watchers. A change already seen is dropped."""
+        old = self.entries.get(key)
+        if (old and revision <= old.revision) or (old is None and value is None):
+            return
+        new = None if value is None else Entry(key, value, revision, self.field_labels)
+        if new:
+            self.entries[key] = new
+            if old is None:
+                insort(self._sorted, key)
+        else:
+            del self.entries[key]
+            del self._sorted[bisect_left(self._sorted, key)]
+        self.revision = revision
+        event = Event(revision, new, old, self._clock())
+        self._remember(event)
+        for watcher in self._concerned(event):
+            watcher.offer(event)
+
+    def watch(self, watcher: Watcher, after: int) -> None:
+        """Give a watcher what happened after a revision and all that follows. Raises Compacted behind the floor."""
+        if after < self.floor:
+            raise Compacted(self.floor)
+        for event in self._events[bisect_right(self._events, after, key=_revision) :]:
+            watcher.offer(event)
+        pin = watcher.pin
+        (self._pinned.setdefault(pin, set()) if pin else self._watchers).add(watcher)
+        watcher.on_close = lambda: self._forget(watcher)
+
+    @property
+    def watchers(self) -> int:
+        return len(self._watchers) + sum(map(len, self._pinned.values()))
+
+    def close(self) -> None:
+        """End all watches: the server stops."""
+        for watcher in [*self._watchers, *(w for pinned in self._pinned.values() for w in pinned)]:
+            watcher.close()
+
+    def _forget(self, watcher: Watcher) -> None:
+        self._watchers.discard(watcher)
+        pin = watcher.pin
+        if pin and pin in self._pinned:
+            self._pinned[pin].discard(watcher)
+            if not self._pinned[pin]:
+                del self._pinned[pin]
+
+    def _concerned(self, event: Event) -> Iterator[Watcher]:
+        """Watchers that want one value of one field (a node's pods) are found by it, not asked one by one."""
+        yield from list(self._watchers)
+        if not self._pinned:
+            return
+        pins = {("metadata.name", event.key.rpartition("/")[2])}
+        for entry in (event.old, event.new):
+            if entry:
+                pins.update(entry.fields.items())
+        for pin in pins:
+            yield from list(self._pinned.get(pin, ()))
+
+    def _remember(self, event: Event) -> None:
+        events = self._events
+        events.append(event)
+        if len(events) < 2 * KEEP_AT_LEAST or len(events) % KEEP_AT_LEAST:
+            return
+        horizon = event.time - KEEP_SECONDS
+        drop = bisect_left(events, horizon, key=attrgetter("time"))
+        drop = max(min(drop, len(events) - KEEP_AT_LEAST), len(events) - KEEP_AT_MOST)
+        if drop > 0:
+            self.floor = events[drop - 1].revision
+            del events[:drop]

@@ -1,0 +1,87 @@
+"""What the cache holds: one object's bytes and what selectors need of it; and one change of it, framed once for all."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from .codec import decode, splice, with_revision
+
+Object = dict[str, Any]
+EventType = Literal["ADDED", "MODIFIED", "DELETED"]
+FieldLabels = Mapping[str, Callable[[Object], str]]
+_NONE: Mapping[str, str] = {}
+
+
+class Entry:
+    """One object at one revision.
+
+    ``data`` is its JSON with resourceVersion, as clients get it. ``labels`` and ``fields`` (the kind's selectable
+    fields) are parsed when it enters the cache; the whole object only when somebody asks, and it is then shared:
+    never change it.
+    """
+
+    __slots__ = ("_object", "data", "fields", "key", "labels", "revision")
+
+    def __init__(self, key: str, value: bytes, revision: int, field_labels: FieldLabels) -> None:
+        self.key = key
+        self.revision = revision
+        self.data = splice(value, revision)
+        self._object: Object | None = None
+        obj = decode(value)
+        self.labels: Mapping[str, str] = obj["metadata"].get("labels") or _NONE
+        self.fields: Mapping[str, str] = {k: read(obj) for k, read in field_labels.items()} if field_labels else _NONE
+
+    @property
+    def object(self) -> Object:
+        if self._object is None:
+            self._object = decode(self.data)
+        return self._object
+
+    @property
+    def namespace(self) -> str:
+        return self.key.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        return self.key.rpartition("/")[2]
+
+
+class Event:
+    """One change of one object. ``payload`` and ``frame`` are made at first use and shared by all watchers."""
+
+    __slots__ = ("_frames", "_payload", "new", "old", "revision", "time")
+
+    def __init__(self, revision: int, new: Entry | None, old: Entry | None, time: float = 0.0) -> None:
+        self.revision = revision
+        self.new = new
+        self.old = old
+        self.time = time
+        self._payload: bytes | None = None
+        self._frames: dict[str, bytes] = {}
+
+    @property
+    def type(self) -> EventType:
+        if self.new is None:
+            return "DELETED"
+        return "MODIFIED" if self.old else "ADDED"
+
+    @property
+    def key(self) -> str:
+        entry = self.new or self.old
+        return entry.key if entry else ""
+
+    def payload(self, type_: EventType) -> bytes:
+        """The object as an event of this type carries it: the last state with the deletion's revision if DELETED."""
+        if type_ != "DELETED" and self.new:
+            return self.new.data
+        if self._payload is None:
+            assert self.old is not None, "a deletion has something to delete"  # noqa: S101 - the invariant of a change
+            self._payload = with_revision(self.old.data, self.revision)
+        return self._payload
+
+    def frame(self, type_: EventType) -> bytes:
+        """One line of a watch response."""
+        frame = self._frames.get(type_)
+        if frame is None:
+            frame = b'{"type":"%b","object":%b}\n' % (type_.encode(), self.payload(type_))
+            self._frames[type_] = frame
+        return frame

@@ -1,0 +1,211 @@
+"""The store on a real etcd, over aetcd's stubs.
+
+aetcd's own client opens one insecure channel to one host and hides the watch's progress, so its generated stubs are
+used on channels made here: several servers, TLS, keep-alive, no message limit. A channel reconnects by itself; when
+a server does not answer, the next one is asked. A read is tried again there; a write is not, for it may have happened.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+from aetcd import rpc
+
+from .interface import Change, Compacted, Delete, Mismatch, Op, Page, Put, Stored, Unavailable
+
+CALL_TIMEOUT = 10.0
+LEASE_WINDOW = 60
+"""Keys written within this many seconds share a lease, as upstream: a lease for every event would be too dear."""
+
+_OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+_COMPACTED = "required revision has been compacted"
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdAccess:
+    """Where etcd is: ``--etcd-servers`` as URLs, and PEM files for https."""
+
+    servers: tuple[str, ...]
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+
+class _Server:
+    """The stubs of one etcd server."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+        self.kv = rpc.KVStub(channel)
+        self.watch = rpc.WatchStub(channel)
+        self.lease = rpc.LeaseStub(channel)
+
+
+def _open(access: EtcdAccess, url: str) -> _Server:
+    parts = urlsplit(url if "//" in url else f"http://{url}")
+    target = f"{parts.hostname}:{parts.port or 2379}"
+    if parts.scheme == "http":
+        return _Server(grpc.aio.insecure_channel(target, options=_OPTIONS))
+    read = [Path(f).read_bytes() if f else None for f in (access.ca_file, access.key_file, access.cert_file)]
+    return _Server(grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(*read), options=_OPTIONS))
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """The first key after all that begin with ``prefix``, which must not end in 0xff."""
+    return prefix[:-1] + bytes([prefix[-1] + 1])
+
+
+class EtcdStorage:
+    """Implements ``Storage``."""
+
+    def __init__(self, access: EtcdAccess) -> None:
+        self._servers = [_open(access, url) for url in access.servers]
+        self._current = 0
+        self._leases: dict[int, tuple[int, float]] = {}
+
+    async def close(self) -> None:
+        for server in self._servers:
+            await server.channel.close(None)
+
+    async def get(self, key: str) -> Stored | None:
+        reply = await self._read(lambda s: s.kv.Range(rpc.RangeRequest(key=key.encode()), timeout=CALL_TIMEOUT))
+        return _stored(reply.kvs[0]) if reply.kvs else None
+
+    async def page(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Page:
+        request = rpc.RangeRequest(
+            key=(start or prefix).encode(), range_end=prefix_end(prefix.encode()), limit=limit, revision=revision
+        )
+        reply = await self._read(lambda s: s.kv.Range(request, timeout=CALL_TIMEOUT))
+        return Page([_stored(kv) for kv in reply.kvs], revision or reply.header.revision, reply.more, reply.count)
+
+    async def revision(self) -> int:
+        request = rpc.RangeRequest(key=b"\0", count_only=True)
+        reply = await self._read(lambda s: s.kv.Range(request, timeout=CALL_TIMEOUT))
+        return int(reply.header.revision)
+
+    async def commit(self, ops: Sequence[Op]) -> int:
+        request = rpc.TxnRequest()
+        for op in ops:
+            key = op.key.encode()
+            if op.expected is not None:
+                request.compare.add(result=0, target=2, key=key, mod_revision=op.expected)
+            request.failure.add(request_range=rpc.RangeRequest(key=key))
+            if isinstance(op, Put):
+                lease = await self._lease(op.ttl_seconds) if op.ttl_seconds else 0
+                request.success.add(request_put=rpc.PutRequest(key=key, value=op.value, lease=lease))
+            else:
+                request.success.add(request_delete_range=rpc.DeleteRangeRequest(key=key))
+        reply = await self._call(self._servers[self._current].kv.Txn(request, timeout=CALL_TIMEOUT))
+        if not reply.succeeded:
+            raise Mismatch({op.key: _found(r) for op, r in zip(ops, reply.responses, strict=True)})
+        return int(reply.header.revision)
+
+    async def compact(self, revision: int) -> None:
+        call = self._servers[self._current].kv.Compact(rpc.CompactionRequest(revision=revision), timeout=CALL_TIMEOUT)
+        try:
+            await self._call(call)
+        except Compacted:
+            return
+
+    async def watch(self, prefix: str, after: int) -> AsyncIterator[list[Change]]:
+        call = self._servers[self._current].watch.Watch()
+        key = prefix.encode()
+        create = rpc.WatchCreateRequest(key=key, range_end=prefix_end(key), start_revision=after + 1)
+        try:
+            await call.write(rpc.WatchRequest(create_request=create))
+            async for reply in call:
+                if reply.canceled:
+                    raise (
+                        Compacted(reply.compact_revision)
+                        if reply.compact_revision
+                        else Unavailable(f"etcd cancelled the watch: {reply.cancel_reason}")
+                    )
+                if reply.events:
+                    yield [_change(event) for event in reply.events]
+        except grpc.aio.AioRpcError as error:
+            raise self._translate(error) from error
+        finally:
+            call.cancel()
+        raise Unavailable("etcd ended the watch")
+
+    async def _lease(self, ttl: int) -> int:
+        held = self._leases.get(ttl)
+        now = time.monotonic()
+        if held and held[1] > now:
+            return held[0]
+        request = rpc.LeaseGrantRequest(TTL=ttl + LEASE_WINDOW)
+        reply = await self._call(self._servers[self._current].lease.LeaseGrant(request, timeout=CALL_TIMEOUT))
+        self._leases[ttl] = int(reply.ID), now + LEASE_WINDOW
+        return int(reply.ID)
+
+    async def _read(self, ask: Callable[[_Server], Awaitable[Any]]) -> Any:
+        """Ask the servers in turn, beginning with the one that answered last."""
+        for attempt in range(len(self._servers)):
+            try:
+                return await self._call(ask(self._servers[self._current]))
+            except Unavailable:
+                if attempt == len(self._servers) - 1:
+                    raise
+        raise AssertionError("no etcd server is configured")
+
+    async def _call(self, call: Awaitable[Any]) -> Any:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise self._translate(error) from error
+
+    def _translate(self, error: grpc.aio.AioRpcError) -> Exception:
+        details = error.details() or ""
+        if _COMPACTED in details:
+            return Compacted()
+        if "requested lease not found" in details:  # revoked behind our back: the next write asks for a new one
+            self._leases.clear()
+        self._current = (self._current + 1) % len(self._servers)
+        return Unavailable(f"etcd: {details or error.code().name}")
+
+
+def _stored(kv: Any) -> Stored:
+    return Stored(kv.key.decode(), kv.value, kv.mod_revision)
+
+
+def _found(response: Any) -> Stored | None:
+    kvs = response.response_range.kvs
+    return _stored(kvs[0]) if kvs else None
+
+
+def _change(event: Any) -> Change:
+    kv = event.kv
+    return Change(kv.key.decode(), kv.value if event.type == 0 else None, kv.mod_revision)
+
+
+async def wait_until_reachable(storage: EtcdStorage, tell: Callable[[str], None]) -> None:
+    """Return once etcd answers; say every few seconds why it does not."""
+    told = 0.0
+    while True:
+        try:
+            await storage.revision()
+        except Unavailable as error:
+            if time.monotonic() - told > 5:
+                told = time.monotonic()
+                tell(str(error))
+            await asyncio.sleep(0.2)
+        else:
+            return
+
+
+__all__ = ["Delete", "EtcdAccess", "EtcdStorage", "Put", "prefix_end", "wait_until_reachable"]

@@ -1,0 +1,31 @@
+"""The server's TLS: its own certificate, and client certificates that are asked for but not demanded."""
+
+import ssl
+import tempfile
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from .settings import ServingSettings
+
+
+def server_context(serving: ServingSettings) -> ssl.SSLContext:
+    """Raises OSError for files that cannot be read or do not hold what they should."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(serving.tls_cert_file, serving.tls_private_key_file)
+    context.set_alpn_protocols(["http/1.1"])
+    if serving.client_ca_file:
+        context.load_verify_locations(serving.client_ca_file)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def ephemeral_signing_key() -> Path:
+    """A key for service-account tokens that lives as long as this process. The caller removes the file once read."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    with tempfile.NamedTemporaryFile(prefix="kubeto-sa-", suffix=".key", delete=False) as file:
+        file.write(pem)
+    return Path(file.name)

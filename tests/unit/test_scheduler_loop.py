@@ -1,0 +1,159 @@
+"""The loop against an in-memory cluster: binding, refusals, waking, failed bindings, preemption."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from apimachinery import errors
+from apimachinery.client.api import ApiClient
+from apimachinery.client.informer import InformerFactory
+from apimachinery.meta import get_condition
+from apimachinery.scheme import CORE_EVENTS, NODES, PODS, Kind
+from master.scheduler.explain import explain
+from master.scheduler.profile import DEFAULT_PROFILE
+from master.scheduler.scheduler import Scheduler
+from tests.contract.client_contract import until
+from tests.fakes.cluster import FakeCluster
+from tests.fakes.rpc import FakeRpc
+from tests.scheduling import node, pod
+
+Object = dict[str, Any]
+
+
+@pytest.fixture
+def cluster() -> Iterator[FakeCluster]:
+    return FakeCluster()
+
+
+@asynccontextmanager
+async def scheduling(cluster: FakeCluster) -> AsyncIterator[Scheduler]:
+    client = ApiClient(FakeRpc(cluster), user_agent="test")
+    informers = InformerFactory(client)
+    scheduler = Scheduler(client, informers, DEFAULT_PROFILE)
+    watching = asyncio.create_task(informers.run())
+    await informers.wait_synced()
+    running = asyncio.create_task(scheduler.run())
+    try:
+        yield scheduler
+    finally:
+        for task in (running, watching):
+            task.cancel()
+        await asyncio.gather(running, watching, return_exceptions=True)
+        await client.close()
+
+
+def add_node(cluster: FakeCluster, obj: Object) -> None:
+    cluster.create(NODES, obj)
+    cluster.update(NODES, obj, "status")
+
+
+def node_of(cluster: FakeCluster, name: str) -> str:
+    found = cluster.find(PODS, "default", name)
+    return (found or {"spec": {}})["spec"].get("nodeName", "")
+
+
+def said(cluster: FakeCluster, reason: str) -> list[str]:
+    return [e["message"] for e in cluster.all(CORE_EVENTS) if e["reason"] == reason]
+
+
+async def test_pods_are_bound_and_told_so(cluster: FakeCluster) -> None:
+    add_node(cluster, node("a"))
+    add_node(cluster, node("b"))
+    async with scheduling(cluster):
+        for n in range(20):
+            cluster.create(PODS, pod(f"p{n}", cpu="100m"))
+        await until(lambda: all(node_of(cluster, f"p{n}") for n in range(20)))
+        await until(lambda: len(said(cluster, "Scheduled")) == 20)
+    assert sorted(node_of(cluster, f"p{n}") for n in range(20)) == ["a"] * 10 + ["b"] * 10
+    assert f"Successfully assigned default/p0 to {node_of(cluster, 'p0')}" in said(cluster, "Scheduled")
+
+
+async def test_a_pod_that_fits_nowhere_says_why_once_and_is_bound_when_room_is_made(cluster: FakeCluster) -> None:
+    add_node(cluster, node("a", cpu="1"))
+    async with scheduling(cluster) as scheduler:
+        cluster.create(PODS, pod("big", cpu="1"))
+        await until(lambda: node_of(cluster, "big") == "a")
+        cluster.create(PODS, pod("waits", cpu="1"))
+        message = (
+            "0/1 nodes are available: 1 Insufficient cpu. "
+            "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+        )
+        await until(lambda: said(cluster, "FailedScheduling") == [message])
+        condition = get_condition(cluster.get(PODS, "default", "waits"), "PodScheduled") or {}
+        assert (condition["status"], condition["reason"], condition["message"]) == ("False", "Unschedulable", message)
+        answer = explain(scheduler.engine, *_pod_and_shape(scheduler, "waits"))
+        assert (answer.state, answer.summary) == ("Unschedulable", message)
+        assert answer.nodes[0].detail == "cpu: requested 1, free 0 of 1"
+        cluster.finish_deletion("default", "big")
+        await until(lambda: node_of(cluster, "waits") == "a")
+
+
+def _pod_and_shape(scheduler: Scheduler, name: str) -> tuple[Object | None, Any]:
+    found = scheduler.feed.pods.store.get("default", name)
+    return found, scheduler.feed.shapes.of(found) if found else None
+
+
+async def test_a_new_node_wakes_waiting_pods(cluster: FakeCluster) -> None:
+    async with scheduling(cluster):
+        cluster.create(PODS, pod("p", nodeSelector={"disk": "ssd"}))
+        await until(lambda: said(cluster, "FailedScheduling") == ["no nodes available to schedule pods"])
+        add_node(cluster, node("a"))
+        add_node(cluster, node("b", labels={"disk": "ssd"}))
+        await until(lambda: node_of(cluster, "p") == "b")
+
+
+async def test_other_schedulers_pods_and_gated_pods_are_left_alone(cluster: FakeCluster) -> None:
+    add_node(cluster, node("a"))
+    async with scheduling(cluster):
+        cluster.create(PODS, pod("other", schedulerName="mine"))
+        cluster.create(PODS, pod("gated", schedulingGates=[{"name": "later"}]))
+        cluster.create(PODS, pod("p"))
+        await until(lambda: node_of(cluster, "p") == "a")
+        assert node_of(cluster, "other") == node_of(cluster, "gated") == ""
+        cluster.patch(PODS, "default", "gated", {"spec": {"schedulingGates": None}}, "application/merge-patch+json")
+        await until(lambda: node_of(cluster, "gated") == "a")
+
+
+async def test_a_failed_binding_is_forgotten_and_tried_again(cluster: FakeCluster) -> None:
+    add_node(cluster, node("a", cpu="1"))
+    real, failures = cluster.bind, [errors.Conflict("try again")]
+
+    def bind(namespace: str, name: str, target: str, uid: str = "") -> Object:
+        if failures:
+            raise failures.pop()
+        return real(namespace, name, target, uid)
+
+    cluster.bind = bind  # type: ignore[method-assign]
+    async with scheduling(cluster) as scheduler:
+        cluster.create(PODS, pod("p", cpu="1"))
+        await until(lambda: not failures)
+        await until(lambda: (q := scheduler.queue.get(("default", "p"))) is not None and q.place == "backoff")
+        assert not scheduler.engine.snapshot.placements
+        scheduler.queue.wake([])
+        await until(lambda: node_of(cluster, "p") == "a", seconds=5)
+
+
+async def test_a_more_important_pod_evicts_and_takes_the_place(cluster: FakeCluster) -> None:
+    add_node(cluster, node("a", cpu="1"))
+    deleted: list[str] = []
+
+    def note(verb: str, kind: Kind, name: str, body: Object | None) -> None:
+        if verb == "delete":
+            deleted.append(name)
+
+    async with scheduling(cluster):
+        cluster.create(PODS, pod("low", cpu="1", priority=1))
+        await until(lambda: node_of(cluster, "low") == "a")
+        cluster.intercept = note
+        cluster.create(PODS, pod("high", cpu="1", priority=9))
+        await until(lambda: deleted == ["low"])
+        condition = get_condition(cluster.get(PODS, "default", "low"), "DisruptionTarget") or {}
+        assert (condition["status"], condition["reason"]) == ("True", "PreemptionByScheduler")
+        await until(lambda: cluster.get(PODS, "default", "high")["status"].get("nominatedNodeName") == "a")
+        cluster.create(PODS, pod("later", cpu="1", priority=5))  # must not take the place that is being made
+        cluster.finish_deletion("default", "low")
+        await until(lambda: node_of(cluster, "high") == "a")
+        assert node_of(cluster, "later") == ""
