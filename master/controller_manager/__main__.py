@@ -12,7 +12,7 @@ from apimachinery.config import ClusterAccess, ConfigError, load_kubeconfig
 from apimachinery.errors import ApiError
 from apimachinery.metrics import ControllerMetrics, HealthServer, new_registry
 from master.controller_manager.controllers import CONTROLLERS
-from master.controller_manager.frame import Context, ManagedController
+from master.controller_manager.frame import AnyController, Context
 from master.controller_manager.options import Options, is_enabled, parse
 
 _log = logging.get_logger(__name__)
@@ -52,6 +52,8 @@ async def run_controllers(context: Context) -> None:
     """Run every enabled controller until cancelled."""
     enabled = [c for c in CONTROLLERS if is_enabled(c.name, context.options.controllers)]
     controllers = [controller(context) for controller in enabled]
+    for controller in controllers:
+        controller.prepare()
     async with lifecycle.Tasks() as tasks:
         tasks.start("informers", context.informers.run())
         await context.informers.wait_synced()
@@ -64,7 +66,7 @@ async def run_controllers(context: Context) -> None:
             await _close(controllers)
 
 
-async def _close(controllers: list[ManagedController]) -> None:
+async def _close(controllers: list[AnyController]) -> None:
     await asyncio.gather(*(c.close() for c in controllers))
 
 

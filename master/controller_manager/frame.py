@@ -5,8 +5,9 @@ takes its informers from the context and adds handlers that enqueue keys; ``reco
 a pure function what to do, and does it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from apimachinery.client.api import ApiClient
 from apimachinery.client.controller import Controller
@@ -17,7 +18,10 @@ from apimachinery.clock import Clock, SystemClock
 from apimachinery.config import ClusterAccess
 from apimachinery.meta import Key, Object, key_of
 from apimachinery.metrics import ControllerMetrics
+from master.controller_manager.inventory import Inventory
 from master.controller_manager.options import Options
+
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -30,19 +34,37 @@ class Context:
     informers: InformerFactory
     metrics: ControllerMetrics | None = None
     clock: Clock = field(default_factory=SystemClock)
+    inventory: Inventory = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inventory", Inventory(self.informers))
 
 
-class ManagedController(Controller[Key]):
-    """A controller of this process. ``name`` is upstream's, such as ``deployment-controller``."""
+class BaseController(Controller[K]):
+    """A controller of this process. ``name`` is upstream's, such as ``deployment-controller``.
+
+    ``K`` is what its queue holds; nearly always an object's key: then derive from ``ManagedController``.
+    """
 
     def __init__(self, context: Context) -> None:
-        super().__init__(queue=WorkQueue(clock=context.clock), metrics=context.metrics)
+        super().__init__(queue=WorkQueue[K](clock=context.clock), metrics=context.metrics)
         self.context = context
         self.client = context.client
         self.clock = context.clock
         self.events = EventRecorder(context.client, self.name, clock=context.clock)
         if context.metrics is not None:
             context.metrics.watch_depth(self.name, self.queue.__len__)
+
+    def prepare(self) -> None:
+        """Called when all controllers are made and before their caches are filled."""
+
+    async def close(self) -> None:
+        """Called after ``run`` was cancelled: lets the events go out."""
+        await self.events.close()
+
+
+class ManagedController(BaseController[Key]):
+    """A controller whose queue holds the keys of objects."""
 
     def enqueue_object(self, informer: Informer) -> None:
         """Enqueue the key of every object of ``informer`` that changes."""
@@ -59,6 +81,5 @@ class ManagedController(Controller[Key]):
 
         informer.add_handler(handle)
 
-    async def close(self) -> None:
-        """Called after ``run`` was cancelled: lets the events go out."""
-        await self.events.close()
+
+AnyController = BaseController[Any]
