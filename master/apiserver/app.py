@@ -20,7 +20,8 @@ from apimachinery.lifecycle import Tasks
 from apimachinery.logging import get_logger
 
 from . import tls
-from .admission.chain import Chain
+from .admission import setup as admission
+from .admission.eviction import Evictions
 from .auth import setup
 from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
 from .registry import bootstrap
@@ -34,8 +35,10 @@ from .rest import system
 from .rest.connect import Connectors
 from .rest.discovery import Discovery
 from .rest.front import Identities, KubetoAPI
+from .rest.node_agents import AgentCredentials, NodeAgents
 from .rest.peer import PeerProtocol
 from .rest.resources import Resources
+from .rest.streaming import Streaming
 from .settings import Settings
 from .storage.cache import WatchCache
 from .storage.compaction import compact_regularly
@@ -86,11 +89,15 @@ class ApiServer:
         auth = self._build_auth(reads)
         claimers = {scheme.SERVICES: ServiceClaims(reads, keys, settings.service_cidrs)}
         schemas = schema.load()
-        pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, Chain(), claimers)
+        chain = admission.build(reads, auth.authorizer, auth.rbac)
+        pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, chain, claimers)
         registry = Registry(pipeline)
         registry.answers.update(auth.answers)
-        api = self._api(registry, auth, cache, storage)
-        await self._bootstrap(reads, LoopbackWriter(registry))
+        writer = LoopbackWriter(registry)
+        registry.answers["", "pods", "eviction"] = Evictions(reads, writer)
+        agents = NodeAgents(reads, self._agent_credentials())
+        api = self._api(registry, auth, cache, storage, Streaming(reads, agents).connectors())
+        await self._bootstrap(reads, writer)
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
         server = _Server(self._uvicorn(api))
@@ -105,6 +112,7 @@ class ApiServer:
             await tasks.wait()
         finally:
             await self._drain(server, cache)
+            await agents.close()
 
     def _build_auth(self, reads: Reads) -> setup.Auth:
         config = self._settings.auth
@@ -117,7 +125,15 @@ class ApiServer:
         finally:
             path.unlink()
 
-    def _api(self, registry: Registry, auth: setup.Auth, cache: WatchCache, storage: EtcdStorage) -> KubetoAPI:
+    def _agent_credentials(self) -> AgentCredentials | None:
+        kubelet = self._settings.kubelet
+        if not kubelet.client_certificate:
+            return None
+        return AgentCredentials(kubelet.client_certificate, kubelet.client_key, kubelet.certificate_authority)
+
+    def _api(
+        self, registry: Registry, auth: setup.Auth, cache: WatchCache, storage: EtcdStorage, connectors: Connectors
+    ) -> KubetoAPI:
         serving = self._settings.serving
         api = KubetoAPI(title="Kubeto", version=system.VERSION["gitVersion"], redoc_url=None)
 
@@ -140,7 +156,6 @@ class ApiServer:
         api.include_router(system.router(system.Health(live, ready), inside, auth.documents))
         api.add_exception_handler(404, _unknown_path)
         api.add_exception_handler(405, _wrong_method)
-        connectors: Connectors = {}
         resources = Resources(registry, registry.pipeline.schemas, Discovery(registry.catalog), connectors)
         api.connect(resources, Identities(auth.authenticators), auth.authorizer)
         return api
