@@ -21,11 +21,14 @@ from apimachinery.logging import get_logger
 
 from . import tls
 from .admission import setup as admission
-from .admission.eviction import Evictions
 from .auth import setup
 from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
+from .grpc.listeners import Listeners
+from .grpc.service import ApiServerService
 from .registry import bootstrap
+from .registry.binding import BindingAnswer
 from .registry.catalog import Catalog
+from .registry.eviction import EvictionAnswer
 from .registry.kinds import STRATEGIES
 from .registry.pipeline import Pipeline
 from .registry.reads import Reads
@@ -94,12 +97,16 @@ class ApiServer:
         registry = Registry(pipeline)
         registry.answers.update(auth.answers)
         writer = LoopbackWriter(registry)
-        registry.answers["", "pods", "eviction"] = Evictions(reads, writer)
+        registry.answers["", "pods", "binding"] = registry.answers["", "bindings", ""] = BindingAnswer(pipeline)
+        registry.answers["", "pods", "eviction"] = EvictionAnswer(registry)
+        identities = Identities(auth.authenticators)
         agents = NodeAgents(reads, self._agent_credentials())
-        api = self._api(registry, auth, cache, storage, Streaming(reads, agents).connectors())
+        api = self._api(registry, auth, identities, storage, Streaming(reads, agents).connectors())
         await self._bootstrap(reads, writer)
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
+        listeners = Listeners(ApiServerService(registry, identities), settings.serving)
+        await listeners.start()
         server = _Server(self._uvicorn(api))
         tasks.start("https", server.serve(), may_end=True)
         while not server.started:
@@ -111,7 +118,7 @@ class ApiServer:
         try:
             await tasks.wait()
         finally:
-            await self._drain(server, cache)
+            await self._drain(server, listeners, cache)
             await agents.close()
 
     def _build_auth(self, reads: Reads) -> setup.Auth:
@@ -132,7 +139,7 @@ class ApiServer:
         return AgentCredentials(kubelet.client_certificate, kubelet.client_key, kubelet.certificate_authority)
 
     def _api(
-        self, registry: Registry, auth: setup.Auth, cache: WatchCache, storage: EtcdStorage, connectors: Connectors
+        self, registry: Registry, auth: setup.Auth, identities: Identities, storage: EtcdStorage, connectors: Connectors
     ) -> KubetoAPI:
         serving = self._settings.serving
         api = KubetoAPI(title="Kubeto", version=system.VERSION["gitVersion"], redoc_url=None)
@@ -156,8 +163,8 @@ class ApiServer:
         api.include_router(system.router(system.Health(live, ready), inside, auth.documents))
         api.add_exception_handler(404, _unknown_path)
         api.add_exception_handler(405, _wrong_method)
-        resources = Resources(registry, registry.pipeline.schemas, Discovery(registry.catalog), connectors)
-        api.connect(resources, Identities(auth.authenticators), auth.authorizer)
+        resources = Resources(registry, Discovery(registry.catalog), connectors)
+        api.connect(resources, identities, auth.authorizer)
         return api
 
     async def _bootstrap(self, reads: Reads, writer: LoopbackWriter) -> None:
@@ -195,13 +202,14 @@ class ApiServer:
         config.ssl = tls.server_context(serving)
         return config
 
-    async def _drain(self, server: "_Server", cache: WatchCache) -> None:
+    async def _drain(self, server: "_Server", listeners: Listeners, cache: WatchCache) -> None:
         """Unready first, so that load balancers look elsewhere; then end what is under way."""
         self._draining = True
         await asyncio.sleep(self._settings.shutdown_delay)
         for bucket in cache.buckets.values():
             bucket.close()
         server.should_exit = True
+        await listeners.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5):
                 await server.stopped.wait()

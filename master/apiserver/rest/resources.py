@@ -6,12 +6,10 @@ from typing import Any
 from starlette.types import Message
 
 from apimachinery import patch
-from apimachinery.errors import ApiError, BadRequest, NotFound, UnsupportedMediaType
-from apimachinery.schema import Schemas
+from apimachinery.errors import ApiError, BadRequest, NotFound
 from apimachinery.scheme import Kind
 
-from ..registry.answers import WriteOptions
-from ..registry.changes import Transform
+from ..registry import patching
 from ..registry.pipeline import Target, method_not_allowed
 from ..registry.reads import ListOptions
 from ..registry.selection import Selection
@@ -26,16 +24,14 @@ from .watching import serve_watch
 Object = dict[str, Any]
 Handler = Callable[[Request], Awaitable[None]]
 
-_PATCHES = (patch.JSON_PATCH, patch.MERGE_PATCH, patch.STRATEGIC_MERGE_PATCH, patch.APPLY_PATCH)
 _CREATES = ("token", "binding", "eviction")
 
 
 class Resources:
     """``discovery`` answers the paths that name no resource."""
 
-    def __init__(self, registry: Registry, schemas: Schemas, discovery: Handler, connectors: Connectors) -> None:
+    def __init__(self, registry: Registry, discovery: Handler, connectors: Connectors) -> None:
         self._registry = registry
-        self._schemas = schemas
         self._discovery = discovery
         self._connectors = connectors
         self._collection = {"GET": self._list, "POST": self._create, "DELETE": self._delete_collection}
@@ -124,27 +120,10 @@ class Resources:
         options = body.write_options(request)
         media = body.media_type(request)
         raw = await request.body()
-        transform = self._transform(media, raw, target, options)
+        transform = patching.transform(self._registry.pipeline.schemas, target, media, raw, options)
         may_create = media == patch.APPLY_PATCH and not target.subresource
         result = await self._registry.patch(request.user, target, transform, options, may_create=may_create)
         await self._answer(request, target, wanted, 201 if result.created else 200, result.data, lambda: result.object)
-
-    def _transform(self, media: str, raw: bytes, target: Target, options: WriteOptions) -> Transform:
-        """Raises UnsupportedMediaType, BadRequest."""
-        if media not in _PATCHES:
-            raise UnsupportedMediaType(
-                "the body of the request was in an unknown format - accepted media types include: "
-                + ", ".join(_PATCHES)
-            )
-        if media == patch.APPLY_PATCH:
-            raise UnsupportedMediaType("server-side apply is not served yet")
-        change = body.parse_json(raw)
-        if media == patch.JSON_PATCH:
-            return lambda current: patch.json_patch(current, change)
-        if media == patch.MERGE_PATCH:
-            return lambda current: patch.merge(current, change)
-        schema = self._schemas.of(target.kind)
-        return lambda current: patch.strategic_merge(current, change, schema)
 
     async def _delete(self, request: Request, target: Target) -> None:
         wanted = self._accept(request)

@@ -1,0 +1,43 @@
+"""The two inside listeners: one that demands a client certificate, one for tokens. Both are TLS."""
+
+from pathlib import Path
+
+import grpc
+
+from apimachinery.rpc import SERVER_OPTIONS
+from protos.kubeto.v1.apiserver_pb2_grpc import add_ApiServerServicer_to_server
+
+from ..settings import ServingSettings
+from .service import ApiServerService
+
+
+class Listeners:
+    """Started before the HTTPS port: who asks there for the inside ports finds them open."""
+
+    def __init__(self, service: ApiServerService, serving: ServingSettings) -> None:
+        self._serving = serving
+        key, certificate = (Path(f).read_bytes() for f in (serving.tls_private_key_file, serving.tls_cert_file))
+        self._servers = [
+            self._server(service, serving.grpc_token_port, grpc.ssl_server_credentials([(key, certificate)]))
+        ]
+        if serving.client_ca_file:
+            ca = Path(serving.client_ca_file).read_bytes()
+            credentials = grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=True)
+            self._servers.append(self._server(service, serving.grpc_port, credentials))
+
+    def _server(self, service: ApiServerService, port: int, credentials: grpc.ServerCredentials) -> grpc.aio.Server:
+        """Raises RuntimeError, from grpc, if the port is taken."""
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        add_ApiServerServicer_to_server(service, server)
+        host = self._serving.bind_address
+        server.add_secure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", credentials)
+        return server
+
+    async def start(self) -> None:
+        for server in self._servers:
+            await server.start()
+
+    async def stop(self) -> None:
+        """End all calls within a second."""
+        for server in self._servers:
+            await server.stop(grace=1.0)

@@ -1,0 +1,184 @@
+"""``kubeto.v1.ApiServer``: the registry over gRPC, for the cluster's own processes."""
+
+import ssl
+from collections.abc import AsyncIterator
+from functools import lru_cache
+from typing import Any, NoReturn
+
+import grpc
+import orjson
+
+from apimachinery import scheme
+from apimachinery.errors import ApiError, BadRequest, InternalError, NotFound, Unauthorized
+from apimachinery.logging import get_logger
+from protos.kubeto.v1 import apiserver_pb2 as pb
+from protos.kubeto.v1.apiserver_pb2_grpc import ApiServerServicer
+
+from ..auth.user import User
+from ..registry import binding, patching
+from ..registry.answers import WriteOptions
+from ..registry.deletion import DeleteOptions
+from ..registry.pipeline import Result, Target
+from ..registry.reads import ListOptions
+from ..registry.selection import Selection
+from ..registry.store import Registry
+from ..rest.front import Identities
+from .watches import WatchStream
+
+Object = dict[str, Any]
+Context = Any  # grpc.aio.ServicerContext of whichever messages
+
+_log = get_logger(__name__)
+
+STATUS_TRAILER = "kubeto-status-bin"
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.ABORTED,
+    410: grpc.StatusCode.OUT_OF_RANGE,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+
+class ApiServerService(ApiServerServicer):
+    """Errors of Get and List are gRPC statuses with the Status in a trailer; those of Write and Bind are results."""
+
+    def __init__(self, registry: Registry, identities: Identities) -> None:
+        self._registry = registry
+        self._identities = identities
+
+    async def Get(self, request: pb.GetRequest, context: Context) -> pb.ObjectReply:  # noqa: N802
+        try:
+            user = await self._user(context)
+            result = await self._registry.get(user, self._target(request.ref), request.resource_version)
+        except ApiError as error:
+            await _abort(context, error)
+        return pb.ObjectReply(json=result.data)
+
+    async def List(self, request: pb.ListRequest, context: Context) -> pb.ListReply:  # noqa: N802
+        try:
+            user = await self._user(context)
+            target, selection = self.select(request.selection)
+            options = ListOptions(
+                request.resource_version, request.resource_version_match, request.limit, request.continue_token
+            )
+            listing = await self._registry.list(user, target, selection, options)
+        except ApiError as error:
+            await _abort(context, error)
+        return pb.ListReply(
+            items=[e.data for e in listing.entries],
+            resource_version=str(listing.revision),
+            continue_token=listing.continue_token,
+        )
+
+    async def Watch(  # type: ignore[override]  # noqa: N802 - grpc.aio takes a writer as well as a generator
+        self, requests: AsyncIterator[pb.WatchRequest], context: Context
+    ) -> None:
+        try:
+            user = await self._user(context)
+        except ApiError as error:
+            await _abort(context, error)
+        stream = WatchStream(self._registry, user, self.select, context.write)
+        await stream.run(requests)
+
+    async def Write(self, request: pb.WriteRequest, context: Context) -> pb.WriteReply:  # noqa: N802
+        try:
+            user = await self._user(context)
+        except ApiError as error:
+            await _abort(context, error)
+        return pb.WriteReply(results=[await self._write_one(user, write) for write in request.writes])
+
+    async def Bind(self, request: pb.BindRequest, context: Context) -> pb.BindReply:  # noqa: N802
+        try:
+            user = await self._user(context)
+            wanted = [binding.Binding(b.namespace, b.pod, b.node, b.pod_uid) for b in request.bindings]
+            outcomes = await binding.bind(self._registry.pipeline, user, wanted)
+        except ApiError as error:
+            await _abort(context, error)
+        return pb.BindReply(errors=[orjson.dumps(o.to_status()) if o else b"" for o in outcomes])
+
+    async def _write_one(self, user: User, write: pb.Write) -> pb.WriteResult:
+        try:
+            return pb.WriteResult(object=(await self._write(user, write)).data)
+        except ApiError as error:
+            return pb.WriteResult(error=orjson.dumps(error.to_status()))
+        except Exception:  # the boundary of one write: it must not take the others of its request along
+            _log.exception("Write failed", resource=write.ref.resource.resource, name=write.ref.name)
+            return pb.WriteResult(error=orjson.dumps(InternalError("Internal error occurred").to_status()))
+
+    async def _write(self, user: User, write: pb.Write) -> Result:
+        target = self._target(write.ref)
+        options = WriteOptions(
+            dry_run=write.dry_run, field_manager=write.field_manager, field_validation="Ignore", force=write.force
+        )
+        if write.verb == pb.Write.PATCH:
+            transform = patching.transform(
+                self._registry.pipeline.schemas, target, write.patch_type, write.body, options
+            )
+            may_create = write.patch_type == patching.MEDIA_TYPES[-1] and not target.subresource
+            return await self._registry.patch(user, target, transform, options, may_create=may_create)
+        body = _object(write.body) if write.body else {}
+        if write.verb == pb.Write.DELETE:
+            return await self._registry.delete(user, target, DeleteOptions.from_json(body), options)
+        if not target.subresource:
+            body.setdefault("apiVersion", target.kind.api_version)
+            body.setdefault("kind", target.kind.kind)
+        verb = self._registry.create if write.verb == pb.Write.CREATE else self._registry.update
+        return await verb(user, target, body, options)
+
+    # Steps.
+
+    async def _user(self, context: Context) -> User:
+        """Raises Unauthorized."""
+        pems = context.auth_context().get("x509_pem_cert")
+        if pems:
+            return await self._identities.user(_der(pems[0]), None, "")
+        metadata = dict(context.invocation_metadata() or ())
+        authorization = metadata.get("authorization")
+        if not authorization:
+            raise Unauthorized("Unauthorized")
+        return await self._identities.user(None, str(authorization), "")
+
+    def _target(self, ref: pb.ObjectRef) -> Target:
+        return Target(self._kind(ref.resource), ref.namespace, ref.name, ref.subresource)
+
+    def _kind(self, resource: pb.Resource) -> scheme.Kind:
+        kind = self._registry.catalog.scheme.by_resource(resource.group, resource.version, resource.resource)
+        if kind is None:
+            raise NotFound("the server could not find the requested resource")
+        return kind
+
+    def select(self, selection: pb.Selection) -> tuple[Target, Selection]:
+        """Raises NotFound, BadRequest."""
+        kind = self._kind(selection.resource)
+        strategy = self._registry.catalog.strategy(kind)
+        parsed = Selection.parse(strategy, selection.namespace, selection.label_selector, selection.field_selector)
+        return Target(kind, selection.namespace), parsed
+
+
+def _object(raw: bytes) -> Object:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise BadRequest("the body is not a JSON object")
+    return body
+
+
+@lru_cache(maxsize=4096)
+def _der(pem: bytes) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(pem.decode())
+
+
+async def _abort(context: Context, error: ApiError) -> NoReturn:
+    trailer = ((STATUS_TRAILER, orjson.dumps(error.to_status())),)
+    await context.abort(_CODES.get(error.status_code, grpc.StatusCode.INTERNAL), error.message[:1000], trailer)
+    raise AssertionError("abort raises")
