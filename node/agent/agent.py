@@ -1,0 +1,171 @@
+"""One node: puts its parts together and runs them.
+
+``ProcessParts`` are shared by all nodes of a process (thousands, when they are hollow); ``NodeAgent`` is one node.
+How a pod comes to run: informer -> ``pods`` -> ``pod_worker`` -> ``pod_actions`` (decides) -> ``pod_starter`` ->
+runtime; and back: runtime -> ``events`` -> ``pod_worker`` -> ``status`` -> ``status_writer`` -> API server.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from apimachinery.client.api import ApiClient
+from apimachinery.client.events import EventRecorder
+from apimachinery.client.informer import Informer
+from apimachinery.lifecycle import Tasks
+from node.agent.events import RuntimeWatch
+from node.agent.host import HostReader
+from node.agent.images import Images
+from node.agent.leases import LeaseRenewer
+from node.agent.local_node import LocalNode
+from node.agent.log_rotation import LogRotation
+from node.agent.names import parse_resolver
+from node.agent.node_reporter import NodeReporter
+from node.agent.node_services import NodeServices
+from node.agent.node_status import capacity
+from node.agent.pod_state import Object
+from node.agent.pods import Pods
+from node.agent.preparer import BarePreparer, PodPreparer, Preparer
+from node.agent.probes import AlwaysReady, NetworkProber, Prober
+from node.agent.settings import AgentSettings, NodeFacts
+from node.agent.sources import WatchedObjects
+from node.agent.status_writer import StatusWriter
+from node.agent.tokens import TokenManager
+from node.cri.runtime import Runtime
+
+COMPONENT: Final = "kubelet"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessParts:
+    """What all nodes of a process share. ``pods`` holds at least their pods; ``services`` lists all Services."""
+
+    client: ApiClient
+    writer: StatusWriter
+    leases: LeaseRenewer
+    host: HostReader
+    nodes: Informer
+    pods: Informer
+    services: Callable[[], Iterable[Object]]
+
+
+class _QuietRecorder(EventRecorder):
+    """For hollow nodes: what is normal is not told, or events would be most of what the API server stores."""
+
+    def event(self, obj: object, type_: str, reason: str, message: str) -> None:
+        if type_ == "Warning":
+            super().event(obj, type_, reason, message)  # type: ignore[arg-type]
+
+
+class NodeAgent:
+    """The agent of one node. A hollow one has no volumes, no probes and no files behind its containers."""
+
+    def __init__(self, parts: ProcessParts, runtime: Runtime, settings: AgentSettings, *, hollow: bool = False) -> None:
+        self.settings, self._runtime, self._parts, self._hollow = settings, runtime, parts, hollow
+        self._facts = NodeFacts(
+            host_ips=settings.node_ips,
+            allocatable=capacity(settings, parts.host.machine, parts.host.load()),
+            resolver=parse_resolver(_read_resolver()),
+        )
+        self._services = self._make_services()
+        self.pods = Pods(self._services)
+        self.watch = RuntimeWatch(runtime, settings, self.pods.wake)
+        self.reporter = NodeReporter(
+            parts.client, runtime, settings, self._facts, parts.host, parts.nodes, write_cni=not hollow
+        )
+
+    def _make_services(self) -> NodeServices:
+        parts, settings = self._parts, self.settings
+        recorder_type = _QuietRecorder if self._hollow else EventRecorder
+        recorder = recorder_type(parts.client, COMPONENT, settings.node_name)
+        objects = tokens = None
+        preparer: Preparer = BarePreparer()
+        prober: Prober = AlwaysReady()
+        if not self._hollow:
+            objects, tokens = WatchedObjects(parts.client, self._wake), TokenManager(parts.client)
+            preparer = PodPreparer(settings, self._facts, objects, tokens, parts.services)
+            prober = NetworkProber(self._runtime)
+        return NodeServices(
+            settings=settings,
+            facts=self._facts,
+            runtime=self._runtime,
+            writer=parts.writer,
+            recorder=recorder,
+            images=Images(self._runtime, recorder),
+            preparer=preparer,
+            prober=prober,
+            gone=self._forget,
+            objects=objects,
+            tokens=tokens,
+        )
+
+    def _wake(self, uid: str) -> None:
+        self.pods.wake(uid)
+
+    def _forget(self, uid: str) -> None:
+        self.pods.forget(uid)
+
+    @property
+    def local(self) -> LocalNode:
+        """The node as the gRPC server answers for it."""
+        return LocalNode(self.settings.node_name, self._runtime, self.pods, self.watch, self._parts.host)
+
+    def node_changed(self, node: Object) -> None:
+        """The Node object has changed: a pod range, a label."""
+        self._parts.leases.set_owner(node)
+        self.reporter.node_changed()
+
+    def start(self, tasks: Tasks) -> None:
+        name = self.settings.node_name
+        self._parts.leases.add(name)
+        tasks.start(f"node-{name}", self.reporter.run())
+        tasks.start(f"runtime-watch-{name}", self.watch.run())
+        if not self._hollow:
+            tasks.start(f"housekeeping-{name}", self._housekeep())
+            tasks.start(f"log-rotation-{name}", LogRotation(self._runtime, self._services.paths.logs).run())
+
+    async def _housekeep(self) -> None:
+        await self._parts.pods.wait_synced()
+        await self.pods.housekeeping(self.watch)
+
+    async def close(self) -> None:
+        """End; the node's containers go on."""
+        await self.pods.close()
+
+
+def _read_resolver() -> str:
+    path = Path("/etc/resolv.conf")
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+async def run_nodes(parts: ProcessParts, agents: dict[str, NodeAgent]) -> None:
+    """Feed the nodes of a process with their pods and run them until cancelled."""
+
+    def on_pod(event: str, old: Object | None, new: Object | None) -> None:
+        agent = agents.get(((new or old or {}).get("spec") or {}).get("nodeName", ""))
+        if agent is not None:
+            agent.pods.on_pod(event, old, new)  # type: ignore[arg-type]
+
+    def on_node(event: str, old: Object | None, new: Object | None) -> None:
+        agent = agents.get(new["metadata"]["name"]) if new else None
+        if agent is not None and new is not None and _interesting(old, new):
+            agent.node_changed(new)
+
+    parts.nodes.add_handler(on_node)
+    parts.pods.add_handler(on_pod)
+    try:
+        async with Tasks() as tasks:
+            tasks.start("status-writer", parts.writer.run())
+            tasks.start("leases", parts.leases.run())
+            for agent in agents.values():
+                agent.start(tasks)
+            await tasks.wait()
+    finally:
+        await asyncio.gather(*(agent.close() for agent in agents.values()))
+
+
+def _interesting(old: Object | None, new: Object) -> bool:
+    """Most updates of a Node are its own reports."""
+    return old is None or old.get("spec") != new.get("spec") or old["metadata"].get("uid") != new["metadata"].get("uid")

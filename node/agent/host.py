@@ -1,0 +1,97 @@
+"""What this machine is and how it does, read with psutil. One reading serves all nodes of a process."""
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What does not change. Bytes."""
+
+    cpus: int
+    memory: int
+    kernel: str
+    os_image: str
+    machine_id: str
+    system_uuid: str
+    boot_id: str
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What changes. Bytes; ``cpu_fraction`` is of all cores since the reading before."""
+
+    time: float
+    cpu_fraction: float
+    memory_available: int
+    load1: float
+    disk_total: int
+    disk_free: int
+    inodes_free_fraction: float
+    pids_free_fraction: float
+
+
+def read_machine() -> Machine:
+    release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
+    return Machine(
+        cpus=psutil.cpu_count() or 1,
+        memory=psutil.virtual_memory().total,
+        kernel=platform.release(),
+        os_image=release.get("PRETTY_NAME", platform.system()),
+        machine_id=_read("/etc/machine-id") or _read("/var/lib/dbus/machine-id"),
+        system_uuid=_read("/sys/class/dmi/id/product_uuid") or _read("/etc/machine-id"),
+        boot_id=_read("/proc/sys/kernel/random/boot_id"),
+        architecture=_ARCHITECTURES.get(platform.machine(), platform.machine()),
+    )
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+class HostReader:
+    """Reads the load at most once in ``freshness`` seconds."""
+
+    def __init__(self, root_dir: str, freshness: float = 1.0) -> None:
+        self.machine = read_machine()
+        self._root, self._freshness = root_dir, freshness
+        self._last: Load | None = None
+        psutil.cpu_percent(None)  # the first reading has nothing to compare with
+
+    def load(self) -> Load:
+        if self._last is None or time.time() - self._last.time >= self._freshness:
+            self._last = self._read()
+        return self._last
+
+    def _read(self) -> Load:
+        folder = self._root if os.path.isdir(self._root) else "/"
+        disk = os.statvfs(folder)
+        most = int(_read("/proc/sys/kernel/pid_max") or 4_194_304)
+        return Load(
+            time=time.time(),
+            cpu_fraction=psutil.cpu_percent(None) / 100,
+            memory_available=psutil.virtual_memory().available,
+            load1=os.getloadavg()[0],
+            disk_total=disk.f_blocks * disk.f_frsize,
+            disk_free=disk.f_bavail * disk.f_frsize,
+            inodes_free_fraction=disk.f_favail / disk.f_files if disk.f_files else 1.0,
+            pids_free_fraction=1 - _pid_count() / most,
+        )
+
+
+def _pid_count() -> int:
+    """Threads of the machine: the second number of ``running/total`` in /proc/loadavg."""
+    words = _read("/proc/loadavg").split()
+    return int(words[3].split("/")[1]) if len(words) > 3 else 0

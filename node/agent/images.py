@@ -1,0 +1,121 @@
+"""Makes sure that a container's image is there, by its pull policy.
+
+What the runtime holds already is used at once; also under ``Always`` when the registry does not answer, with a warning.
+Waiting reasons, events and back-off are upstream's. Source: kubelet ``images/image_manager.go``.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from apimachinery.client.events import EventRecorder
+from node.agent.pod_state import Object, Waiting, uid_of
+from node.agent.restart_backoff import RestartBackoff
+from node.cri.runtime import Runtime, RuntimeFault
+from protos.cri.runtime.v1 import api_pb2 as pb
+
+_PARALLEL_PULLS: Final = 5
+
+
+class ImageError(Exception):
+    """The container has to wait: ``waiting`` says why, ``retry_at`` when to try again (seconds since 1970)."""
+
+    def __init__(self, waiting: Waiting, retry_at: float) -> None:
+        super().__init__(waiting.message)
+        self.waiting, self.retry_at = waiting, retry_at
+
+
+class Images:
+    """The images of one node's runtime."""
+
+    def __init__(self, runtime: Runtime, recorder: EventRecorder, clock: Callable[[], float] = time.time) -> None:
+        self._runtime, self._recorder, self._clock = runtime, recorder, clock
+        self._backoff = RestartBackoff()
+        self._failed: dict[str, tuple[float, str]] = {}
+        self._slots = asyncio.Semaphore(_PARALLEL_PULLS)
+
+    async def ensure(self, pod: Object, spec: Object, sandbox: pb.PodSandboxConfig) -> pb.Image | None:
+        """The image, present. Raises ImageError."""
+        name = spec.get("image", "")
+        policy = spec.get("imagePullPolicy") or _default_policy(name)
+        try:
+            present = await self._runtime.image_status(name)
+        except RuntimeFault as fault:
+            message = f'Failed to inspect image "{name}": {fault}'
+            raise self._error(pod, "ImageInspectError", message) from fault
+        if present is not None and policy != "Always":
+            self._event(pod, "Normal", "Pulled", f'Container image "{name}" already present on machine')
+            return present
+        if policy == "Never":
+            message = f'Container image "{name}" is not present with pull policy of Never'
+            raise self._error(pod, "ErrImageNeverPull", message)
+        self._check_backoff(pod, spec, present)
+        return await self._pull(pod, spec, sandbox, present)
+
+    def _check_backoff(self, pod: Object, spec: Object, present: pb.Image | None) -> None:
+        key = _key(pod, spec)
+        if key not in self._failed or present is not None:
+            return
+        at, error = self._failed[key]
+        until = self._backoff.until(key, at)
+        if until > self._clock():
+            name = spec["image"]
+            self._event(pod, "Normal", "BackOff", f'Back-off pulling image "{name}"')
+            self._event(pod, "Warning", "Failed", "Error: ImagePullBackOff")
+            message = f'Back-off pulling image "{name}": ErrImagePull: {error}'
+            raise ImageError(Waiting("ImagePullBackOff", message), until)
+
+    async def _pull(
+        self, pod: Object, spec: Object, sandbox: pb.PodSandboxConfig, present: pb.Image | None
+    ) -> pb.Image | None:
+        name, started = spec["image"], time.monotonic()
+        self._event(pod, "Normal", "Pulling", f'Pulling image "{name}"')
+        try:
+            async with self._slots:
+                waited = time.monotonic() - started
+                await self._runtime.pull_image(name, None, sandbox)
+            image = await self._runtime.image_status(name)
+        except RuntimeFault as fault:
+            if present is not None:
+                message = f'Failed to pull image "{name}", using the one that is present: {fault}'
+                self._event(pod, "Warning", "Failed", message)
+                return present
+            raise self._pull_failed(pod, spec, str(fault)) from fault
+        took = time.monotonic() - started
+        size = image.size if image else 0
+        about = f"in {took - waited:.3f}s ({took:.3f}s including waiting). Image size: {size} bytes."
+        self._event(pod, "Normal", "Pulled", f'Successfully pulled image "{name}" {about}')
+        self._failed.pop(_key(pod, spec), None)
+        return image
+
+    def _pull_failed(self, pod: Object, spec: Object, error: str) -> ImageError:
+        key, now = _key(pod, spec), self._clock()
+        self._backoff.record(key, now, now)
+        self._failed[key] = (now, error)
+        self._event(pod, "Warning", "Failed", f'Failed to pull image "{spec["image"]}": {error}')
+        self._event(pod, "Warning", "Failed", "Error: ErrImagePull")
+        # The next try finds the back-off and says so; it comes soon, so that the reason is seen early.
+        return ImageError(Waiting("ErrImagePull", error), now + 1.0)
+
+    def _error(self, pod: Object, reason: str, message: str) -> ImageError:
+        self._event(pod, "Warning", reason, message)
+        self._event(pod, "Warning", "Failed", f"Error: {reason}")
+        return ImageError(Waiting(reason, message), self._clock() + 10.0)
+
+    def _event(self, pod: Object, kind: str, reason: str, message: str) -> None:
+        self._recorder.event(pod_reference(pod), kind, reason, message)
+
+
+def pod_reference(pod: Object) -> Object:
+    """The pod as the object of an event."""
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": pod["metadata"]}
+
+
+def _default_policy(image: str) -> str:
+    tag = image.rsplit("/", 1)[-1].partition(":")[2]
+    return "Always" if tag in ("", "latest") and "@" not in image else "IfNotPresent"
+
+
+def _key(pod: Object, spec: Object) -> str:
+    return f"{uid_of(pod)}/{spec.get('image', '')}"

@@ -1,0 +1,57 @@
+"""What the workers of one node share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from apimachinery.client.events import EventRecorder
+from node.agent.images import Images
+from node.agent.paths import NodePaths
+from node.agent.pod_state import Object, uid_of
+from node.agent.preparer import Preparer
+from node.agent.probes import Prober
+from node.agent.settings import AgentSettings, NodeFacts
+from node.agent.sources import WatchedObjects
+from node.agent.status_writer import StatusWriter
+from node.agent.tokens import TokenManager
+from node.cri.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class NodeServices:
+    """``objects`` and ``tokens`` are None on a hollow node. ``gone`` is told of a pod of which nothing is left."""
+
+    settings: AgentSettings
+    facts: NodeFacts
+    runtime: Runtime
+    writer: StatusWriter
+    recorder: EventRecorder
+    images: Images
+    preparer: Preparer
+    prober: Prober
+    gone: Callable[[str], None]
+    objects: WatchedObjects | None = None
+    tokens: TokenManager | None = None
+
+    @property
+    def paths(self) -> NodePaths:
+        return NodePaths(self.settings.root_dir)
+
+    def track(self, pod: Object) -> None:
+        if self.objects is not None:
+            self.objects.track(pod)
+
+    def untrack(self, uid: str) -> None:
+        if self.objects is not None:
+            self.objects.untrack(uid)
+        if self.tokens is not None:
+            self.tokens.forget(uid)
+
+    def renew_at(self, uid: str) -> float | None:
+        """When a token of the pod's has to be renewed, in seconds since 1970."""
+        return self.tokens.renew_at(uid) if self.tokens is not None else None
+
+    def forget(self, pod: Object) -> None:
+        uid = uid_of(pod)
+        self.untrack(uid)
+        self.writer.forget(uid)
+        self.gone(uid)

@@ -1,0 +1,162 @@
+"""A Node as its agent knows it: the object to register, and the status to report. Pure.
+
+Source: kubelet ``kubelet_node_status.go``, ``nodestatus/setters.go``; eviction thresholds are upstream's defaults.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from apimachinery import quantity
+from node.agent.host import Load, Machine
+from node.agent.pod_state import Object
+from node.agent.settings import KUBELET_VERSION, AgentSettings
+from node.agent.times import rfc3339
+from protos.cri.runtime.v1 import api_pb2 as pb
+
+MIN_MEMORY_AVAILABLE: Final = 100 * 1024 * 1024
+MIN_DISK_FREE: Final = 0.10
+MIN_INODES_FREE: Final = 0.05
+MIN_PIDS_FREE: Final = 0.05
+MAX_IMAGES: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """All that a node's status is made from. ``not_ready`` is why it is not, "" when it is."""
+
+    settings: AgentSettings
+    machine: Machine
+    load: Load
+    runtime: pb.VersionResponse
+    images: Sequence[pb.Image]
+    not_ready: str
+    now: float
+    previous: Object  # the node's last status
+
+
+def capacity(settings: AgentSettings, machine: Machine, load: Load) -> dict[str, Decimal]:
+    """Cores, bytes, pods."""
+    return {
+        "cpu": settings.cpus or Decimal(machine.cpus),
+        "memory": Decimal(settings.memory_bytes or machine.memory),
+        "ephemeral-storage": Decimal(load.disk_total),
+        "pods": Decimal(settings.max_pods),
+    }
+
+
+def node_labels(settings: AgentSettings, machine: Machine) -> dict[str, str]:
+    own = {
+        "kubernetes.io/hostname": settings.node_name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": machine.architecture,
+        "beta.kubernetes.io/os": "linux",
+        "beta.kubernetes.io/arch": machine.architecture,
+    }
+    return {**settings.labels, **own}
+
+
+def new_node(settings: AgentSettings, machine: Machine, status: Object) -> Object:
+    spec: Object = {"taints": [dict(t) for t in settings.taints]} if settings.taints else {}
+    meta = {"name": settings.node_name, "labels": node_labels(settings, machine)}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": meta, "spec": spec, "status": status}
+
+
+def node_status(view: NodeView) -> Object:
+    """The status without heartbeat times: equal as long as nothing of interest changes."""
+    amounts = {name: _amount(name, value) for name, value in capacity(view.settings, view.machine, view.load).items()}
+    ips = [{"type": "InternalIP", "address": ip} for ip in view.settings.node_ips]
+    return {
+        "capacity": amounts,
+        "allocatable": amounts,
+        "addresses": [*ips, {"type": "Hostname", "address": view.settings.node_name}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": view.settings.port}},
+        "nodeInfo": _info(view),
+        "images": _images(view.images),
+        "conditions": _conditions(view),
+    }
+
+
+def _amount(name: str, value: Decimal) -> str:
+    if name == "memory":
+        return f"{int(value) // 1024}Ki"
+    if name == "ephemeral-storage":
+        return f"{int(value) // 1024}Ki"
+    return quantity.format(value)
+
+
+def _info(view: NodeView) -> Object:
+    machine = view.machine
+    return {
+        "machineID": machine.machine_id,
+        "systemUUID": machine.system_uuid,
+        "bootID": machine.boot_id,
+        "kernelVersion": machine.kernel,
+        "osImage": machine.os_image,
+        "containerRuntimeVersion": f"{view.runtime.runtime_name}://{view.runtime.runtime_version}",
+        "kubeletVersion": KUBELET_VERSION,
+        "kubeProxyVersion": "",
+        "operatingSystem": "linux",
+        "architecture": machine.architecture,
+    }
+
+
+def _images(images: Sequence[pb.Image]) -> list[Object]:
+    """The largest first, as upstream reports them for the scheduler's image locality."""
+    largest = sorted(images, key=lambda i: i.size, reverse=True)[:MAX_IMAGES]
+    named = [([*i.repo_digests, *i.repo_tags], i.size) for i in largest]
+    return [{"names": names, "sizeBytes": size} for names, size in named if names]
+
+
+def _conditions(view: NodeView) -> list[Object]:
+    load = view.load
+    disk_low = load.disk_free < load.disk_total * MIN_DISK_FREE or load.inodes_free_fraction < MIN_INODES_FREE
+    made = [
+        _pressure("MemoryPressure", load.memory_available < MIN_MEMORY_AVAILABLE, "Memory", "memory"),
+        _disk_pressure(disk_low),
+        _pressure("PIDPressure", load.pids_free_fraction < MIN_PIDS_FREE, "PID", "PID"),
+        _ready(view.not_ready),
+    ]
+    old = {c["type"]: c for c in view.previous.get("conditions") or ()}
+    return [_dated(c, old.get(c["type"]), view.now) for c in made]
+
+
+def _pressure(kind: str, low: bool, word: str, noun: str) -> Object:
+    reason = f"KubeletHas{'Insufficient' if low else 'Sufficient'}{word}"
+    message = f"kubelet has {'insufficient' if low else 'sufficient'} {noun} available"
+    return {"type": kind, "status": "True" if low else "False", "reason": reason, "message": message}
+
+
+def _disk_pressure(low: bool) -> Object:
+    if low:
+        reason, message = "KubeletHasDiskPressure", "kubelet has disk pressure"
+    else:
+        reason, message = "KubeletHasNoDiskPressure", "kubelet has no disk pressure"
+    return {"type": "DiskPressure", "status": "True" if low else "False", "reason": reason, "message": message}
+
+
+def _ready(why_not: str) -> Object:
+    if why_not:
+        return {"type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": why_not}
+    message = "kubelet is posting ready status"
+    return {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": message}
+
+
+def _dated(condition: Object, old: Object | None, now: float) -> Object:
+    same = old is not None and old.get("status") == condition["status"]
+    moment = (old or {}).get("lastTransitionTime") if same else None
+    return condition | {"lastTransitionTime": moment or rfc3339(now)}
+
+
+def runtime_problem(status: pb.StatusResponse) -> str:
+    """Why the runtime is not ready for pods, in upstream's words; "" when it is."""
+    problems = []
+    conditions = {c.type: c for c in status.status.conditions}
+    for name, about in (("RuntimeReady", "container runtime"), ("NetworkReady", "container runtime network")):
+        c = conditions.get(name)
+        if c is None:
+            problems.append(f"{about} not ready: {name} is not reported")
+        elif not c.status:
+            problems.append(f"{about} not ready: {name}=false reason:{c.reason} message:{c.message}")
+    return ", ".join(problems)

@@ -1,0 +1,311 @@
+"""One worker a pod: it looks, plans, acts and reports, one step at a time; what came last wins.
+
+Guarantees: never two steps of one pod at once; a deletion interrupts whatever a step was waiting for (a pull, a
+sandbox); a shorter grace period interrupts a longer one; the final state is reported before the API object is
+deleted; nothing of the pod is left in the runtime after that. Everything is decided by ``pod_actions`` and ``status``
+from what is there now, so a worker of a restarted agent goes on where the old one was. An idle worker has no task,
+only state.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+from apimachinery.backoff import Backoff
+from apimachinery.errors import ApiError
+from apimachinery.logging import get_logger
+from node.agent import pod_actions
+from node.agent.cri_configs import grace_period, hashes
+from node.agent.images import pod_reference
+from node.agent.node_services import NodeServices
+from node.agent.observe import PodObserver
+from node.agent.pod_starter import PodStarter
+from node.agent.pod_state import Object, PodRuntime, Waiting, pod_key, uid_of
+from node.agent.pod_stopper import PodStopper
+from node.agent.probe_manager import PodProbes
+from node.agent.restart_backoff import RestartBackoff
+from node.agent.status import StatusInputs, Verdict, make_status
+from node.agent.times import parse_rfc3339
+from node.agent.volumes.volume import VolumeError
+from node.cri.runtime import RuntimeFault
+
+_log = get_logger(__name__)
+_FINISHED: Final = ("Succeeded", "Failed")
+_VOLUME_RETRY_SECONDS: Final = 10.0
+_MAX_ROUNDS: Final = 50  # of plan and act in one step; a plan that never comes to rest must not spin
+
+
+class PodWorker:
+    """The worker of one pod. ``update``, ``remove`` and ``wake`` never block."""
+
+    def __init__(self, services: NodeServices, pod: Object) -> None:
+        self.pod = pod
+        self.uid = uid_of(pod)
+        self.verdict: Verdict | None = None
+        self.done = False
+        """Whether nothing of the pod is left here."""
+        self._services = services
+        self._observer = PodObserver(services.runtime, self.uid)
+        self._probes = PodProbes(services.prober, services.recorder, self.wake)
+        self._backoff = RestartBackoff()
+        self._starter = PodStarter(services, self._backoff)
+        self._stopper = PodStopper(services)
+        self._waiting: dict[str, Waiting] = {}
+        self._status: Object = pod.get("status") or {}
+        self._was_finished = self._status.get("phase") in _FINISHED
+        self._start_time = _start_time(self._status) or time.time()
+        self._failed_init = ""
+        self._removed = False  # the API object is gone
+        self._dirty = False
+        self._task: asyncio.Task[None] | None = None
+        self._step: asyncio.Task[float | None] | None = None
+        self._stopping_with: int | None = None  # the grace period of the stop under way
+        self._timer: asyncio.TimerHandle | None = None
+        self._retry = Backoff(initial=0.5, maximum=30.0)
+
+    # -- what happens to the pod
+
+    def update(self, pod: Object) -> None:
+        """The API object has changed."""
+        self.pod = pod
+        self._interrupt_if_needed()
+        self.wake()
+
+    def remove(self) -> None:
+        """The API object is gone: stop what runs, report nothing."""
+        self._removed = True
+        self._interrupt_if_needed()
+        self.wake()
+
+    def reject(self, verdict: Verdict) -> None:
+        """The node cannot take the pod."""
+        self.verdict = verdict
+        self.wake()
+
+    def wake(self) -> None:
+        """Something may have changed: look again."""
+        if self.done:
+            return
+        self._dirty = True
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"pod-{pod_key(self.pod)}")
+
+    async def close(self) -> None:
+        """The agent ends; the pod's containers go on."""
+        self.done = True
+        self._probes.stop()
+        self._cancel_timer()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def ending(self) -> bool:
+        """Whether the pod has to stop: deleted, gone, or its time is over."""
+        return self._removed or bool(self.pod["metadata"].get("deletionTimestamp")) or self.verdict is not None
+
+    @property
+    def active(self) -> bool:
+        """Whether the pod counts against the node's resources."""
+        return not self._was_finished and self.verdict is None and self._status.get("phase") not in _FINISHED
+
+    def _interrupt_if_needed(self) -> None:
+        if self._step is None or not self.ending:
+            return
+        if self._stopping_with is None or self._grace() < self._stopping_with:
+            self._step.cancel()
+
+    def _grace(self) -> int:
+        return grace_period(self.pod)
+
+    # -- the loop
+
+    async def _run(self) -> None:
+        self._cancel_timer()
+        while self._dirty and not self.done:
+            self._dirty = False
+            self._step = asyncio.create_task(self._guarded(), name=f"step-{pod_key(self.pod)}")
+            try:
+                await asyncio.wait({self._step})
+            except asyncio.CancelledError:
+                self._step.cancel()
+                raise
+            if not self._step.cancelled():
+                self._wake_in(self._step.result())
+        self._step = self._task = None
+        if self._dirty and not self.done:
+            self.wake()
+
+    async def _guarded(self) -> float | None:
+        """One step; what it raises is logged and tried again later."""
+        try:
+            delay = await self._sync()
+        except (RuntimeFault, ApiError, OSError) as error:
+            _log.warning("Pod step failed, trying again", pod=pod_key(self.pod), error=str(error))
+            return self._retry.next()
+        except Exception:
+            _log.exception("Pod step broke", pod=pod_key(self.pod))
+            return self._retry.next()
+        self._retry.reset()
+        return delay
+
+    def _wake_in(self, delay: float | None) -> None:
+        if delay is not None and not self._dirty and not self.done:
+            self._cancel_timer()
+            self._timer = asyncio.get_running_loop().call_later(max(delay, 0.01), self.wake)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # -- one step
+
+    async def _sync(self) -> float | None:
+        """Look, decide, act, report. Returns seconds after which to look again, None = when something changes."""
+        runtime = await self._observer.observe()
+        self._check_deadline()
+        if self.ending:
+            await self._end(runtime)
+            return None
+        if self._was_finished or pod_actions.finished(self.pod, runtime, self._failed_init):
+            await self._rest(runtime)
+            return None
+        return await self._keep_running(runtime)
+
+    async def _keep_running(self, runtime: PodRuntime) -> float | None:
+        self._services.track(self.pod)
+        self._report(runtime)
+        for _ in range(_MAX_ROUNDS):
+            inputs = self._inputs(runtime)
+            plan = pod_actions.plan(inputs)
+            self._failed_init = plan.failed_init
+            self._waiting = plan.waiting
+            if not plan.acts:
+                break
+            outcome = await self._starter.carry_out(self.pod, plan, runtime, inputs)
+            self._waiting |= outcome.waiting
+            runtime = await self._observer.observe()
+            self._report(runtime)
+            if outcome.retry_at is not None:
+                plan.wake(outcome.retry_at)
+            if not outcome.go_on:
+                break
+        self._report(runtime)
+        for dead in pod_actions.dead_to_remove(runtime):
+            await self._services.runtime.remove_container(dead.id)
+        if pod_actions.finished(self.pod, runtime, self._failed_init):
+            await self._rest(runtime)
+        return self._next_look(plan.wake_at, await self._refresh_volumes(runtime))
+
+    def _inputs(self, runtime: PodRuntime) -> pod_actions.Inputs:
+        results = self._probes.sync(self.pod, runtime)
+        return pod_actions.Inputs(self.pod, runtime, results, self._backoff, hashes(self.pod), time.time())
+
+    async def _refresh_volumes(self, runtime: PodRuntime) -> float | None:
+        """Bring mounted contents up to date; when to do it again (the next token's time)."""
+        if not runtime.running:
+            return None
+        try:
+            await self._services.preparer.volumes(self.pod, runtime)
+        except VolumeError as error:
+            _log.info("Volumes not refreshed", pod=pod_key(self.pod), error=str(error))
+            return time.time() + _VOLUME_RETRY_SECONDS
+        return self._services.renew_at(self.uid)
+
+    def _next_look(self, *moments: float | None) -> float | None:
+        known = [m for m in (*moments, self._deadline()) if m is not None]
+        return min(known) - time.time() if known else None
+
+    # -- the end
+
+    def _deadline(self) -> float | None:
+        seconds = self.pod["spec"].get("activeDeadlineSeconds")
+        return None if seconds is None else self._start_time + int(seconds)
+
+    def _check_deadline(self) -> None:
+        deadline = self._deadline()
+        if deadline is None or deadline > time.time() or self.ending or self._was_finished:
+            return
+        message = "Pod was active on the node longer than the specified deadline"
+        self.verdict = Verdict("Failed", "DeadlineExceeded", message)
+        self._services.recorder.event(pod_reference(self.pod), "Normal", "DeadlineExceeded", message)
+
+    async def _rest(self, runtime: PodRuntime) -> None:
+        """The pod has run to its end: only its dead containers stay, for their logs."""
+        self._probes.sync(self.pod, runtime, ending=True)
+        await self._stopper.stop(self.pod, runtime, self._grace())
+        runtime = await self._observer.observe()
+        self._probes.stop()
+        self._waiting = {}
+        if not self._was_finished:
+            self._report(runtime, ending=True)
+        self._was_finished = True
+        self._services.untrack(self.uid)
+
+    async def _end(self, runtime: PodRuntime) -> None:
+        """Stop everything; when the API object is deleted, report and let it go; then leave nothing behind."""
+        self._stopping_with = self._grace()
+        self._probes.sync(self.pod, runtime, ending=True)
+        if not self._removed and runtime.running and not self.verdict:
+            self._report(runtime)
+        await self._stopper.stop(self.pod, runtime, self._stopping_with)
+        self._probes.stop()
+        runtime = await self._observer.observe()
+        self._waiting = {}
+        if self.pod["metadata"].get("deletionTimestamp") and not self._removed:
+            await self._services.writer.finish(self.pod, self._final_status(runtime))
+            self._removed = True
+        elif not self._removed:
+            self._report(runtime, ending=True)
+            self._stopping_with = None
+            return
+        await self._clean(runtime)
+
+    def _final_status(self, runtime: PodRuntime) -> Object:
+        """What a pod that had finished before says stays as it was."""
+        if self._was_finished and not self.verdict:
+            return self._status
+        return self._make_status(runtime, ending=True)
+
+    async def _clean(self, runtime: PodRuntime) -> None:
+        for sandbox in runtime.sandboxes:
+            await self._services.runtime.remove_pod_sandbox(sandbox.id)
+        for container in runtime.containers:
+            await self._services.runtime.remove_container(container.id)
+        await self._services.preparer.remove(self.uid)
+        self._services.forget(self.pod)
+        self.done = True
+
+    # -- the report
+
+    def _make_status(self, runtime: PodRuntime, ending: bool = False) -> Object:
+        facts = self._services.facts
+        return make_status(
+            StatusInputs(
+                pod=self.pod,
+                runtime=runtime,
+                probes=self._probes.sync(self.pod, runtime, ending=self.ending or ending),
+                waiting=self._waiting,
+                now=time.time(),
+                start_time=self._start_time,
+                host_ips=facts.host_ips,
+                previous=self._status,
+                runtime_type=facts.runtime_name,
+                verdict=self.verdict,
+                failed_init=self._failed_init,
+                terminating=ending,
+                resources=self._starter.resource_statuses(self.pod),
+            )
+        )
+
+    def _report(self, runtime: PodRuntime, ending: bool = False) -> None:
+        status = self._make_status(runtime, ending)
+        if status != self._status:
+            self._status = status
+            self._services.writer.put(self.pod, status)
+
+
+def _start_time(status: Object) -> float | None:
+    text = status.get("startTime")
+    return parse_rfc3339(text) if text else None

@@ -1,0 +1,122 @@
+"""The pods of one node: gives each its worker, checks that the node can take it, and clears away what nobody owns.
+
+Handlers only wake workers. Orphans (sandboxes and folders of pods that the API server does not have) are looked for
+only after the pods have been listed once, for before that every pod looks like one.
+"""
+
+import asyncio
+import os
+from typing import Final, Literal
+
+from apimachinery.client.events import EventRecorder
+from apimachinery.logging import get_logger
+from node.agent import admission
+from node.agent.events import RuntimeWatch
+from node.agent.images import pod_reference
+from node.agent.node_services import NodeServices
+from node.agent.pod_state import POD_UID, Object, pod_key, uid_of
+from node.agent.pod_worker import PodWorker
+from node.cri.runtime import RuntimeFault
+
+_log = get_logger(__name__)
+_HOUSEKEEPING_SECONDS: Final = 30.0
+_ORPHAN_GRACE_SECONDS: Final = 10
+
+
+class Pods:
+    """All workers of one node."""
+
+    def __init__(self, services: NodeServices) -> None:
+        self._services = services
+        self._workers: dict[str, PodWorker] = {}
+        self._recorder: EventRecorder = services.recorder
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def on_pod(self, event: Literal["ADDED", "MODIFIED", "DELETED"], old: Object | None, new: Object | None) -> None:
+        """The informer's handler, for pods bound to this node."""
+        if event == "DELETED" or new is None:
+            worker = self._workers.get(uid_of(old)) if old is not None else None
+            if worker is not None:
+                worker.remove()
+            return
+        worker = self._workers.get(uid_of(new))
+        if worker is not None:
+            worker.update(new)
+        else:
+            self._add(new)
+
+    def _add(self, pod: Object) -> None:
+        worker = PodWorker(self._services, pod)
+        fresh = not (pod.get("status") or {}).get("startTime") and not worker.ending
+        others = [w.pod for w in self._workers.values() if w.active]
+        self._workers[worker.uid] = worker
+        verdict = admission.check(pod, others, self._services.facts.allocatable) if fresh else None
+        if verdict is None:
+            worker.wake()
+            return
+        _log.info("Pod rejected", pod=pod_key(pod), reason=verdict.reason)
+        self._recorder.event(pod_reference(pod), "Warning", verdict.reason, verdict.message)
+        worker.reject(verdict)
+
+    def wake(self, uid: str) -> None:
+        """Something of a pod changed outside the API server."""
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.wake()
+
+    def forget(self, uid: str) -> None:
+        self._workers.pop(uid, None)
+
+    def get(self, namespace: str, name: str, uid: str = "") -> Object | None:
+        """A pod of this node by name."""
+        for worker in self._workers.values():
+            meta = worker.pod["metadata"]
+            if meta["name"] == name and meta.get("namespace") == namespace and uid in ("", worker.uid):
+                return worker.pod
+        return None
+
+    def list(self) -> list[Object]:
+        return [w.pod for w in self._workers.values()]
+
+    async def close(self) -> None:
+        await asyncio.gather(*(w.close() for w in self._workers.values()))
+
+    # -- orphans
+
+    async def housekeeping(self, watch: RuntimeWatch) -> None:
+        """Clear away what nobody owns, again and again. Start it when the pods have been listed."""
+        suspects: set[str] = set()
+        while True:
+            try:
+                suspects = await self._clean_orphans(watch, suspects)
+            except (RuntimeFault, OSError) as error:
+                _log.warning("Housekeeping failed, trying again", error=str(error))
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+
+    async def _clean_orphans(self, watch: RuntimeWatch, suspects: set[str]) -> set[str]:
+        """Remove what was an orphan the last time too (an event may still be on its way); the orphans of now."""
+        held = {uid for uid, _ in (await watch.snapshot()).values()}
+        held |= await asyncio.to_thread(_names_in, self._services.paths.pods)
+        orphans = held - self._workers.keys()
+        first_time = not suspects
+        for uid in orphans if first_time else orphans & suspects:
+            await self._remove(uid)
+        return orphans
+
+    async def _remove(self, uid: str) -> None:
+        _log.info("Removing what is left of a pod that is gone", uid=uid)
+        runtime, labels = self._services.runtime, {POD_UID: uid}
+        containers = await runtime.list_containers(labels)
+        await asyncio.gather(*(runtime.stop_container(c.id, _ORPHAN_GRACE_SECONDS) for c in containers))
+        for sandbox in await runtime.list_pod_sandboxes(labels):
+            await runtime.stop_pod_sandbox(sandbox.id)
+            await runtime.remove_pod_sandbox(sandbox.id)
+        for container in containers:
+            await runtime.remove_container(container.id)
+        await self._services.preparer.remove(uid)
+
+
+def _names_in(folder: str) -> set[str]:
+    return set(os.listdir(folder)) if os.path.isdir(folder) else set()

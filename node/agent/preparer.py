@@ -1,0 +1,176 @@
+"""Makes ready what a container needs before the runtime can create it: volumes, files, environment, configuration.
+
+``PodPreparer`` does it for real. ``BarePreparer`` is for hollow nodes, whose containers have nothing behind them: it
+makes the configuration alone.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from node.agent.cri_configs import DEFAULT_TERMINATION_PATH, ContainerParts, container_config, volume_mount
+from node.agent.downward import ConfigError, PodFacts
+from node.agent.environment import ObjectSource, make_environment
+from node.agent.expansion import expand, undefined
+from node.agent.names import host_network_hosts_file, hosts_file, sandbox_hostname
+from node.agent.paths import NodePaths
+from node.agent.pod_actions import Start
+from node.agent.pod_state import Object, PodRuntime, uid_of
+from node.agent.settings import AgentSettings, NodeFacts
+from node.agent.volumes import manager, sub_path
+from node.agent.volumes.volume import TokenSource, VolumeContext, VolumeError
+from protos.cri.runtime.v1 import api_pb2 as pb
+
+Volumes = Mapping[str, str]
+
+
+class Preparer(Protocol):
+    async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
+        """Volume name -> host path; brings contents up to date. Raises VolumeError."""
+        ...
+
+    async def container(
+        self, pod: Object, start: Start, runtime: PodRuntime, volumes: Volumes, image: pb.Image | None
+    ) -> pb.ContainerConfig:
+        """Raises ConfigError or VolumeError."""
+        ...
+
+    async def remove(self, uid: str) -> None:
+        """Take away what was made for a pod. Idempotent."""
+        ...
+
+
+class BarePreparer:
+    """No volumes and no environment."""
+
+    async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
+        return {}
+
+    async def container(
+        self, pod: Object, start: Start, runtime: PodRuntime, volumes: Volumes, image: pb.Image | None
+    ) -> pb.ContainerConfig:
+        return container_config(pod, start.spec, ContainerParts(start.attempt, {}, (), image, 0))
+
+    async def remove(self, uid: str) -> None:
+        return
+
+
+class PodPreparer:
+    """Volumes, /etc/hosts, termination log and environment on a real node."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        facts: NodeFacts,
+        source: ObjectSource,
+        tokens: TokenSource,
+        services: Callable[[], Iterable[Object]],
+    ) -> None:
+        self._settings, self._facts = settings, facts
+        self._paths = NodePaths(settings.root_dir)
+        self._source, self._tokens, self._services = source, tokens, services
+
+    def _pod_facts(self, pod: Object, runtime: PodRuntime) -> PodFacts:
+        sandbox = runtime.sandbox
+        ips = sandbox.ips if sandbox is not None else ()
+        if pod["spec"].get("hostNetwork"):
+            ips = self._facts.host_ips
+        return PodFacts(pod, ips, self._facts.host_ips, self._facts.allocatable)
+
+    async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
+        context = VolumeContext(self._pod_facts(pod, runtime), self._source, self._tokens, self._paths)
+        return await manager.prepare(context)
+
+    async def container(
+        self, pod: Object, start: Start, runtime: PodRuntime, volumes: Volumes, image: pb.Image | None
+    ) -> pb.ContainerConfig:
+        facts, spec = self._pod_facts(pod, runtime), start.spec
+        environment = await make_environment(facts, spec, self._source, self._services())
+        environment.setdefault("HOSTNAME", _hostname(pod, self._settings))
+        mounts = await asyncio.to_thread(self._mounts, pod, start, facts, volumes, environment)
+        await asyncio.to_thread(self._make_log_folder, pod, spec["name"])
+        target = runtime.latest(spec["targetContainerName"]) if spec.get("targetContainerName") else None
+        parts = ContainerParts(
+            start.attempt, environment, mounts, image, self._facts.memory_capacity, target.id if target else ""
+        )
+        return container_config(pod, spec, parts)
+
+    async def remove(self, uid: str) -> None:
+        await manager.remove(self._paths, uid)
+
+    def _make_log_folder(self, pod: Object, name: str) -> None:
+        meta = pod["metadata"]
+        folder = self._paths.pod_logs(meta.get("namespace", ""), meta["name"], uid_of(pod))
+        os.makedirs(os.path.join(folder, name), exist_ok=True)
+
+    def _mounts(
+        self, pod: Object, start: Start, facts: PodFacts, volumes: Volumes, environment: Mapping[str, str]
+    ) -> list[pb.Mount]:
+        spec = start.spec
+        kinds = {v["name"]: manager.kind_of(v) for v in pod["spec"].get("volumes") or ()}
+        mounts = []
+        for index, mount in enumerate(spec.get("volumeMounts") or ()):
+            path = volumes.get(mount["name"])
+            if path is None:
+                raise ConfigError(f'cannot find volume "{mount["name"]}" to mount into container "{spec["name"]}"')
+            inside = _sub_path(mount, environment)
+            if inside:
+                target = self._paths.subpath(uid_of(pod), mount["name"], spec["name"], index)
+                try:
+                    path = sub_path.bind(path, inside, target)
+                except (OSError, VolumeError) as error:
+                    message = f'failed to prepare subPath for volumeMount "{mount["name"]}" of container'
+                    raise ConfigError(f'{message} "{spec["name"]}": {error}') from error
+            mounts.append(volume_mount(mount, path, kinds[mount["name"]] in manager.READ_ONLY))
+        mounts += self._own_files(pod, start, facts)
+        return mounts
+
+    def _own_files(self, pod: Object, start: Start, facts: PodFacts) -> list[pb.Mount]:
+        """/etc/hosts, unless the container mounts its own, and the file for the termination message."""
+        spec, uid = start.spec, uid_of(pod)
+        taken = {m["mountPath"].rstrip("/") for m in spec.get("volumeMounts") or ()}
+        out = []
+        if "/etc/hosts" not in taken:
+            path = self._paths.hosts_file(uid)
+            _write_hosts(path, pod, facts, self._settings.cluster_domain)
+            out.append(pb.Mount(container_path="/etc/hosts", host_path=path))
+        message_path = spec.get("terminationMessagePath") or DEFAULT_TERMINATION_PATH
+        folder = self._paths.container(uid, spec["name"])
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, str(start.attempt))
+        with open(path, "wb"):
+            os.chmod(path, 0o666)  # noqa: S103 - whatever user the container runs as may write it
+        out.append(pb.Mount(container_path=message_path, host_path=path))
+        return out
+
+
+def _write_hosts(path: str, pod: Object, facts: PodFacts, cluster_domain: str) -> None:
+    if pod["spec"].get("hostNetwork"):
+        with open("/etc/hosts", encoding="utf-8") as file:
+            text = host_network_hosts_file(pod, file.read())
+    else:
+        text = hosts_file(pod, facts.pod_ips, cluster_domain)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(path, 0o644)
+
+
+def _sub_path(mount: Object, environment: Mapping[str, str]) -> str:
+    expression = mount.get("subPathExpr")
+    if not expression:
+        return str(mount.get("subPath") or "")
+    missing = undefined(expression, environment)
+    if missing:
+        raise ConfigError(f"missing value for {missing[0]!r}")
+    expanded = expand(expression, environment)
+    if os.path.isabs(expanded):
+        raise ConfigError(f"error SubPath `{expanded}` must not be an absolute path")
+    if ".." in expanded.split("/"):
+        raise ConfigError(f"unable to provision SubPath `{expanded}`: must not contain '..'")
+    return expanded
+
+
+def _hostname(pod: Object, settings: AgentSettings) -> str:
+    return sandbox_hostname(pod, settings.cluster_domain) or settings.node_name

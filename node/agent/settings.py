@@ -1,0 +1,47 @@
+"""What an agent is told at its start, and what all parts of one node share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from node.agent.names import Resolver
+
+KUBELET_VERSION = "v1.36.1"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """One node. Intervals are seconds."""
+
+    node_name: str
+    root_dir: str
+    node_ips: tuple[str, ...] = ()
+    cluster_dns: tuple[str, ...] = ("10.96.0.10",)
+    cluster_domain: str = "cluster.local"
+    port: int = 10250
+    cni_conf_dir: str = "/etc/cni/net.d"
+    max_pods: int = 110
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Mapping[str, str], ...] = ()
+    lease_interval: float = 10.0
+    lease_duration: int = 40
+    status_interval: float = 10.0  # how often the node's facts are looked at
+    status_report_interval: float = 300.0  # how often they are reported although nothing changed
+    relist_interval: float = 60.0  # with events from the runtime
+    relist_interval_without_events: float = 1.0
+    cri_endpoint: str = ""
+    cpus: Decimal | None = None  # a share of the machine; None = all that is there
+    memory_bytes: int | None = None
+
+
+@dataclass(slots=True)
+class NodeFacts:
+    """What becomes known while the node runs; the parts of the agent read it when they need it."""
+
+    host_ips: tuple[str, ...] = ()
+    runtime_name: str = "containerd"
+    memory_capacity: int = 0
+    allocatable: dict[str, Decimal] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    resolver: Resolver = field(default_factory=Resolver)
+    network_ready: bool = False

@@ -1,0 +1,115 @@
+"""The stats summary of a node: ``stats.k8s.io/v1alpha1``, from the runtime's stats and psutil.
+
+Source: ``k8s.io/kubelet/pkg/apis/stats/v1alpha1/types.go``.
+"""
+
+import time
+from collections.abc import Iterable
+
+from apimachinery.logging import get_logger
+from node.agent.host import HostReader
+from node.agent.pod_state import CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID, Object
+from node.agent.times import rfc3339
+from node.cri.runtime import Runtime, RuntimeFault
+from protos.cri.runtime.v1 import api_pb2 as pb
+
+_log = get_logger(__name__)
+
+
+class CpuRates:
+    """Turns cumulated CPU time into nanocores by comparing with the reading before."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[int, int]] = {}
+
+    def rate(self, key: str, timestamp: int, cumulated: int) -> int:
+        """Nanoseconds of CPU a second; 0 at the first reading."""
+        before = self._last.get(key)
+        if before is not None and timestamp <= before[0]:
+            return 0
+        self._last[key] = (timestamp, cumulated)
+        if before is None:
+            return 0
+        return max(0, (cumulated - before[1]) * 1_000_000_000 // (timestamp - before[0]))
+
+    def keep(self, keys: Iterable[str]) -> None:
+        """Forget all others."""
+        kept = set(keys)
+        self._last = {k: v for k, v in self._last.items() if k in kept}
+
+
+class StatsReader:
+    """The stats of one node."""
+
+    def __init__(self, node: str, runtime: Runtime, host: HostReader) -> None:
+        self._node, self._runtime, self._host = node, runtime, host
+        self._rates = CpuRates()
+
+    async def summary(self, node_only: bool) -> Object:
+        pods = [] if node_only else await self._pods()
+        return {"node": self._node_stats(), "pods": pods}
+
+    def _node_stats(self) -> Object:
+        load, machine, now = self._host.load(), self._host.machine, rfc3339(time.time())
+        used = machine.memory - load.memory_available
+        return {
+            "nodeName": self._node,
+            "startTime": now,
+            "cpu": {"time": now, "usageNanoCores": int(load.cpu_fraction * machine.cpus * 1e9)},
+            "memory": {
+                "time": now,
+                "availableBytes": load.memory_available,
+                "usageBytes": used,
+                "workingSetBytes": used,
+            },
+            "fs": {
+                "time": now,
+                "availableBytes": load.disk_free,
+                "capacityBytes": load.disk_total,
+                "usedBytes": load.disk_total - load.disk_free,
+            },
+        }
+
+    async def _pods(self) -> list[Object]:
+        try:
+            stats = await self._runtime.list_container_stats({})
+        except RuntimeFault as fault:
+            _log.warning("The runtime gives no stats", error=str(fault))
+            return []
+        pods: dict[str, Object] = {}
+        for item in stats:
+            labels = item.attributes.labels
+            uid = labels.get(POD_UID, "")
+            about = {"name": labels.get(POD_NAME, ""), "namespace": labels.get(POD_NAMESPACE, ""), "uid": uid}
+            pod = pods.setdefault(uid, {"podRef": about, "startTime": rfc3339(time.time()), "containers": []})
+            pod["containers"].append(self._container(item))
+        self._rates.keep(item.attributes.id for item in stats)
+        return [_summed(pod) for pod in pods.values()]
+
+    def _container(self, item: pb.ContainerStats) -> Object:
+        cumulated = item.cpu.usage_core_nano_seconds.value
+        rate = item.cpu.usage_nano_cores.value if item.cpu.HasField("usage_nano_cores") else 0
+        rate = rate or self._rates.rate(item.attributes.id, item.cpu.timestamp, cumulated)
+        moment = rfc3339(item.cpu.timestamp / 1e9)
+        working_set = item.memory.working_set_bytes.value
+        return {
+            "name": item.attributes.labels.get(CONTAINER_NAME) or item.attributes.metadata.name,
+            "startTime": moment,
+            "cpu": {"time": moment, "usageNanoCores": rate, "usageCoreNanoSeconds": cumulated},
+            "memory": {
+                "time": moment,
+                "usageBytes": item.memory.usage_bytes.value or working_set,
+                "workingSetBytes": working_set,
+                "rssBytes": item.memory.rss_bytes.value,
+            },
+            "rootfs": {"time": moment, "usedBytes": item.writable_layer.used_bytes.value},
+        }
+
+
+def _summed(pod: Object) -> Object:
+    """With the pod's own figures: the sum of its containers'."""
+    containers = pod["containers"]
+    now = rfc3339(time.time())
+    cpu = {key: sum(c["cpu"][key] for c in containers) for key in ("usageNanoCores", "usageCoreNanoSeconds")}
+    memory = {key: sum(c["memory"][key] for c in containers) for key in ("usageBytes", "workingSetBytes", "rssBytes")}
+    return pod | {"cpu": {"time": now} | cpu, "memory": {"time": now} | memory}

@@ -1,0 +1,54 @@
+"""Sets up the volumes of a pod, keeps them up to date, and takes them away. One line a kind of volume."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Mapping
+from typing import Final
+
+from node.agent import mounts
+from node.agent.paths import NodePaths
+from node.agent.pod_state import Object
+from node.agent.volumes import config_map, downward_api, empty_dir, host_path, projected, secret
+from node.agent.volumes.volume import Prepare, UnsupportedVolume, VolumeContext
+
+KINDS: Final[Mapping[str, Prepare]] = {
+    "configMap": config_map.prepare,
+    "downwardAPI": downward_api.prepare,
+    "emptyDir": empty_dir.prepare,
+    "hostPath": host_path.prepare,
+    "projected": projected.prepare,
+    "secret": secret.prepare,
+}
+READ_ONLY: Final = frozenset({"configMap", "downwardAPI", "projected", "secret"})
+
+
+async def prepare(context: VolumeContext) -> dict[str, str]:
+    """Volume name -> path on the host. Safe to repeat: it then updates contents. Raises VolumeError."""
+    paths: dict[str, str] = {}
+    for volume in context.pod["spec"].get("volumes") or ():
+        kind = kind_of(volume)
+        if kind not in KINDS:
+            raise UnsupportedVolume(f'volume "{volume["name"]}": volumes of type {kind} are not supported')
+        paths[volume["name"]] = await KINDS[kind](volume, context)
+    return paths
+
+
+def kind_of(volume: Object) -> str:
+    return next((key for key, value in volume.items() if key != "name" and value is not None), "emptyDir")
+
+
+async def remove(paths: NodePaths, uid: str) -> None:
+    """Unmount and delete everything that was made for a pod. Idempotent."""
+    await asyncio.to_thread(_remove, paths.pod(uid))
+
+
+def _remove(folder: str) -> None:
+    if not os.path.isdir(folder):
+        return
+    for point in mounts.mounted_below(folder):
+        mounts.unmount(point)
+    # A mount that stays would be emptied by deleting what is below it.
+    if mounts.mounted_below(folder):
+        raise OSError(f"{folder} still has mounts")
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,66 @@
+"""What a kind of volume offers to the agent, and what it gets."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from node.agent.downward import PodFacts
+from node.agent.environment import ObjectSource
+from node.agent.paths import NodePaths
+from node.agent.pod_state import Object, uid_of
+
+
+class VolumeError(Exception):
+    """A volume cannot be set up now. The message is what the FailedMount event says."""
+
+
+class UnsupportedVolume(VolumeError):
+    """Kubeto has no such kind of volume."""
+
+
+class TokenSource(Protocol):
+    async def token(self, pod: Object, audience: str, expiration_seconds: int) -> str:
+        """A token of the pod's service account, renewed in time. Raises ApiError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeContext:
+    """The pod a volume is for and where its content comes from."""
+
+    facts: PodFacts
+    source: ObjectSource
+    tokens: TokenSource
+    paths: NodePaths
+
+    @property
+    def pod(self) -> Object:
+        return self.facts.pod
+
+    @property
+    def namespace(self) -> str:
+        return str(self.pod["metadata"].get("namespace", ""))
+
+    @property
+    def fs_group(self) -> int | None:
+        value = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
+        return None if value is None else int(value)
+
+    def folder(self, plugin: str, name: str) -> str:
+        return self.paths.volume(uid_of(self.pod), plugin, name)
+
+
+# Sets a volume up, or brings its content up to date; returns its path on the host. Safe to repeat.
+Prepare = Callable[[Object, VolumeContext], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a volume that the agent writes. ``owner`` is a uid, None for root."""
+
+    content: bytes
+    mode: int
+    owner: int | None = None
+
+
+Payload = Mapping[str, File]

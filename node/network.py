@@ -1,0 +1,23 @@
+"""The network parts of a node process: routes to the other nodes, the service proxy, the cluster DNS.
+
+Each is a named task that shares the process's informers, and runs in the process's own network namespace.
+"""
+
+import argparse
+
+from apimachinery.client.informer import InformerFactory
+from apimachinery.lifecycle import Tasks
+from node import routes
+from node.agent.settings import AgentSettings
+
+
+def start(tasks: Tasks, informers: InformerFactory, args: argparse.Namespace, settings: AgentSettings) -> None:
+    """Start those that the flags ask for."""
+    if args.routes:
+        config = routes.RoutesConfig(
+            node_name=settings.node_name,
+            cluster_cidr=args.cluster_cidr,
+            service_cidr=args.service_cluster_ip_range,
+            cluster_dns=next(iter(settings.cluster_dns), "") if args.dns else "",
+        )
+        tasks.start("routes", routes.run(informers, config))
