@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,13 +111,6 @@ class ControlPlane:
         while "ok" not in self.kubectl("get", "--raw", "/readyz", check=False):
             assert time.monotonic() < deadline, (self.directory / "apiserver.log").read_text()[-3000:]
             time.sleep(0.1)
-
-    def is_leading(self) -> bool:
-        """Whether the controller manager's metrics say that controllers run."""
-        with contextlib.suppress(OSError):
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port + 5}/metrics", timeout=2) as reply:
-                return b"controller_reconcile_total{" in reply.read()
-        return False
 
 
 @contextlib.contextmanager
