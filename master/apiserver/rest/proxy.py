@@ -28,8 +28,8 @@ from .node_agents import NodeAgents, call
 
 NODE_PATHS = ("/stats/summary", "/healthz", "/pods")
 _HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te")
-    + (b"trailer", b"transfer-encoding", b"upgrade", b"host")
+    b"connection host keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding "
+    b"upgrade".split()
 )
 _SECRET = frozenset((b"authorization", b"cookie2"))
 _LINK = re.compile(

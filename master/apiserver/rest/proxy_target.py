@@ -77,7 +77,7 @@ def service_origin(reader: Reader, namespace: str, text: str) -> str:
 
 def _service_port(service: Object, wanted: ProxyName) -> str:
     """The name of the port, "" for an unnamed one."""
-    ports = (service.get("spec") or {}).get("ports") or ()
+    ports = list((service.get("spec") or {}).get("ports") or ())
     if not wanted.port and len(ports) == 1:
         return str(ports[0].get("name") or "")
     for port in ports:
