@@ -96,7 +96,7 @@ def _success(job: Object, found: Tally) -> Verdict | None:
     if wanted is None:
         reached = found.succeeded > 0 and not found.active
     else:
-        reached = found.succeeded >= int(wanted) and not is_suspended(job) or (int(wanted) == 0)
+        reached = (found.succeeded >= int(wanted) and not is_suspended(job)) or (int(wanted) == 0)
     if reached:
         return Verdict("Complete", "CompletionsReached", "Reached expected number of succeeded pods")
     return None
@@ -228,7 +228,7 @@ def next_status(job: Object, found: Tally, end: Verdict | None, active: int, now
         status["startTime"] = format_time(now)
     if end is not None:
         conditions = _announce(conditions, _INTENTION[end.type], end, now)
-        if not active and not found.terminating and not found.to_release:
+        if not active and not found.active and not found.terminating and not found.to_release:
             conditions = _announce(conditions, end.type, end, now)
             if end.type == "Complete":
                 status["completionTime"] = format_time(now)

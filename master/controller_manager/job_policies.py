@@ -32,9 +32,7 @@ def judge(job: Object, pod: Object) -> Match:
             if found is not None:
                 name, code = found
                 where = f"Container {name} for pod {namespace_of(pod)}/{name_of(pod)}"
-                return Match(
-                    action, f"{where} failed with exit code {code} matching {action} rule at index {number}"
-                )
+                return Match(action, f"{where} failed with exit code {code} matching {action} rule at index {number}")
         for pattern in rule.get("onPodConditions") or ():
             condition = get_condition(pod, pattern["type"])
             if condition is not None and condition.get("status") == pattern.get("status", "True"):
@@ -64,6 +62,8 @@ def success_rule(job: Object, succeeded: Iterable[int]) -> int | None:
         wanted = parse(rule["succeededIndexes"]) if rule.get("succeededIndexes") else None
         counted = done if wanted is None else done & wanted
         enough = rule.get("succeededCount")
-        if (enough is None and wanted is not None and wanted <= done) or (enough is not None and len(counted) >= enough):
+        if (enough is None and wanted is not None and wanted <= done) or (
+            enough is not None and len(counted) >= enough
+        ):
             return number
     return None

@@ -43,11 +43,11 @@ def has_finalizer(pod: Object) -> bool:
 
 
 def is_indexed(job: Object) -> bool:
-    return job["spec"].get("completionMode") == "Indexed"
+    return str(job["spec"].get("completionMode")) == "Indexed"
 
 
 def replaces_only_failed(job: Object) -> bool:
-    return job["spec"].get("podReplacementPolicy") == "Failed"
+    return str(job["spec"].get("podReplacementPolicy")) == "Failed"
 
 
 def has_failed(job: Object, pod: Object) -> bool:
