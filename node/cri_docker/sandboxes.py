@@ -9,9 +9,12 @@ import asyncio
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from apimachinery.lifecycle import guard
 from apimachinery.logging import get_logger
 from node.cri_docker import naming, network, specs
 from node.cri_docker.attachments import ADDING, ATTACHED, RELEASED, Attachment, Attachments
@@ -26,7 +29,7 @@ from node.cri_docker.security import EngineLimits
 from node.cri_docker.specs import SandboxShape
 from protos.cri.runtime.v1 import api_pb2 as cri
 
-_UNSHARE_SECONDS = 2.0
+_UNSHARE_SECONDS = 10.0
 log = get_logger(__name__)
 
 
@@ -135,21 +138,36 @@ class Sandboxes:
         return record
 
     async def _own_network(self, record: SandboxRecord) -> None:
-        """Wait until a pause process that makes its own namespace has done so, and bring ``lo`` up."""
+        """Wait until a pause process that makes its own namespace has done so, and bring ``lo`` up.
+
+        Invariant: no plugin is ever pointed at the machine's own namespace, where it would take the machine's eth0.
+        """
         try:
             async with asyncio.timeout(_UNSHARE_SECONDS):
-                while b"\0unshare\0" in Path(f"/proc/{record.pid}/cmdline").read_bytes():
+                while not self._is_own(record.netns):
                     await asyncio.sleep(0.002)
             await network.in_namespace(record.netns, network.raise_loopback)
         except (OSError, TimeoutError) as error:
-            raise WrongState(f"sandbox {record.id} has no network namespace of its own: {error}") from error
+            raise WrongState(f"sandbox {record.id} has no network namespace of its own: {error!r}") from error
+
+    def _is_own(self, netns: str) -> bool:
+        """Whether a namespace is neither the engine's nor this process's. OSError when it is gone."""
+        found = os.stat(netns)
+        for other in ("/proc/self/ns/net", f"/proc/{self._host.engine.peer_pid()}/ns/net"):
+            with suppress(PermissionError):  # of init: then no sandbox begins in its namespace either
+                if os.path.samestat(found, os.stat(other)):
+                    return False
+        return True
 
     async def _unshare_command(self) -> Sequence[str]:
         """For a pause image made of busybox, whose ``unshare`` does what the engine does slowly; else ()."""
         if self._unshare is not None:
             return self._unshare
         try:
+            os.stat(f"/proc/{self._host.engine.peer_pid()}/ns/net")
             image = await self._host.engine.get(f"/images/{self._shape.image}/json")
+        except PermissionError:  # an engine started by init's socket: its namespace could not be told from a pod's
+            return ()
         except EngineError as error:
             if error.not_found:
                 return ()
@@ -171,11 +189,17 @@ class Sandboxes:
             Path(root + record.hosts).write_text(network.hosts_file(record.config.hostname, ips))
 
     async def _undo(self, sandbox_id: str, error: BaseException) -> None:
+        """Its container goes in any case; a network that cannot be given back now is left to ``collect``."""
         try:
-            await self.remove(sandbox_id)
-        except (CriError, EngineError) as second:
-            self._host.cache.reveal(sandbox_id)
-            raise CriError(f"{error}; and what was done could not be undone: {second}") from error
+            record = self._host.cache.sandbox(sandbox_id)
+            await self._release(record)
+            self._attachments.drop(sandbox_id)
+        except NotFound:
+            log.debug("Sandbox was never seen", sandbox=sandbox_id)
+        except Exception as second:  # of the engine or of the network, whose errors are its own
+            raise CriError(f"{error}; and its network could not be given back: {second}") from error
+        finally:
+            await self._delete(sandbox_id)
 
     async def stop(self, identity: str) -> None:
         """End all its processes and give its network back. A sandbox that is gone is stopped."""
@@ -212,19 +236,27 @@ class Sandboxes:
 
     async def collect(self) -> None:
         """Give back networks of sandboxes that no longer exist, however they went."""
-        for sandbox_id, attachment in self._attachments.all().items():
-            if self._host.cache.state_of(sandbox_id) is None and attachment.phase != RELEASED:
-                log.info("Releasing the network of a lost sandbox", sandbox=sandbox_id)
-                await self._give_back(sandbox_id, "", attachment)
-            if self._host.cache.state_of(sandbox_id) is None:
-                self._attachments.drop(sandbox_id)
+        lost = [i for i in self._attachments.all() if self._host.cache.state_of(i) is None]
+        for sandbox_id in lost:
+            await guard("release a lost sandbox", partial(self._collect_one, sandbox_id))
         kept = [(i, network.INTERFACE) for i, a in self._attachments.all().items() if a.phase != RELEASED]
         await self._net.gc(kept)
+
+    async def _collect_one(self, sandbox_id: str) -> None:
+        attachment = self._attachments.get(sandbox_id)
+        if attachment and attachment.phase != RELEASED:
+            log.info("Releasing the network of a lost sandbox", sandbox=sandbox_id)
+            await self._give_back(sandbox_id, "", attachment)
+        self._attachments.drop(sandbox_id)
 
     async def _release(self, record: SandboxRecord) -> None:
         attachment = self._attachments.get(record.id)
         if attachment and attachment.phase != RELEASED:
-            await self._give_back(record.id, record.netns, attachment, record.config)
+            try:
+                netns = record.netns if record.netns and self._is_own(record.netns) else ""
+            except OSError:
+                netns = ""  # the pause process has just ended, and with it the namespace
+            await self._give_back(record.id, netns, attachment, record.config)
 
     async def _give_back(
         self, sandbox_id: str, netns: str, attachment: Attachment, config: cri.PodSandboxConfig | None = None

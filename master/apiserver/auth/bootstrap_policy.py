@@ -70,8 +70,7 @@ _AGGREGATES = {"view": ("view",), "edit": ("view", "edit"), "admin": ("view", "e
 _CLUSTER_ROLES: dict[str, tuple[str, ...]] = {
     "cluster-admin": ("* | * | *", "* | *"),
     "system:discovery": (
-        "get | /api /api/* /apis /apis/* /healthz /kubeto/v1/inside /livez /openapi /openapi/* /readyz "
-        "/version /version/",
+        "get | /api /api/* /apis /apis/* /healthz /kubeto/v1/* /livez /openapi /openapi/* /readyz /version /version/",
     ),
     "system:public-info-viewer": ("get | /healthz /livez /readyz /version /version/",),
     "system:basic-user": (

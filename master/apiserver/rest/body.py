@@ -5,7 +5,8 @@ from typing import Any
 import orjson
 import yaml
 
-from apimachinery.errors import BadRequest, UnsupportedMediaType
+from apimachinery import protobuf
+from apimachinery.errors import BadRequest, Cause, Invalid, UnsupportedMediaType
 from apimachinery.schema import duplicate_fields
 from apimachinery.scheme import Kind
 
@@ -15,7 +16,6 @@ from .request import Request
 
 Object = dict[str, Any]
 
-PROTOBUF = "application/vnd.kubernetes.protobuf"
 _JSON = ("application/json", "", "*/*", "application/x-www-form-urlencoded")
 """curl -d without a header says form: upstream takes that for JSON, too."""
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml")
@@ -32,6 +32,8 @@ def decode(raw: bytes, media: str, kind: Kind | None) -> Object:
         obj = parse_json(raw)
     elif media in _YAML:
         obj = parse_yaml(raw)
+    elif media == protobuf.CONTENT_TYPE:
+        obj = protobuf.decode(raw)
     else:
         raise UnsupportedMediaType(
             "the body of the request was in an unknown format - accepted media types include: "
@@ -69,6 +71,43 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
+def applied(request: Request, raw: bytes, options: WriteOptions) -> bytes:
+    """The YAML of a server-side apply as JSON. Raises Invalid without a field manager, BadRequest."""
+    if not request.query.get("fieldManager"):
+        cause = Cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager")
+        message = f'PatchOptions.meta.k8s.io "" is invalid: fieldManager: {cause.message}'
+        raise Invalid(message, group="meta.k8s.io", kind="PatchOptions", causes=[cause])
+    try:
+        twice = yaml_duplicates(raw) if options.field_validation != "Ignore" else []
+        parsed = parse_yaml(raw)
+    except yaml.YAMLError as error:
+        raise BadRequest(f"error decoding YAML: {error}") from error
+    if twice:
+        told = "error converting YAML to JSON: yaml: unmarshal errors:\n  " + "\n  ".join(twice)
+        if options.field_validation == "Strict":
+            raise BadRequest(f"error strict decoding YAML: {told}")
+        options.warnings.append(told)
+    return orjson.dumps(parsed)
+
+
+def yaml_duplicates(raw: bytes) -> list[str]:
+    """``line 6: key "a" already set in map`` for each key that a YAML mapping gives again."""
+    found: list[str] = []
+    todo = [yaml.compose(raw, Loader=_Loader)]  # composing makes nodes, no objects
+    while todo:
+        node = todo.pop(0)
+        if isinstance(node, yaml.SequenceNode):
+            todo += node.value
+        elif isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    found.append(f'line {key.start_mark.line + 1}: key "{key.value}" already set in map')
+                seen.add(key.value)
+                todo.append(value)
+    return found
+
+
 def _go_type(value: object) -> str:
     return {list: "array", str: "string", bool: "bool", int: "number", float: "number"}.get(type(value), "null")
 
@@ -78,7 +117,7 @@ async def read_object(request: Request, kind: Kind, options: WriteOptions) -> Ob
     raw = await request.body()
     media = media_type(request)
     obj = decode(raw, media, kind)
-    if options.field_validation != "Ignore" and media != PROTOBUF:
+    if options.field_validation != "Ignore" and media != protobuf.CONTENT_TYPE:
         options.duplicates = tuple(duplicate_fields(raw, obj)) if media in _JSON else ()
     obj.setdefault("apiVersion", kind.api_version)
     obj.setdefault("kind", kind.kind)
