@@ -4,14 +4,19 @@ One channel a distinct address: hollow nodes share a process, and so a channel. 
 that every node certificate carries beside its node's own.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc import aio
 
 from apimachinery.config import ClusterAccess
 from apimachinery.rpc import CLIENT_OPTIONS, client_credentials
-from protos.kubeto.v1.node_pb2_grpc import NodeAgentAsyncStub, NodeAgentStub
+from protos.kubeto.v1.node_pb2_grpc import NodeAgentStub
+
+if TYPE_CHECKING:
+    from protos.kubeto.v1.node_pb2_grpc import NodeAgentAsyncStub
 
 Object = dict[str, Any]
 SERVER_NAME = "kubeto-node"
