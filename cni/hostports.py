@@ -8,19 +8,18 @@ is read-only that takes ``net.ipv4.conf.all.route_localnet=1`` among the contain
 """
 
 import json
-import subprocess
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
-from apimachinery import sysctl
+from apimachinery import nft, sysctl
+from apimachinery.nft import NftError
 from cni.spec import INVALID_CONFIG, NETWORK_FAILURE, CniError
 
 TABLE = "kubeto-hostports"
 _MARK = "0x2000"
 _PROTOCOLS = ("tcp", "udp", "sctp")
-_TIMEOUT_SECONDS = 20.0
 
 _BASE = f"""
 add table ip {TABLE}
@@ -92,7 +91,7 @@ def ensure(owner: str, bridge: str, address: IPv4Address, mappings: Sequence[Por
         value = f"{address} . {mapping.container_port}"
         lines.append(f'add element ip {TABLE} {where} {{ {key} comment "{owner}" : {value} }}')
     sysctl.ensure(f"net/ipv4/conf/{bridge}/route_localnet", "1")
-    _nft("-f", "-", text="\n".join(lines))
+    _nft(text="\n".join(lines))
 
 
 def remove(owner: str) -> None:
@@ -107,7 +106,7 @@ def collect(valid: Collection[str]) -> None:
 
 def _apply(lines: list[str]) -> None:
     if lines:
-        _nft("-f", "-", text="\n".join(lines))
+        _nft(text="\n".join(lines))
 
 
 def _deletions(gone: Callable[[str], bool]) -> list[str]:
@@ -121,12 +120,8 @@ def _deletions(gone: Callable[[str], bool]) -> list[str]:
 
 def _elements(where: str) -> list[tuple[str, str]]:
     """Owner and key of each element; empty when there is no table."""
-    try:
-        answer = json.loads(_nft("-j", "list", "map", "ip", TABLE, where))
-    except CniError as error:
-        if "No such file or directory" in error.details:
-            return []
-        raise
+    text = _nft("-j", "list", "map", "ip", TABLE, where)
+    answer = json.loads(text) if text else {"nftables": []}
     found = []
     for part in answer["nftables"]:
         for key, _ in part.get("map", {}).get("elem", ()):
@@ -136,13 +131,11 @@ def _elements(where: str) -> list[tuple[str, str]]:
 
 
 def _nft(*arguments: str, text: str = "") -> str:
-    command = ["nft", *arguments]
+    """What nft prints; "" when the object does not exist. Raises CniError."""
     try:
-        done = subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CniError(NETWORK_FAILURE, "nft could not be run", str(error)) from error
-    if done.returncode != 0:
-        raise CniError(NETWORK_FAILURE, "nft refused a change of the host ports", done.stderr.strip())
-    return done.stdout
+        if text:
+            nft.apply(text)
+            return ""
+        return nft.show(*arguments) or ""
+    except NftError as error:
+        raise CniError(NETWORK_FAILURE, "the host ports could not be changed", str(error)) from error

@@ -12,17 +12,18 @@ Our routes carry a protocol number of their own: what has it and is not wanted g
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 
-from apimachinery import sysctl
+from apimachinery import nft, sysctl
 from apimachinery.backoff import Backoff
 from apimachinery.client.informer import EventType, InformerFactory
 from apimachinery.logging import get_logger
 from apimachinery.meta import Object
 from apimachinery.netlink import ROUTE_CHANGES, SCOPE_HOST, SCOPE_LINK, UNREACHABLE, Address, Link, Netlink, Route
-from apimachinery.nft import Nft, NftError
+from apimachinery.nft import NftError
 from apimachinery.scheme import NODES
 
 _log = get_logger(__name__)
@@ -95,7 +96,7 @@ class Routes:
     """Makes the namespace as a ``Plan`` says. All methods block and belong to one thread at a time."""
 
     def __init__(self, config: RoutesConfig) -> None:
-        self._config, self._nft = config, Nft()
+        self._config = config
         self._applied = ("", "")  # the masquerade script and what nft then showed
 
     def reconcile(self, wanted: Plan) -> None:
@@ -117,8 +118,8 @@ class Routes:
             sink = netlink.link(SINK)
             if sink is not None:
                 netlink.delete_link(sink.index)
-        if self._nft.show("list", "table", "ip", _TABLE) is not None:
-            self._nft.apply(f"delete table ip {_TABLE}")
+        if nft.show("list", "table", "ip", _TABLE) is not None:
+            nft.apply(f"delete table ip {_TABLE}")
 
     def _ensure_sink(self, netlink: Netlink) -> Link:
         sink = netlink.link(SINK)
@@ -152,11 +153,11 @@ class Routes:
     def _ensure_masquerade(self, script: str) -> None:
         if not script or (script, self._shown()) == self._applied:
             return
-        self._nft.apply(script)
+        nft.apply(script)
         self._applied = script, self._shown()
 
     def _shown(self) -> str:
-        return self._nft.show("list", "table", "ip", _TABLE) or ""
+        return nft.show("list", "table", "ip", _TABLE) or ""
 
 
 def _at_sink(route: Route, sink: Link) -> Route:
@@ -181,19 +182,31 @@ async def run(informers: InformerFactory, config: RoutesConfig) -> None:
 
     informer.add_handler(on_node)
     await informer.wait_synced()
-    watcher = Netlink(groups=ROUTE_CHANGES)
-    loop = asyncio.get_running_loop()
-
-    def on_kernel() -> None:
-        watcher.drain()
-        changed.set()
-
-    loop.add_reader(watcher.fileno(), on_kernel)
-    try:
+    with _kernel_changes(changed.set):
         await _keep(Routes(config), informer.store.list, config, changed)
+
+
+@contextmanager
+def _kernel_changes(tell: Callable[[], None]) -> Iterator[None]:
+    """Call ``tell`` whenever links, addresses, routes or our table may have changed."""
+    loop, links, rules = asyncio.get_running_loop(), Netlink(groups=ROUTE_CHANGES), nft.Changes()
+
+    def on_links() -> None:
+        links.drain()
+        tell()
+
+    def on_rules() -> None:
+        if rules.tables() & {_TABLE, "*"}:
+            tell()
+
+    loop.add_reader(links.fileno(), on_links)
+    loop.add_reader(rules.fileno(), on_rules)
+    try:
+        yield
     finally:
-        loop.remove_reader(watcher.fileno())
-        watcher.close()
+        for each in (links, rules):
+            loop.remove_reader(each.fileno())
+            each.close()
 
 
 async def _keep(

@@ -49,10 +49,10 @@ class Stream:
         Raises StreamReset or ConnectionClosed, after what arrived before.
         """
         while not self._buffer:
+            if self._read_closed:  # the peer's end came first: a connection lost after it changes nothing
+                return b""
             if self._error is not None:
                 raise self._error
-            if self._read_closed:
-                return b""
             await self._wait()
         data = bytes(self._buffer[:limit])
         del self._buffer[: len(data)]

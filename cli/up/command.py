@@ -1,12 +1,13 @@
 """``kubeto up`` and ``kubeto down``."""
 
+import importlib
 import shutil
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, cast, get_args
 
 import typer
 
-from cli.up import compose, process
 from cli.up.config import ClusterConfig, Mode, Runtime, load
 from cli.up.prerequisites import CannotStart
 from cli.up.progress import Progress
@@ -43,8 +44,13 @@ def up(
     if etcd not in (1, 3):
         raise CannotStart(f"--etcd={etcd}: etcd runs with 1 or 3 members here")
     progress = Progress()
-    (compose if config.mode == "compose" else process).up(config, progress)
+    _mode_of(config).up(config, progress)
     _say_what_next(config, progress)
+
+
+def _mode_of(config: ClusterConfig) -> ModuleType:
+    """The module that starts and stops this kind of cluster; imported only here, since no other verb needs it."""
+    return importlib.import_module(f"cli.up.{config.mode}")
 
 
 def _mode(value: str) -> Mode:
@@ -79,7 +85,7 @@ def down(
     if config is None:
         progress.say(f"There is no cluster in {directory}.")
         return
-    (compose if config.mode == "compose" else process).down(config, progress)
+    _mode_of(config).down(config, progress)
     if clean:
         with progress.step("Data removed"):
             shutil.rmtree(config.root)

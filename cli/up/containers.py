@@ -9,7 +9,6 @@ import socket
 from pathlib import Path
 from typing import Annotated
 
-import docker
 import typer
 
 from cli.up import components
@@ -57,6 +56,8 @@ def component(name: Annotated[str, typer.Argument()], directory: Directory) -> N
 
 def _run_node(config: ClusterConfig, certificates: Certificates) -> None:
     """A node's agent and runtime side by side; the container's number among its service names the node."""
+    import docker  # only a node needs it, and every verb would pay for its import
+
     container = docker.from_env().containers.get(socket.gethostname())
     place = NodePlace(f"node-{container.labels[_NUMBER]}", components.own_address(), -1, container.id or "")
     (config.data / "nodes" / place.name / "cni").mkdir(parents=True, exist_ok=True)

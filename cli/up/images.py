@@ -1,6 +1,7 @@
 """The images that a cluster needs where no registry can be reached."""
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -56,8 +57,8 @@ def _build(context: Path, digest: str) -> None:
     _run([*pip, "wheel", "--no-deps", f"--wheel-dir={context / 'wheelhouse'}", str(ROOT)], "building our wheel")
     for wheel in wheelhouse.glob("*.whl"):
         (context / "wheelhouse" / wheel.name).hardlink_to(wheel)
-    for name in ("Dockerfile", "docker-compose.yml", "example-images.sh"):
-        (context / name).write_bytes((DEPLOY / name).read_bytes())
+    for name in ("Dockerfile", "docker-compose.yml", "example-images.sh", "healthcheck.sh"):
+        shutil.copy(DEPLOY / name, context / name)
     label = f"--label=kubeto.dev/sources={digest}"
     _run(
         ["docker", "build", "--quiet", f"--build-arg=BASE={BASE}", label, f"--tag={IMAGE}", str(context)],

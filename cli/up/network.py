@@ -8,6 +8,7 @@ has yet never leaves by the machine's uplink.
 import contextlib
 import os
 import subprocess
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,11 @@ from cli.up.config import ClusterConfig
 
 _EXISTS, _ABSENT, _NO_ROUTE = 17, 19, 3
 _RULE_COMMENT = "kubeto"
+
+
+def _blackhole_metric(config: ClusterConfig) -> int:
+    """Each cluster has routes of its own, so that one that goes leaves those of the others."""
+    return 4096 + zlib.crc32(config.name.encode()) % 4096
 
 
 @contextlib.contextmanager
@@ -41,7 +47,7 @@ def ensure_machine_side(config: ClusterConfig) -> None:
         ip.link("set", index=index, state="up")
         for network in (config.cluster_cidr, config.service_cidr):
             with _tolerate(_EXISTS):
-                ip.route("add", dst=network, type="blackhole", priority=4096)
+                ip.route("add", dst=network, type="blackhole", priority=_blackhole_metric(config))
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     _ensure_forwarding(config)
 
@@ -116,4 +122,4 @@ def remove_machine_side(config: ClusterConfig) -> None:
             ip.link("del", ifname=config.bridge)
         for network in (config.cluster_cidr, config.service_cidr):
             with _tolerate(_NO_ROUTE):
-                ip.route("del", dst=network, type="blackhole", priority=4096)
+                ip.route("del", dst=network, type="blackhole", priority=_blackhole_metric(config))

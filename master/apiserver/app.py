@@ -20,7 +20,7 @@ from apimachinery.lifecycle import Tasks
 from apimachinery.logging import get_logger
 
 from . import tls
-from .admission.chain import Chain
+from .admission import setup as admission
 from .auth import setup
 from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
 from .grpc.listeners import Listeners
@@ -34,12 +34,14 @@ from .registry.pipeline import Pipeline
 from .registry.reads import Reads
 from .registry.service_claims import ServiceClaims
 from .registry.store import LoopbackWriter, Registry
-from .rest import system
+from .rest import openapi, system
 from .rest.connect import Connectors
 from .rest.discovery import Discovery
 from .rest.front import Identities, KubetoAPI
+from .rest.node_agents import AgentCredentials, NodeAgents
 from .rest.peer import PeerProtocol
 from .rest.resources import Resources
+from .rest.streaming import Streaming
 from .settings import Settings
 from .storage.cache import WatchCache
 from .storage.compaction import compact_regularly
@@ -90,14 +92,17 @@ class ApiServer:
         auth = self._build_auth(reads)
         claimers = {scheme.SERVICES: ServiceClaims(reads, keys, settings.service_cidrs)}
         schemas = schema.load()
-        pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, Chain(), claimers)
+        chain = admission.build(reads, auth.authorizer, auth.rbac)
+        pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, chain, claimers)
         registry = Registry(pipeline)
         registry.answers.update(auth.answers)
+        writer = LoopbackWriter(registry)
         registry.answers["", "pods", "binding"] = registry.answers["", "bindings", ""] = BindingAnswer(pipeline)
         registry.answers["", "pods", "eviction"] = EvictionAnswer(registry)
         identities = Identities(auth.authenticators)
-        api = self._api(registry, auth, identities, storage)
-        await self._bootstrap(reads, LoopbackWriter(registry))
+        agents = NodeAgents(reads, self._agent_credentials())
+        api = self._api(registry, auth, identities, storage, Streaming(reads, agents).connectors())
+        await self._bootstrap(reads, writer)
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
         listeners = Listeners(ApiServerService(registry, identities), settings.serving)
@@ -114,6 +119,7 @@ class ApiServer:
             await tasks.wait()
         finally:
             await self._drain(server, listeners, cache)
+            await agents.close()
 
     def _build_auth(self, reads: Reads) -> setup.Auth:
         config = self._settings.auth
@@ -126,7 +132,15 @@ class ApiServer:
         finally:
             path.unlink()
 
-    def _api(self, registry: Registry, auth: setup.Auth, identities: Identities, storage: EtcdStorage) -> KubetoAPI:
+    def _agent_credentials(self) -> AgentCredentials | None:
+        kubelet = self._settings.kubelet
+        if not kubelet.client_certificate:
+            return None
+        return AgentCredentials(kubelet.client_certificate, kubelet.client_key, kubelet.certificate_authority)
+
+    def _api(
+        self, registry: Registry, auth: setup.Auth, identities: Identities, storage: EtcdStorage, connectors: Connectors
+    ) -> KubetoAPI:
         serving = self._settings.serving
         api = KubetoAPI(title="Kubeto", version=system.VERSION["gitVersion"], redoc_url=None)
 
@@ -147,9 +161,9 @@ class ApiServer:
         ready = {**live, "etcd-readiness": etcd_answers, "shutdown": not_draining}
         inside = {"mtlsPort": serving.grpc_port, "tokenPort": serving.grpc_token_port}
         api.include_router(system.router(system.Health(live, ready), inside, auth.documents))
+        api.include_router(openapi.router(openapi.OpenApi(registry.catalog)))
         api.add_exception_handler(404, _unknown_path)
         api.add_exception_handler(405, _wrong_method)
-        connectors: Connectors = {}
         resources = Resources(registry, Discovery(registry.catalog), connectors)
         api.connect(resources, identities, auth.authorizer)
         return api

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from apimachinery import lifecycle, logging
-from node.cri_docker.runtime import Options
+from node.cri_docker.options import Options
 
 _DRAIN_SECONDS = 10.0
 _MESSAGE_LIMIT = 16 * 1024 * 1024
@@ -55,17 +55,22 @@ def options(arguments: argparse.Namespace) -> Options:
 
 async def serve(config: Options) -> None:
     """Serve until cancelled; then let verbs under way end."""
+    # Plugins are started by fork and exec: gRPC's handlers for forks that go on would only warn of them.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     import grpc
 
     from node.cri_docker import network, rpc
     from node.cri_docker.image_service import ImageService
     from node.cri_docker.runtime import Runtime
     from node.cri_docker.runtime_service import RuntimeService
-    from node.cri_docker.streams import StreamingUrls
+    from node.cri_docker.streaming.server import StreamingServer
+    from node.cri_docker.streaming.urls import StreamingUrls
     from protos.cri.runtime.v1 import api_pb2_grpc
 
     runtime = Runtime(config, network.load(config.sandbox_network))
-    urls = StreamingUrls(runtime.cache, lambda: "")
+    urls = StreamingUrls(runtime.cache)
+    streaming = StreamingServer(runtime, urls)
+    await streaming.start(config.streaming_address)
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", _MESSAGE_LIMIT),
@@ -86,6 +91,7 @@ async def serve(config: Options) -> None:
         await runtime.run()
     finally:
         runtime.cache.end_subscriptions()
+        await streaming.close()
         await server.stop(_DRAIN_SECONDS / 2)
         async with asyncio.timeout(_DRAIN_SECONDS / 2):
             await rpc.drain()

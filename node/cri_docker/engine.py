@@ -60,8 +60,11 @@ class Connection:
     async def request(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> "Response":
         lines = [f"{method} {target} HTTP/1.1", "Host: docker", f"Content-Length: {len(body or b'')}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        self.writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b""))
-        await self.writer.drain()
+        try:
+            self.writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b""))
+            await self.writer.drain()
+        except RuntimeError as error:  # uvloop's word for a transport that is closed
+            raise ConnectionResetError(str(error)) from error
         head = await self.reader.readuntil(b"\r\n\r\n")
         status_line, *header_lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
         fields = {k.strip().lower(): v.strip() for k, _, v in (line.partition(":") for line in header_lines)}
@@ -147,15 +150,17 @@ class Engine:
     async def _call(self, method: str, target: str, payload: bytes | None, headers: Mapping[str, str]) -> Any:
         connection, response = await self._respond(method, target, payload, headers)
         try:
-            if response.status >= 400:
-                raise await response.error()
-            answer = await response.body()
-        except (OSError, asyncio.IncompleteReadError) as error:
-            raise EngineUnavailable(f"the engine broke off {method} {target}: {error}") from error
+            error = await response.error() if response.status >= 400 else None
+            answer = b"" if error else await response.body()
+        except (OSError, asyncio.IncompleteReadError) as broken:
+            connection.close()
+            raise EngineUnavailable(f"the engine broke off {method} {target}: {broken}") from broken
         except asyncio.CancelledError:
             connection.close()
             raise
         self._give_back(connection, response)
+        if error:
+            raise error
         return orjson.loads(answer) if answer else None
 
     async def _respond(

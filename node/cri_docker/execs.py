@@ -17,6 +17,8 @@ from node.cri_docker.refusal import TooSlow, WrongState
 from protos.cri.runtime.v1 import api_pb2 as cri
 
 STDIN, STDOUT, STDERR = 0, 1, 2
+NO_DETACH_KEYS = "ctrl-@,ctrl-_,ctrl-@,ctrl-_,ctrl-@,ctrl-_"
+"""The engine's own, ctrl-p ctrl-q, would eat a shell's ctrl-p."""
 OUTPUT_LIMIT = 16 * 1024 * 1024 - 64 * 1024
 """Both streams together have to fit into one message of 16 MiB."""
 
@@ -57,6 +59,7 @@ class Execs:
             "AttachStdout": True,
             "AttachStderr": not tty,
             "Tty": tty,
+            "DetachKeys": NO_DETACH_KEYS,
         }
         try:
             created = await self._engine.post(f"/containers/{record.id}/exec", body)

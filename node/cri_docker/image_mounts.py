@@ -62,6 +62,9 @@ class ImageMounts:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.mount(b"overlay", os.fsencode(folder), b"overlay", _MS_RDONLY, f"lowerdir={lower}".encode()):
             raise Refused(f"image {image_id} cannot be mounted: {os.strerror(ctypes.get_errno())}")
+        if not os.path.ismount(f"{root}{folder}"):
+            libc.umount2(os.fsencode(folder), _MNT_DETACH)
+            raise Refused(f"image volumes need {self._folder} to be shared with the engine (rshared)")
 
     def collect(self, used: set[str]) -> None:
         """Unmount what no container uses any more. ``used``: image ids."""

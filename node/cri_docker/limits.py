@@ -27,8 +27,9 @@ async def read_limits(engine: Engine) -> EngineLimits:
     held = capabilities(Path(f"/proc/{engine.peer_pid()}/status").read_text())
     security = {option.split(",")[0].removeprefix("name=") for option in info.get("SecurityOptions") or ()}
     full = set(_CAPABILITIES[: _last_capability() + 1])
+    known = len(_CAPABILITIES) if _major(info["ServerVersion"]) >= 23 else _CAPABILITIES.index("AUDIT_READ") + 1
     return EngineLimits(
-        capabilities=frozenset(held),
+        capabilities=frozenset(held.intersection(_CAPABILITIES[:known])),
         can_privileged=held >= full,
         min_oom_score=-1000 if "SYS_RESOURCE" in held else 0,
         cgroup_v2=info.get("CgroupVersion") == "2",
@@ -60,13 +61,21 @@ def device_files(folder: Path) -> list[str]:
 
 
 def engine_root(pid: int) -> str:
-    """Where this process sees the engine's file system: "" when they share one."""
-    there = f"/proc/{pid}/root"
+    """Where this process sees the engine's file system: "" when they share one. OSError when the engine is gone.
+
+    Mount namespaces are compared, not roots: ``ip netns exec`` alone hides the cgroups behind a /sys of its own.
+    """
     try:
-        same = os.path.samestat(os.stat(there + "/"), os.stat("/"))
-    except OSError:
-        same = True
-    return "" if same else there
+        same = os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+    except PermissionError:  # init, for an engine started by its socket: nothing better can be known
+        return ""
+    return "" if same else f"/proc/{pid}/root"
+
+
+def _major(version: str) -> int:
+    """Engines before 23 refuse the kernel's newest capabilities as unknown."""
+    digits = version.split(".")[0]
+    return int(digits) if digits.isdigit() else 0
 
 
 def _last_capability() -> int:

@@ -44,6 +44,8 @@ def verb(
         except EngineError as error:
             code = _ENGINE_STATUS.get(error.status, grpc.StatusCode.UNKNOWN)
             await context.abort(code, error.message)
+        except Exception as error:  # the network's errors are its own; whatever else it is, the caller learns it
+            await context.abort(grpc.StatusCode.UNKNOWN, f"{type(error).__name__}: {error}")
         raise AssertionError("abort raises")
 
     return call

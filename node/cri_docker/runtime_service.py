@@ -10,7 +10,7 @@ import orjson
 from node.cri_docker.records import ContainerRecord, SandboxRecord
 from node.cri_docker.rpc import refuse, verb
 from node.cri_docker.runtime import Runtime
-from node.cri_docker.streams import StreamingUrls
+from node.cri_docker.streaming.urls import StreamingUrls
 from protos.cri.runtime.v1 import api_pb2 as cri
 from protos.cri.runtime.v1 import api_pb2_grpc
 

@@ -10,8 +10,10 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from apimachinery.lifecycle import guard
 from apimachinery.logging import get_logger
 from node.cri_docker import naming, network, specs
 from node.cri_docker.attachments import ADDING, ATTACHED, RELEASED, Attachment, Attachments
@@ -171,11 +173,17 @@ class Sandboxes:
             Path(root + record.hosts).write_text(network.hosts_file(record.config.hostname, ips))
 
     async def _undo(self, sandbox_id: str, error: BaseException) -> None:
+        """Its container goes in any case; a network that cannot be given back now is left to ``collect``."""
         try:
-            await self.remove(sandbox_id)
-        except (CriError, EngineError) as second:
-            self._host.cache.reveal(sandbox_id)
-            raise CriError(f"{error}; and what was done could not be undone: {second}") from error
+            record = self._host.cache.sandbox(sandbox_id)
+            await self._release(record)
+            self._attachments.drop(sandbox_id)
+        except NotFound:
+            log.debug("Sandbox was never seen", sandbox=sandbox_id)
+        except Exception as second:  # of the engine or of the network, whose errors are its own
+            raise CriError(f"{error}; and its network could not be given back: {second}") from error
+        finally:
+            await self._delete(sandbox_id)
 
     async def stop(self, identity: str) -> None:
         """End all its processes and give its network back. A sandbox that is gone is stopped."""
@@ -212,14 +220,18 @@ class Sandboxes:
 
     async def collect(self) -> None:
         """Give back networks of sandboxes that no longer exist, however they went."""
-        for sandbox_id, attachment in self._attachments.all().items():
-            if self._host.cache.state_of(sandbox_id) is None and attachment.phase != RELEASED:
-                log.info("Releasing the network of a lost sandbox", sandbox=sandbox_id)
-                await self._give_back(sandbox_id, "", attachment)
-            if self._host.cache.state_of(sandbox_id) is None:
-                self._attachments.drop(sandbox_id)
+        lost = [i for i in self._attachments.all() if self._host.cache.state_of(i) is None]
+        for sandbox_id in lost:
+            await guard("release a lost sandbox", partial(self._collect_one, sandbox_id))
         kept = [(i, network.INTERFACE) for i, a in self._attachments.all().items() if a.phase != RELEASED]
         await self._net.gc(kept)
+
+    async def _collect_one(self, sandbox_id: str) -> None:
+        attachment = self._attachments.get(sandbox_id)
+        if attachment and attachment.phase != RELEASED:
+            log.info("Releasing the network of a lost sandbox", sandbox=sandbox_id)
+            await self._give_back(sandbox_id, "", attachment)
+        self._attachments.drop(sandbox_id)
 
     async def _release(self, record: SandboxRecord) -> None:
         attachment = self._attachments.get(record.id)

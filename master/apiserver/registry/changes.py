@@ -44,7 +44,8 @@ async def update(pipeline: Pipeline, user: User, target: Target, body: Object, o
         return first.pop() if first else codec.decode(encoded)
 
     may_create = strategy.create_on_update and not target.subresource
-    return await _change(pipeline, user, target, options, transform, may_create=may_create)
+    async with pipeline.turns.take(pipeline.key(target)):
+        return await _change(pipeline, user, target, options, transform, may_create=may_create)
 
 
 async def patch(
@@ -58,7 +59,8 @@ async def patch(
             pipeline.check(target.kind, body, options)
         return body
 
-    return await _change(pipeline, user, target, options, transform, may_create=may_create)
+    async with pipeline.turns.take(pipeline.key(target)):
+        return await _change(pipeline, user, target, options, transform, may_create=may_create)
 
 
 async def _change(
@@ -116,7 +118,7 @@ async def _replace(
         return _shown(target, codec.plain(obj))
     value = codec.encode(obj)
     put = Put(held.key, value, held.revision, strategy.ttl_seconds)
-    return _shown(target, codec.splice(value, await pipeline.commit_change(held, [put, *claims])))
+    return _shown(target, await pipeline.replace(held, value, [put, *claims]))
 
 
 async def _refuse_stale(pipeline: Pipeline, target: Target, held: Held) -> None:

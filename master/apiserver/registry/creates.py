@@ -10,7 +10,7 @@ from ..storage.interface import Mismatch, Put
 from . import metadata, refusals
 from .answers import WriteOptions
 from .kinds.metadata import validate_metadata
-from .pipeline import Pipeline, Result, Target, admission
+from .pipeline import Held, Pipeline, Result, Target, admission
 from .strategy import Strategy
 
 Object = dict[str, Any]
@@ -68,5 +68,7 @@ async def _insert(
             else:
                 break
         else:
-            return Result(codec.splice(value, revision), created=True)
+            data = codec.splice(value, revision)
+            pipeline.remember(Held(key, data, revision))
+            return Result(data, created=True)
     raise refusals.already_exists(kind, asked["metadata"]["name"])

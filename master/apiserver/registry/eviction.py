@@ -5,11 +5,12 @@ Source: ``k8s.io/kubernetes/pkg/registry/core/pod/storage/eviction.go``.
 
 from typing import Any
 
-from apimachinery import scheme
-from apimachinery.errors import ApiError, Cause, Conflict, InternalError, TooManyRequests
+from apimachinery import pods, scheme
+from apimachinery.errors import ApiError, Cause, Conflict, Forbidden, InternalError, TooManyRequests
 from apimachinery.patch import copy
 from apimachinery.selectors import from_object
 
+from ..auth.node_authorizer import node_name
 from ..auth.user import LOOPBACK
 from . import metadata
 from .answers import Question, WriteOptions
@@ -34,6 +35,9 @@ class EvictionAnswer:
         options = DeleteOptions.from_json(question.body.get("deleteOptions") or {})
         write = WriteOptions(dry_run=question.options.dry_run or options.dry_run, warnings=question.options.warnings)
         pod = (await self._registry.reads.entry(scheme.PODS, question.namespace, question.name)).object
+        asking = node_name(question.user)
+        if asking and pods.node_name(pod) != asking:
+            raise Forbidden(f'pods "{question.name}" is forbidden: node "{asking}" can only evict its own pods')
         if not _needs_no_budget(pod):
             await self._spend(pod, write)
         await self._registry.delete(LOOPBACK, target, options, write)
@@ -43,7 +47,7 @@ class EvictionAnswer:
         """Take one disruption from the pod's budget. Raises TooManyRequests if it has none left."""
         for _ in range(ATTEMPTS):
             budget = self._budget_of(pod)
-            if budget is None:
+            if budget is None or (not pods.is_ready(pod) and _unready_may_go(budget)):
                 return
             spent = copy(budget)
             _take_one(spent, pod)
@@ -76,6 +80,14 @@ class EvictionAnswer:
 def _needs_no_budget(pod: Object) -> bool:
     phase = (pod.get("status") or {}).get("phase")
     return phase in ("Pending", "Succeeded", "Failed") or "deletionTimestamp" in pod["metadata"]
+
+
+def _unready_may_go(budget: Object) -> bool:
+    """A pod that is not ready may go without being counted, if enough others are healthy or its budget says so."""
+    if budget["spec"].get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
+        return True
+    status = budget.get("status") or {}
+    return bool(status.get("currentHealthy", 0) >= status.get("desiredHealthy", 0) > 0)
 
 
 def _take_one(budget: Object, pod: Object) -> None:

@@ -5,7 +5,7 @@ An object handed to a write belongs to the pipeline from then on.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from apimachinery import schema as schemas_
@@ -25,11 +25,13 @@ from .catalog import Catalog
 from .claims import Claimer
 from .reads import Reads
 from .strategy import Strategy
+from .turns import Turns
 
 Object = dict[str, Any]
 
-ATTEMPTS = 6
+ATTEMPTS = 32
 """How often a write without a version is tried again when others write meanwhile."""
+_RECENT = 256
 
 
 class Result:
@@ -91,6 +93,8 @@ class Pipeline:
     authorizer: Authorizer
     chain: Chain
     claimers: Mapping[Kind, Claimer]
+    turns: Turns = field(default_factory=Turns)
+    _recent: dict[str, Held] = field(default_factory=dict)
 
     def authorize(self, user: User, verb: str, target: Target) -> None:
         """Raises Forbidden."""
@@ -137,9 +141,21 @@ class Pipeline:
         return self.keys.key(target.kind, target.namespace, target.name)
 
     def cached(self, target: Target) -> Held | None:
-        """The cache's copy, as a first guess of what etcd has: a wrong guess costs one more attempt."""
+        """The cache's copy, or our own last write if the cache has not seen it yet. It is a first guess of what etcd
+        has: a wrong one costs one more attempt."""
+        key = self.key(target)
         entry = self.reads.bucket(target.kind).get(local_key(target.namespace, target.name))
-        return Held(self.key(target), entry.data, entry.revision) if entry else None
+        recent = self._recent.get(key)
+        if recent and recent.revision > self.reads.cache.revision:
+            return recent
+        return Held(key, entry.data, entry.revision) if entry else None
+
+    def remember(self, held: Held) -> None:
+        """Note what this process has just written."""
+        if len(self._recent) >= _RECENT:
+            seen = self.reads.cache.revision
+            self._recent = {k: h for k, h in self._recent.items() if h.revision > seen}
+        self._recent[held.key] = held
 
     async def read(self, key: str) -> Held | None:
         """What etcd has. Raises ServiceUnavailable."""
@@ -155,6 +171,13 @@ class Pipeline:
             return await self.storage.commit(ops)
         except Unavailable as error:
             raise _unavailable(error) from error
+
+    async def replace(self, held: Held, value: bytes, ops: Sequence[Op]) -> bytes:
+        """Commit operations that put ``value`` in the place of ``held``; the object's new bytes. Raises Lost."""
+        revision = await self.commit_change(held, ops)
+        data = codec.splice(value, revision)
+        self.remember(Held(held.key, data, revision))
+        return data
 
     async def commit_change(self, held: Held, ops: Sequence[Op]) -> int:
         """Commit what was based on ``held``. Raises Lost if that was not the latest state."""

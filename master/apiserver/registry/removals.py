@@ -56,7 +56,7 @@ async def _attempt(
     if outcome.obj is None or write.dry_run:
         return Result(held.data, old)
     value = codec.encode(outcome.obj)
-    return Result(codec.splice(value, await pipeline.commit_change(held, [Put(held.key, value, held.revision)])))
+    return Result(await pipeline.replace(held, value, [Put(held.key, value, held.revision)]))
 
 
 async def remove(pipeline: Pipeline, strategy: Strategy, obj: Object, held: Held, options: WriteOptions) -> Result:

@@ -20,7 +20,7 @@ from ..auth.user import User
 from ..registry import refusals
 from .peer import peer_of
 from .request import Request
-from .respond import send_error
+from .respond import send_error, send_refusal
 
 _log = get_logger(__name__)
 
@@ -125,6 +125,6 @@ async def _refuse(request: Request, error: ApiError) -> None:
     if request.started:
         return  # a response is under way: all that is left is to end it
     if request.scope["type"] == "websocket":
-        await request.send({"type": "websocket.close", "code": 1008, "reason": error.message[:120]})
+        await send_refusal(request, error)
     else:
         await send_error(request, error)

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.types import Message
+
 from apimachinery import patch
 from apimachinery.errors import ApiError, BadRequest, NotFound
 from apimachinery.scheme import Kind
@@ -149,7 +151,13 @@ class Resources:
         asked = ConnectRequest(
             request.user, kind, place.subresource, place.namespace, place.name, place.rest, request.method
         )
-        await connector(asked, request.scope, request.receive, request.send)
+
+        async def send(message: Message) -> None:
+            # From here on an error can no longer be answered by a Status.
+            request.started = True
+            await request.send(message)
+
+        await connector(asked, request.scope, request.receive, send)
 
     # Steps.
 

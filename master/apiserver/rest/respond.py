@@ -61,6 +61,16 @@ async def start_stream(request: Request, content_type: bytes = b"application/jso
     await request.send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
+async def send_refusal(request: Request, error: ApiError) -> None:
+    """Answer a WebSocket's handshake with a Status instead of accepting it."""
+    data = orjson.dumps(error.to_status())
+    headers = [_JSON_TYPE, (b"content-length", b"%d" % len(data))]
+    request.started = True
+    status = {"type": "websocket.http.response.start", "status": error.status_code, "headers": headers}
+    await request.send(status)
+    await request.send({"type": "websocket.http.response.body", "body": data})
+
+
 async def send_error(request: Request, error: ApiError) -> None:
     """Answer with a Status."""
     data = orjson.dumps(error.to_status())

@@ -2,7 +2,6 @@
 
 import secrets
 import time
-from collections.abc import Callable
 
 from node.cri_docker.cache import Cache
 from node.cri_docker.refusal import Refused, Unavailable, WrongState
@@ -16,8 +15,10 @@ _TOKENS_AT_ONCE = 1000
 class StreamingUrls:
     """Tokens are 128 random bits, good once and for a minute (as containerd's)."""
 
-    def __init__(self, cache: Cache, base_url: Callable[[], str]) -> None:
-        self._cache, self._base_url = cache, base_url
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self.base_url = ""
+        """Where the server listens, once it does."""
         self._waiting: dict[str, tuple[float, StreamRequest]] = {}
 
     def exec(self, request: cri.ExecRequest) -> str:
@@ -47,7 +48,7 @@ class StreamingUrls:
             raise Unavailable("too many streams asked for and not opened")
         token = secrets.token_urlsafe(16)
         self._waiting[token] = (now, request)
-        return f"{self._base_url()}/{verb}/{token}"
+        return f"{self.base_url}/{verb}/{token}"
 
     def _check_running(self, identity: str) -> None:
         record = self._cache.container(identity)

@@ -1,0 +1,36 @@
+"""Fixtures for all tests: a real etcd, and a real API server on it that nothing else writes to."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.control_plane import ApiServerProgram, Etcd, have_etcd
+
+
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
+    """An etcd of the session's own."""
+    if not have_etcd():
+        pytest.skip("needs etcd")
+    running = Etcd(tmp_path_factory.mktemp("etcd"))
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="session")
+def apiserver(etcd: Etcd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProgram]:
+    """An API server, alone: no controllers. Admin by certificate (``kubeconfig``) and by token."""
+    running = ApiServerProgram(tmp_path_factory.mktemp("apiserver"), etcd.url)
+    running.start()
+    yield running
+    running.program.stop()
+
+
+@pytest.fixture
+def namespace(apiserver: ApiServerProgram, request: pytest.FixtureRequest) -> str:
+    """A namespace of the test's own, with the account that pods need."""
+    body = {"metadata": {"generateName": "test-"}}
+    name: str = apiserver.request("POST", "/api/v1/namespaces", body).json["metadata"]["name"]
+    apiserver.request("POST", f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata": {"name": "default"}})
+    return name
