@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from cli.up.certificates import CONTROLLER_MANAGER, SCHEDULER, Certificates
+from cli.up.certificates import CONTROLLER_MANAGER, HOLLOW, SCHEDULER, Certificates
 from cli.up.config import CLUSTER_DOMAIN, SERVICE_ACCOUNT_ISSUER, ClusterConfig
 
 SANDBOX_IMAGE = "kubeto/pause:1"
@@ -183,7 +183,7 @@ def hollow_nodes(config: ClusterConfig, certificates: Certificates) -> list[Comp
         "--no-proxy",
         "--no-dns",
     ]
-    argv = node_agent(config, certificates, "node", extra)
+    argv = node_agent(config, certificates, HOLLOW, extra)
     return [Component(name="kubeto-node", argv=argv, stop_after=_STOP_NODES)]
 
 
