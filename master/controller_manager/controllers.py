@@ -16,6 +16,7 @@ from master.controller_manager.replicaset import ReplicaSetController
 from master.controller_manager.replicationcontroller import ReplicationControllerController
 from master.controller_manager.root_ca import RootCAPublisher
 from master.controller_manager.serviceaccount import ServiceAccountController
+from master.controller_manager.statefulset import StatefulSetController
 from master.controller_manager.taint_eviction import TaintEvictionController
 from master.controller_manager.ttl_after_finished import TtlAfterFinishedController
 
@@ -33,6 +34,7 @@ CONTROLLERS: tuple[type[AnyController], ...] = (
     PodGCController,
     ReplicaSetController,
     ReplicationControllerController,
+    StatefulSetController,
     TtlAfterFinishedController,
     RootCAPublisher,
     ServiceAccountController,
