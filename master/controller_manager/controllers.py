@@ -1,5 +1,6 @@
 """The controllers that exist: one line each."""
 
+from master.controller_manager.cronjob import CronJobController
 from master.controller_manager.daemonset import DaemonSetController
 from master.controller_manager.deployment import DeploymentController
 from master.controller_manager.endpoints import EndpointsController
@@ -21,6 +22,7 @@ from master.controller_manager.taint_eviction import TaintEvictionController
 from master.controller_manager.ttl_after_finished import TtlAfterFinishedController
 
 CONTROLLERS: tuple[type[AnyController], ...] = (
+    CronJobController,
     DaemonSetController,
     DeploymentController,
     EndpointSliceController,
