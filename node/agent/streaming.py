@@ -101,9 +101,10 @@ async def _error_text(stream: spdy.Stream) -> bytes:
         while data := await stream.read():
             text += data
     except spdy.StreamReset:
-        return text
+        pass
     except spdy.SpdyError as error:
         return text or orjson.dumps(InternalError(f"the runtime's stream broke: {error}").to_status())
+    return text
 
 
 def _status(text: bytes) -> bytes:
