@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import yaml
 
+from apimachinery import protobuf
 from apimachinery.errors import BadRequest, UnsupportedMediaType
 from apimachinery.schema import duplicate_fields
 from apimachinery.scheme import Kind
@@ -32,6 +33,8 @@ def decode(raw: bytes, media: str, kind: Kind | None) -> Object:
         obj = parse_json(raw)
     elif media in _YAML:
         obj = parse_yaml(raw)
+    elif media == PROTOBUF:
+        obj = protobuf.decode(raw)
     else:
         raise UnsupportedMediaType(
             "the body of the request was in an unknown format - accepted media types include: "
