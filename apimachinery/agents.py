@@ -4,14 +4,17 @@ One channel a distinct address: hollow nodes share a process, and so a channel. 
 that every node certificate carries beside its node's own.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc import aio
 
 from apimachinery.config import ClusterAccess
 from apimachinery.rpc import CLIENT_OPTIONS, client_credentials
-from protos.kubeto.v1.node_pb2_grpc import NodeAgentAsyncStub, NodeAgentStub
+from protos.kubeto.v1.node_pb2_grpc import NodeAgentStub
+
+if TYPE_CHECKING:  # exists in the type stubs only
+    from protos.kubeto.v1.node_pb2_grpc import NodeAgentAsyncStub
 
 Object = dict[str, Any]
 SERVER_NAME = "kubeto-node"
@@ -36,7 +39,7 @@ class AgentChannels:
         self._credentials: grpc.ChannelCredentials = client_credentials(access)
         self._channels: dict[str, aio.Channel] = {}
 
-    def stub(self, address: str) -> NodeAgentAsyncStub:
+    def stub(self, address: str) -> "NodeAgentAsyncStub":
         channel = self._channels.get(address)
         if channel is None:
             options = [*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", SERVER_NAME)]

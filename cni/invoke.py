@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from cni import plugin
 from cni.spec import DECODE_FAILURE, IO_FAILURE, TIMED_OUT, CniError, Object, Request
@@ -44,12 +45,15 @@ async def _execute(program: str, request: Request) -> Object | None:
     pipe = asyncio.subprocess.PIPE
     environment = {**os.environ, **request.environment()}
     try:
-        process = await asyncio.create_subprocess_exec(program, env=environment, stdin=pipe, stdout=pipe, stderr=pipe)
+        with _readable(json.dumps(request.config).encode()) as config:
+            process = await asyncio.create_subprocess_exec(
+                program, env=environment, stdin=config, stdout=pipe, stderr=pipe
+            )
     except OSError as error:
         raise CniError(IO_FAILURE, "the CNI plugin cannot be started", str(error)) from error
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
-            out, err = await process.communicate(json.dumps(request.config).encode())
+            out, err = await process.communicate()
     except TimeoutError as error:
         raise CniError(TIMED_OUT, f"{program} {request.command} took over {_TIMEOUT_SECONDS:.0f} s") from error
     finally:
@@ -59,6 +63,14 @@ async def _execute(program: str, request: Request) -> Object | None:
     if process.returncode != 0:
         raise _refusal(program, process.returncode or 0, out, err)
     return _decode(program, out) if out.strip() else None
+
+
+def _readable(data: bytes) -> BinaryIO:
+    """A file in memory: a pipe would have to be fed while the plugin may end at any moment."""
+    file = os.fdopen(os.memfd_create("cni"), "w+b")
+    file.write(data)
+    file.seek(0)
+    return file
 
 
 def _refusal(program: str, code: int, out: bytes, err: bytes) -> CniError:

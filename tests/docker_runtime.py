@@ -92,6 +92,8 @@ class Shim:
             capture_output=True,
             check=False,
         )
+        for mounted in (self.folder / "state" / "images").glob("*"):
+            subprocess.run(["umount", str(mounted)], capture_output=True, check=False)
         _ip("netns", "delete", self.node)
 
     def addresses(self) -> set[str]:

@@ -34,7 +34,7 @@ from .registry.pipeline import Pipeline
 from .registry.reads import Reads
 from .registry.service_claims import ServiceClaims
 from .registry.store import LoopbackWriter, Registry
-from .rest import system
+from .rest import openapi, system
 from .rest.connect import Connectors
 from .rest.discovery import Discovery
 from .rest.front import Identities, KubetoAPI
@@ -161,6 +161,7 @@ class ApiServer:
         ready = {**live, "etcd-readiness": etcd_answers, "shutdown": not_draining}
         inside = {"mtlsPort": serving.grpc_port, "tokenPort": serving.grpc_token_port}
         api.include_router(system.router(system.Health(live, ready), inside, auth.documents))
+        api.include_router(openapi.router(openapi.OpenApi(registry.catalog)))
         api.add_exception_handler(404, _unknown_path)
         api.add_exception_handler(405, _wrong_method)
         resources = Resources(registry, Discovery(registry.catalog), connectors)

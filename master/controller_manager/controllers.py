@@ -2,17 +2,35 @@
 
 from master.controller_manager.daemonset import DaemonSetController
 from master.controller_manager.deployment import DeploymentController
+from master.controller_manager.endpoints import EndpointsController
+from master.controller_manager.endpointslice import EndpointSliceController
+from master.controller_manager.endpointslicemirroring import EndpointSliceMirroringController
 from master.controller_manager.frame import AnyController
 from master.controller_manager.garbage_collector import GarbageCollectorController
 from master.controller_manager.namespace import NamespaceController
+from master.controller_manager.node_ipam import NodeIpamController
+from master.controller_manager.node_lifecycle import NodeLifecycleController
+from master.controller_manager.pod_gc import PodGCController
 from master.controller_manager.replicaset import ReplicaSetController
 from master.controller_manager.replicationcontroller import ReplicationControllerController
+from master.controller_manager.root_ca import RootCAPublisher
+from master.controller_manager.serviceaccount import ServiceAccountController
+from master.controller_manager.taint_eviction import TaintEvictionController
 
 CONTROLLERS: tuple[type[AnyController], ...] = (
     DaemonSetController,
     DeploymentController,
+    EndpointSliceController,
+    EndpointSliceMirroringController,
+    EndpointsController,
     GarbageCollectorController,
     NamespaceController,
+    NodeIpamController,
+    NodeLifecycleController,
+    PodGCController,
     ReplicaSetController,
     ReplicationControllerController,
+    RootCAPublisher,
+    ServiceAccountController,
+    TaintEvictionController,
 )

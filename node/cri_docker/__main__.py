@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from apimachinery import lifecycle, logging
-from node.cri_docker.runtime import Options
+from node.cri_docker.options import Options
 
 _DRAIN_SECONDS = 10.0
 _MESSAGE_LIMIT = 16 * 1024 * 1024

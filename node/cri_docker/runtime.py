@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from node.cri_docker.images import Images
 from node.cri_docker.limits import engine_root, read_limits
 from node.cri_docker.logs import Logs
 from node.cri_docker.network import SandboxNetwork
+from node.cri_docker.options import Options
 from node.cri_docker.records import SandboxRecord
 from node.cri_docker.sandboxes import Host, Sandboxes
 from node.cri_docker.security import EngineLimits
@@ -29,22 +29,6 @@ from protos.cri.runtime.v1 import api_pb2 as cri
 
 _COLLECT_SECONDS = 60.0
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Options:
-    """The command line."""
-
-    listen: str
-    docker_host: str = "unix:///var/run/docker.sock"
-    state_dir: str = "/var/lib/kubeto/cri-docker"
-    node_name: str = "node"
-    sandbox_image: str = "kubeto/pause:1"
-    sandbox_network: str = "cni"
-    cni_conf_dir: str = "/etc/cni/net.d"
-    cni_bin_dirs: tuple[str, ...] = ("/usr/lib/cni", "/opt/cni/bin")
-    host_network_container: str = ""
-    streaming_address: str = "127.0.0.1:0"
 
 
 class Runtime:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from apimachinery.client.api import ApiClient
 from apimachinery.client.informer import InformerFactory
@@ -17,10 +18,10 @@ from tests.fakes.rpc import FakeRpc
 
 
 @contextlib.asynccontextmanager
-async def running(cluster: FakeCluster, *controllers: str) -> AsyncIterator[None]:
-    """Run these controllers (by their upstream names) for the length of the block."""
+async def running(cluster: FakeCluster, *controllers: str, **flags: Any) -> AsyncIterator[None]:
+    """Run these controllers (by their upstream names) with these options for the length of the block."""
     client = ApiClient(FakeRpc(cluster), user_agent="kube-controller-manager")
-    options = Options(kubeconfig="", controllers=controllers)
+    options = Options(kubeconfig="", controllers=controllers, **flags)
     access = ClusterAccess(server="https://fake")
     context = Context(client, access, options, InformerFactory(client, clock=cluster.clock), clock=cluster.clock)
     task = asyncio.create_task(run_controllers(context))

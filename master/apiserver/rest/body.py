@@ -16,7 +16,6 @@ from .request import Request
 
 Object = dict[str, Any]
 
-PROTOBUF = "application/vnd.kubernetes.protobuf"
 _JSON = ("application/json", "", "*/*", "application/x-www-form-urlencoded")
 """curl -d without a header says form: upstream takes that for JSON, too."""
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml")
@@ -33,7 +32,7 @@ def decode(raw: bytes, media: str, kind: Kind | None) -> Object:
         obj = parse_json(raw)
     elif media in _YAML:
         obj = parse_yaml(raw)
-    elif media == PROTOBUF:
+    elif media == protobuf.CONTENT_TYPE:
         obj = protobuf.decode(raw)
     else:
         raise UnsupportedMediaType(
@@ -81,7 +80,7 @@ async def read_object(request: Request, kind: Kind, options: WriteOptions) -> Ob
     raw = await request.body()
     media = media_type(request)
     obj = decode(raw, media, kind)
-    if options.field_validation != "Ignore" and media != PROTOBUF:
+    if options.field_validation != "Ignore" and media != protobuf.CONTENT_TYPE:
         options.duplicates = tuple(duplicate_fields(raw, obj)) if media in _JSON else ()
     obj.setdefault("apiVersion", kind.api_version)
     obj.setdefault("kind", kind.kind)

@@ -1,0 +1,166 @@
+"""Documents put together, and kept where they cost least."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from apimachinery import scheme
+from apimachinery.schema import compile as package
+from apimachinery.scheme import Kind
+
+from ...registry.catalog import Catalog
+from .. import discovery
+from . import definitions as defs
+from .definitions import Version
+from .paths import PathWriter
+
+Object = dict[str, Any]
+CustomSchema = Callable[[Kind], Mapping[str, Any] | None]
+
+_FORM = 1
+"""Raised when the form of the documents changes, so that older ones on disk are not read."""
+_V2 = "v2"
+
+
+def _no_schema(kind: Kind) -> None:
+    return None
+
+
+def group_path(kind: Kind) -> str:
+    """``api/v1`` or ``apis/apps/v1``: what a document of version 3 is called."""
+    return f"apis/{kind.api_version}" if kind.group else f"api/{kind.version}"
+
+
+class OpenApi:
+    """Documents by name: ``v2``, and group paths for version 3. ``custom_schema`` gives a custom kind's schema."""
+
+    def __init__(self, catalog: Catalog, custom_schema: CustomSchema = _no_schema) -> None:
+        self._catalog = catalog
+        self._custom_schema = custom_schema
+        self._builtin = BuiltinDocuments()
+        self._made: dict[str, bytes] = {}
+        self._hashes: dict[str, str] = {}
+        self._revision = 0
+        self._lock = asyncio.Lock()
+
+    async def hashes(self) -> Mapping[str, str]:
+        """The hash of each document; whoever has one of that name and hash need not ask again."""
+        await self._refresh()
+        return self._hashes
+
+    async def document(self, name: str) -> bytes | None:
+        await self._refresh()
+        return self._made.get(name) or self._builtin.read(name)
+
+    async def _refresh(self) -> None:
+        async with self._lock:
+            revision = self._catalog.revision
+            if revision != self._revision:
+                await asyncio.to_thread(self._make)
+                self._revision = revision
+
+    def _make(self) -> None:
+        self._hashes = dict(self._builtin.hashes())
+        customs = [k for k in self._catalog.scheme if k not in _BUILTIN]
+        self._made = custom_documents(customs, self._custom_schema) if customs else {}
+        self._hashes.update({name: _hash(content) for name, content in self._made.items()})
+
+
+_BUILTIN = frozenset(scheme.KINDS)
+
+
+class BuiltinDocuments:
+    """The documents of the built-in kinds, on disk if that can be, else in memory."""
+
+    def __init__(self) -> None:
+        table = f"{_FORM} {scheme.KINDS!r}".encode()
+        self._directory = f"documents-{hashlib.sha256(table).hexdigest()[:12]}"
+        self._hashes: dict[str, str] = {}
+        self._kept: dict[str, bytes] = {}
+
+    def hashes(self) -> Mapping[str, str]:
+        if not self._hashes:
+            try:
+                self._hashes = orjson.loads(self._path("index").read_bytes())
+            except (OSError, ValueError):
+                self._make()
+        return self._hashes
+
+    def read(self, name: str) -> bytes | None:
+        if name not in self.hashes():
+            return None
+        if name in self._kept:
+            return self._kept[name]
+        try:
+            return self._path(name).read_bytes()
+        except OSError:  # somebody cleaned the cache under us
+            self._make()
+            return self._kept.get(name) or self._path(name).read_bytes()
+
+    def _path(self, name: str) -> Path:
+        return package.cache_path(f"{self._directory}/{name.replace('/', '_')}.json")
+
+    def _make(self) -> None:
+        made = builtin_documents(package.definitions(), scheme.KINDS)
+        self._hashes = {name: _hash(content) for name, content in made.items()}
+        for name, content in made.items():
+            package.write_cache(self._path(name), content)
+        package.write_cache(self._path("index"), orjson.dumps(self._hashes))
+        self._kept = {name: content for name, content in made.items() if not self._path(name).exists()}
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha512(content).hexdigest()[:128].upper()
+
+
+def builtin_documents(definitions: package.Definitions, kinds: Iterable[Kind]) -> dict[str, bytes]:
+    """Every document of the built-in kinds, by name."""
+    groups: dict[str, list[Kind]] = {}
+    for kind in kinds:
+        groups.setdefault(group_path(kind), []).append(kind)
+    made = {name: document("v3", of, definitions) for name, of in groups.items()}
+    made[_V2] = document("v2", [k for of in groups.values() for k in of], definitions)
+    return made
+
+
+def custom_documents(kinds: Iterable[Kind], schema_of: CustomSchema) -> dict[str, bytes]:
+    """The documents that custom kinds add, and version 2 with them in it."""
+    definitions = package.definitions()
+    groups: dict[str, list[Kind]] = {}
+    for kind in kinds:
+        definitions |= defs.custom(kind, schema_of(kind))
+        groups.setdefault(group_path(kind), []).append(kind)
+    made = {name: document("v3", of, definitions) for name, of in groups.items()}
+    everything = [*scheme.KINDS, *(k for of in groups.values() for k in of)]
+    return made | {_V2: document("v2", everything, definitions)}
+
+
+def document(version: Version, kinds: Iterable[Kind], definitions: package.Definitions) -> bytes:
+    """One OpenAPI document with the paths of ``kinds`` and all definitions that they need."""
+    names = defs.names_by_kind(definitions)
+    writer = PathWriter(version, names, discovery.subresource_kind)
+    paths: dict[str, Object] = {}
+    for kind in kinds:
+        paths |= writer.paths(kind)
+    prefix = defs.REFERENCE[version]
+    wanted = {r.removeprefix(prefix) for r in _all_references(paths)}
+    schemas = {n: defs.convert(n, definitions[n], version) for n in defs.reachable(wanted, definitions)}
+    info = {"title": "Kubernetes", "version": "v1.36.0"}
+    if version == "v2":
+        return orjson.dumps({"swagger": "2.0", "info": info, "paths": paths, "definitions": schemas})
+    return orjson.dumps({"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}})
+
+
+def _all_references(value: Any) -> Iterable[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for member in value.values():
+            yield from _all_references(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _all_references(member)
