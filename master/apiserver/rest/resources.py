@@ -118,6 +118,8 @@ class Resources:
         options = body.write_options(request)
         media = body.media_type(request)
         raw = await request.body()
+        if media == patch.APPLY_PATCH:
+            raw = body.applied(request, raw, options)
         transform = patching.transform(self._registry.pipeline.schemas, target, media, raw, options)
         may_create = media == patch.APPLY_PATCH and not target.subresource
         result = await self._registry.patch(request.user, target, transform, options, may_create=may_create)
