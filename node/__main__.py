@@ -141,7 +141,7 @@ async def _run(args: argparse.Namespace, access: ClusterAccess, settings: AgentS
         async with Tasks() as tasks:
             tasks.start("informers", informers.run())
             tasks.start("nodes", run_nodes(parts, agents))
-            if not args.hollow:
+            if not args.hollow and args.runtime != "fake":
                 network.start(tasks, informers, args, settings)
             await tasks.wait()
 
@@ -174,7 +174,7 @@ def _make_agents(
     else:
         runtime = cri = CriClient(args.container_runtime_endpoint)
         stack.push_async_callback(cri.close)
-    return {settings.node_name: NodeAgent(parts, runtime, settings)}
+    return {settings.node_name: NodeAgent(parts, runtime, settings, network=args.runtime != "fake")}
 
 
 def _hollow_settings(settings: AgentSettings, index: int) -> AgentSettings:

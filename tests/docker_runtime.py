@@ -41,6 +41,7 @@ class Shim:
     network: str = "loopback"
     node: str = field(default_factory=lambda: f"kd-{uuid.uuid4().hex[:8]}")
     process: subprocess.Popen[bytes] | None = None
+    docker_host: str = "unix:///var/run/docker.sock"
 
     @property
     def socket(self) -> str:
@@ -72,7 +73,16 @@ class Shim:
         command = [
             *(("nsenter", f"--net=/run/netns/{self.node}") if self.network == "cni" else ()),
             *(sys.executable, "-m", "node.cri_docker"),
-            *("--listen", self.socket, "--state-dir", str(self.folder / "state"), "--node-name", self.node),
+            *(
+                "--docker-host",
+                self.docker_host,
+                "--listen",
+                self.socket,
+                "--state-dir",
+                str(self.folder / "state"),
+                "--node-name",
+                self.node,
+            ),
             *("--sandbox-network", self.network, "--cni-conf-dir", str(self.folder / "net.d"), "--v", "4"),
         ]
         with open(self.folder / "shim.log", "ab") as log:
@@ -86,12 +96,11 @@ class Shim:
 
     def clean_up(self) -> None:
         self.kill(signal.SIGTERM)
-        subprocess.run(
-            f"docker ps -aq --filter label=io.kubeto.node={self.node} | xargs -r docker rm -f",
-            shell=True,
-            capture_output=True,
-            check=False,
-        )
+        engine = ["docker", "-H", self.docker_host]
+        listing = [*engine, "ps", "-aq", "--filter", f"label=io.kubeto.node={self.node}"]
+        left = subprocess.run(listing, capture_output=True, text=True, check=False).stdout.split()
+        if left:
+            subprocess.run([*engine, "rm", "-f", *left], capture_output=True, check=False)
         for mounted in (self.folder / "state" / "images").glob("*"):
             subprocess.run(["umount", str(mounted)], capture_output=True, check=False)
         _ip("netns", "delete", self.node)

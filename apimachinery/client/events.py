@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from apimachinery.client.api import ApiClient, Write
+from apimachinery.backoff import Backoff
+from apimachinery.client.api import ApiClient, Results, Write
 from apimachinery.clock import Clock, SystemClock
-from apimachinery.errors import ApiError, NotFound
+from apimachinery.errors import ApiError, NotFound, ServiceUnavailable
 from apimachinery.logging import get_logger
 from apimachinery.meta import Object, format_time, name_of, namespace_of, uid_of
 from apimachinery.scheme import CORE_EVENTS
@@ -22,6 +23,8 @@ _log = get_logger(__name__)
 
 _QUEUE_LIMIT = 1000
 _BATCH = 50
+_ATTEMPTS = 10
+_CLOSE_SECONDS = 3.0
 _CACHE = 4096  # objects and texts remembered
 _SIMILAR_LIMIT, _SIMILAR_SECONDS = 10, 600.0
 _BURST, _REFILL_SECONDS = 25.0, 300.0
@@ -81,9 +84,11 @@ class EventRecorder:
             self._drain = asyncio.get_running_loop().create_task(self._send_all(), name="events")
 
     async def close(self) -> None:
-        """Wait until what is queued is sent (or has failed)."""
-        if self._drain is not None:
-            await asyncio.gather(self._drain, return_exceptions=True)
+        """Wait until what is queued is sent (or has failed), for a few seconds at most."""
+        drain = self._drain
+        if drain is not None:
+            await asyncio.wait({drain}, timeout=_CLOSE_SECONDS)
+            drain.cancel()
 
     def _too_many_texts(self, group: Identity, message: str) -> bool:
         """Whether this object had this reason with many other texts lately."""
@@ -146,7 +151,7 @@ class EventRecorder:
     async def _send(self, batch: list[tuple[Identity, Object]]) -> None:
         writes = [self._write(identity, event) for identity, event in batch]
         try:
-            results = await self._client.write(writes)
+            results = await self._try(writes)
         except ApiError as error:
             self.dropped += len(batch)
             _log.warning("Events could not be sent", count=len(batch), error=error.message)
@@ -158,6 +163,17 @@ class EventRecorder:
             elif isinstance(result, ApiError):
                 self.dropped += 1
                 _log.debug("Event refused", reason=event["reason"], error=result.message)
+
+    async def _try(self, writes: list[Write]) -> Results:
+        """Write; while the server is away, for about a minute, again and again. Raises the last ApiError."""
+        backoff = Backoff(initial=0.5, maximum=10.0)
+        while True:
+            try:
+                return await self._client.write(writes)
+            except ServiceUnavailable:
+                if backoff.failures >= _ATTEMPTS:
+                    raise
+                await self._clock.sleep(backoff.next())
 
     def _write(self, identity: Identity, event: Object) -> Write:
         sent = _recent(self._sent, identity)

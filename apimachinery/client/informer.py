@@ -218,9 +218,10 @@ class Informer:
         self._synced.set()
 
     def _reopen(self, error: errors.ApiError) -> None:
-        """Start again from a fresh list: at once after 410, with back-off after anything else."""
+        """Start again from a fresh list: at once after a first 410, with back-off after anything else."""
         self._watch = None
-        if isinstance(error, errors.Expired):
+        if isinstance(error, errors.Expired) and not self._backoff.failures:
+            self._backoff.next()
             self.start()
             return
         _log.warning("Watch refused, trying again", resource=self.kind.group_resource, error=error.message)

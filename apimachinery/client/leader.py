@@ -114,7 +114,7 @@ class LeaderElector:
         """Take or renew the Lease. False if it is another's or the server did not take it."""
         started = self._clock.monotonic()
         try:
-            lease = self._lease if self.leading else await self._read()
+            lease = (self._lease if self.leading else None) or await self._read()
             if lease is None:
                 self._take(await self._client.create(LEASES, self._new_lease()), started)
                 return True

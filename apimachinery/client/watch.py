@@ -89,12 +89,12 @@ class WatchStream:
         self._requests.put_nowait(watch.request())
 
     async def _run(self) -> None:
-        backoff = Backoff(initial=0.1, maximum=2.0)
+        backoff = Backoff(initial=0.1, maximum=1.0)
         while True:
             try:
                 await self._stream(backoff)
             except ApiError as error:
-                if self._requests is not None or backoff.failures % 20 == 0:
+                if backoff.failures % 20 == 0:
                     _log.warning("Watch stream broke, opening it again", error=error.message)
             finally:
                 self._requests = None

@@ -4,6 +4,7 @@ Sources: RFC 6902, RFC 7386, and the strategic merge patch and server-side apply
 (``k8s.io/apimachinery/pkg/util/strategicpatch``, ``sigs.k8s.io/structured-merge-diff``).
 """
 
+from apimachinery.patch.apply import FieldManager, apply, track
 from apimachinery.patch.json import copy, json_patch, merge
 from apimachinery.patch.strategic import strategic_merge
 
@@ -17,8 +18,11 @@ __all__ = [
     "JSON_PATCH",
     "MERGE_PATCH",
     "STRATEGIC_MERGE_PATCH",
+    "FieldManager",
+    "apply",
     "copy",
     "json_patch",
     "merge",
     "strategic_merge",
+    "track",
 ]

@@ -1,5 +1,6 @@
 """JSON patch (RFC 6902) and JSON merge patch (RFC 7386)."""
 
+import re
 from typing import Any
 
 import jsonpatch
@@ -10,6 +11,7 @@ from apimachinery.errors import BadRequest, Cause, Invalid, RequestEntityTooLarg
 Object = dict[str, Any]
 
 MAX_OPERATIONS = 10_000
+_PYTHON_TYPE = re.compile(r" \(<class '\w+'>\)")
 _REJECTED = "the server rejected our request due to an error in our request"
 
 
@@ -35,9 +37,10 @@ def json_patch(obj: Object, operations: Any) -> Object:
     except jsonpatch.InvalidJsonPatch as e:
         raise BadRequest(f"error decoding patch: {e}") from e
     except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError) as e:
-        raise Invalid(_REJECTED, causes=[Cause("UnexpectedServerResponse", f"JSON patch: {e}")]) from e
+        why = _PYTHON_TYPE.sub("", str(e))
+        raise Invalid(_REJECTED, causes=[Cause("UnexpectedServerResponse", why, "patch")]) from e
     if not isinstance(patched, dict):
-        raise Invalid(_REJECTED, causes=[Cause("UnexpectedServerResponse", "the result is not an object")])
+        raise Invalid(_REJECTED, causes=[Cause("UnexpectedServerResponse", "the result is not an object", "patch")])
     return patched
 
 

@@ -107,7 +107,7 @@ def _clean(value: Any) -> Any:
 def _merge_list(original: list[Any], patch: list[Any], schema: MergeSchema) -> list[Any]:
     if not _holds_maps([*original, *patch]):
         merged = original + [item for item in _unique(patch) if item not in original]
-        return _in_order(merged, patch, original, lambda item: item)
+        return in_order(merged, patch, original, lambda item: item)
     key = schema.merge_key
     _require_key(patch, key)
     specials = [i for i in patch if i.get(_PATCH) in ("delete", "replace")]
@@ -118,7 +118,7 @@ def _merge_list(original: list[Any], patch: list[Any], schema: MergeSchema) -> l
     merged = [i for i in original if i.get(key) not in gone]
     for change in changes:
         _merge_element(merged, change, key, schema.item)
-    return _in_order(merged, changes, original, lambda item: item.get(key))
+    return in_order(merged, changes, original, lambda item: item.get(key))
 
 
 def _holds_maps(items: list[Any]) -> bool:
@@ -166,7 +166,7 @@ def _merge_ordered_lists(original: Object, patch: Object, schema: MergeSchema | 
             original[name] = _merge_value(original.get(name), changes, _field(schema, name))
         if isinstance(original.get(name), list):
             identity = _identity(_field(schema, name))
-            original[name] = _in_order(original[name], order, before or [], identity)
+            original[name] = in_order(original[name], order, before or [], identity)
 
 
 def _identity(schema: MergeSchema | None) -> Callable[[Any], Any]:
@@ -174,7 +174,7 @@ def _identity(schema: MergeSchema | None) -> Callable[[Any], Any]:
     return lambda item: item.get(key) if isinstance(item, dict) else item
 
 
-def _in_order(merged: list[Any], wanted: list[Any], server: list[Any], identity: Callable[[Any], Any]) -> list[Any]:
+def in_order(merged: list[Any], wanted: list[Any], server: list[Any], identity: Callable[[Any], Any]) -> list[Any]:
     """Order ``merged``: elements in ``wanted`` in its order, the others in the server's; where both orders leave a
     choice, an element only the server has goes first when the server had it first."""
     wanted_ids, server_ids = [identity(i) for i in wanted], [identity(i) for i in server]

@@ -22,6 +22,9 @@ _IDENTITIES = {
     CONTROLLER_MANAGER: ("system:kube-controller-manager", ()),
     SCHEDULER: ("system:kube-scheduler", ()),
 }
+# One process speaks for all hollow nodes, so it cannot be confined to one node's objects as a real agent is.
+HOLLOW = "node"
+HOLLOW_IDENTITY = "kubeto:hollow-nodes"
 _NODE_SERVER_NAME = "kubeto-node"  # in every node's certificate: hollow nodes share one address and one server
 
 
@@ -54,15 +57,17 @@ def ensure_certificates(config: ClusterConfig) -> Certificates:
     for component, (user, groups) in _IDENTITIES.items():
         pair = ca.ensure_client(config.pki / f"{component}-client", user, groups)
         _write_kubeconfig(certificates, component, config.api_url, ca, pair)
-    for node in ["node"] if config.hollow else config.node_names():
-        _ensure_node(config, ca, node)
+    if config.hollow:
+        _ensure_node(config, ca, HOLLOW, HOLLOW_IDENTITY, HOLLOW_IDENTITY)
+    for node in [] if config.hollow else config.node_names():
+        _ensure_node(config, ca, node, f"system:node:{node}", "system:nodes")
     return certificates
 
 
-def _ensure_node(config: ClusterConfig, ca: pki.CertificateAuthority, node: str) -> None:
+def _ensure_node(config: ClusterConfig, ca: pki.CertificateAuthority, node: str, user: str, group: str) -> None:
     """The certificate and kubeconfig of one node: the same pair serves its agent and names it as a client."""
-    user, groups = f"system:node:{node}", ["system:nodes"]
-    pair = ca.ensure_server(config.pki / node, user, dns=[node, _NODE_SERVER_NAME], groups=groups, client=True)
+    dns = [node, _NODE_SERVER_NAME]
+    pair = ca.ensure_server(config.pki / node, user, dns=dns, groups=[group], client=True)
     _write_kubeconfig(Certificates(config.pki), node, config.api_url, ca, pair)
 
 

@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from cli.up.certificates import CONTROLLER_MANAGER, SCHEDULER, Certificates
+from cli.up.certificates import CONTROLLER_MANAGER, HOLLOW, SCHEDULER, Certificates
 from cli.up.config import CLUSTER_DOMAIN, SERVICE_ACCOUNT_ISSUER, ClusterConfig
 
 SANDBOX_IMAGE = "kubeto/pause:1"
@@ -131,6 +131,7 @@ def controller_manager(config: ClusterConfig, certificates: Certificates) -> Com
             f"--cluster-cidr={config.cluster_cidr}",
             f"--service-cluster-ip-range={config.service_cidr}",
             f"--root-ca-file={certificates.certificate('ca')}",
+            f"--healthz-port={config.secure_port + 7}",
             "--leader-elect=true",
             f"--v={config.verbosity}",
         ],
@@ -146,6 +147,7 @@ def scheduler(config: ClusterConfig, certificates: Certificates) -> Component:
             f"--kubeconfig={certificates.kubeconfig(SCHEDULER)}",
             f"--bind-address={own_address() if config.mode == 'compose' else '127.0.0.1'}",
             f"--secure-port={config.secure_port + 9}",
+            f"--healthz-port={config.secure_port + 8}",
             f"--tls-cert-file={certificates.certificate('kube-scheduler')}",
             f"--tls-private-key-file={certificates.key('kube-scheduler')}",
             f"--client-ca-file={certificates.certificate('ca')}",
@@ -163,6 +165,7 @@ def node_agent(config: ClusterConfig, certificates: Certificates, node: str, ext
         f"--kubeconfig={certificates.kubeconfig(node)}",
         f"--hostname-override={node}",
         f"--cluster-cidr={config.cluster_cidr}",
+        f"--service-cluster-ip-range={config.service_cidr}",
         f"--cluster-dns={config.cluster_dns}",
         f"--cluster-domain={CLUSTER_DOMAIN}",
         f"--tls-cert-file={certificates.certificate(node)}",
@@ -183,7 +186,7 @@ def hollow_nodes(config: ClusterConfig, certificates: Certificates) -> list[Comp
         "--no-proxy",
         "--no-dns",
     ]
-    argv = node_agent(config, certificates, "node", extra)
+    argv = node_agent(config, certificates, HOLLOW, extra)
     return [Component(name="kubeto-node", argv=argv, stop_after=_STOP_NODES)]
 
 

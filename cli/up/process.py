@@ -11,9 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from apimachinery.errors import AlreadyExists
 from cli.api import Api, ApiUnreachable
 from cli.up import components, containerd, network, prerequisites
-from cli.up.certificates import Certificates, ensure_certificates, write_admin_kubeconfig
+from cli.up.certificates import HOLLOW_IDENTITY, Certificates, ensure_certificates, write_admin_kubeconfig
 from cli.up.config import ClusterConfig
 from cli.up.images import ensure_example_images
 from cli.up.namespaces import NodeNamespace
@@ -36,6 +37,8 @@ def up(config: ClusterConfig, progress: Progress) -> None:
         _start_supervisor(config)
     alive = functools.partial(running, config)
     with contextlib.closing(wait_for_api(config, progress, alive)) as api:
+        if config.hollow:
+            _allow_hollow_nodes(api)
         if config.runtime == "containerd":
             with progress.step("Images for containerd"):
                 _import_images(config, alive)
@@ -116,6 +119,21 @@ def wait_for_nodes(config: ClusterConfig, api: Api, progress: Progress, alive: C
             return wanted <= {n["metadata"]["name"] for n in api.get_list("/api/v1/nodes") if node_is_ready(n)}
 
         _wait(ready, f"not all nodes became Ready: see {config.logs}/kubeto-node*.log and 'kubeto get nodes'", alive)
+
+
+def _allow_hollow_nodes(api: Api) -> None:
+    """Give the one process of all hollow nodes a node's rights over every node."""
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:node"}
+    group = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": HOLLOW_IDENTITY}
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": HOLLOW_IDENTITY},
+        "roleRef": role,
+        "subjects": [group],
+    }
+    with contextlib.suppress(AlreadyExists):
+        api.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", body=binding)
 
 
 def _import_images(config: ClusterConfig, alive: Callable[[], bool]) -> None:

@@ -15,6 +15,7 @@ import uvicorn
 from fastapi.responses import JSONResponse
 
 from apimachinery import schema, scheme
+from apimachinery.config import ClusterAccess
 from apimachinery.errors import ApiError, MethodNotAllowed, NotFound
 from apimachinery.lifecycle import Tasks
 from apimachinery.logging import get_logger
@@ -34,14 +35,14 @@ from .registry.pipeline import Pipeline
 from .registry.reads import Reads
 from .registry.service_claims import ServiceClaims
 from .registry.store import LoopbackWriter, Registry
-from .rest import openapi, system
-from .rest.connect import Connectors
+from .registry.strategy import Strategy
+from .rest import explain, node_metrics, openapi, system
+from .rest.connections import Connections
 from .rest.discovery import Discovery
 from .rest.front import Identities, KubetoAPI
-from .rest.node_agents import AgentCredentials, NodeAgents
+from .rest.node_agents import agent_access
 from .rest.peer import PeerProtocol
 from .rest.resources import Resources
-from .rest.streaming import Streaming
 from .settings import Settings
 from .storage.cache import WatchCache
 from .storage.compaction import compact_regularly
@@ -69,6 +70,8 @@ class ApiServer:
         await wait_until_reachable(storage, lambda why: _log.warning("Waiting for etcd", error=why))
         keys = KeySpace(settings.etcd_prefix.rstrip("/") + "/")
         catalog = Catalog(STRATEGIES)
+        for kind in node_metrics.KINDS:
+            catalog.add(Strategy(kind))
         cache = WatchCache(storage, keys, catalog.field_labels)
         try:
             async with Tasks() as tasks:
@@ -100,8 +103,8 @@ class ApiServer:
         registry.answers["", "pods", "binding"] = registry.answers["", "bindings", ""] = BindingAnswer(pipeline)
         registry.answers["", "pods", "eviction"] = EvictionAnswer(registry)
         identities = Identities(auth.authenticators)
-        agents = NodeAgents(reads, self._agent_credentials())
-        api = self._api(registry, auth, identities, storage, Streaming(reads, agents).connectors())
+        connections = Connections(reads, self._agent_access())
+        api = self._api(registry, auth, identities, storage, connections)
         await self._bootstrap(reads, writer)
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
@@ -119,7 +122,7 @@ class ApiServer:
             await tasks.wait()
         finally:
             await self._drain(server, listeners, cache)
-            await agents.close()
+            await connections.close()
 
     def _build_auth(self, reads: Reads) -> setup.Auth:
         config = self._settings.auth
@@ -132,14 +135,19 @@ class ApiServer:
         finally:
             path.unlink()
 
-    def _agent_credentials(self) -> AgentCredentials | None:
+    def _agent_access(self) -> ClusterAccess | None:
         kubelet = self._settings.kubelet
         if not kubelet.client_certificate:
             return None
-        return AgentCredentials(kubelet.client_certificate, kubelet.client_key, kubelet.certificate_authority)
+        return agent_access(kubelet.client_certificate, kubelet.client_key, kubelet.certificate_authority)
 
     def _api(
-        self, registry: Registry, auth: setup.Auth, identities: Identities, storage: EtcdStorage, connectors: Connectors
+        self,
+        registry: Registry,
+        auth: setup.Auth,
+        identities: Identities,
+        storage: EtcdStorage,
+        connections: Connections,
     ) -> KubetoAPI:
         serving = self._settings.serving
         api = KubetoAPI(title="Kubeto", version=system.VERSION["gitVersion"], redoc_url=None)
@@ -162,9 +170,11 @@ class ApiServer:
         inside = {"mtlsPort": serving.grpc_port, "tokenPort": serving.grpc_token_port}
         api.include_router(system.router(system.Health(live, ready), inside, auth.documents))
         api.include_router(openapi.router(openapi.OpenApi(registry.catalog)))
+        api.include_router(explain.router(connections.scheduler, auth.authorizer, lambda r: r.state.user))
+        api.add_exception_handler(ApiError, _api_error)
         api.add_exception_handler(404, _unknown_path)
         api.add_exception_handler(405, _wrong_method)
-        resources = Resources(registry, Discovery(registry.catalog), connectors)
+        resources = Resources(registry, Discovery(registry.catalog), connections.connectors())
         api.connect(resources, identities, auth.authorizer)
         return api
 
@@ -242,6 +252,11 @@ def _own_address() -> str:
         except OSError:
             return "127.0.0.1"
         return str(probe.getsockname()[0])
+
+
+async def _api_error(_: object, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)  # noqa: S101 - for the type checker: it is registered for nothing else
+    return _status(error)
 
 
 async def _unknown_path(_: object, __: Exception) -> JSONResponse:

@@ -10,7 +10,7 @@ from typing import Any
 
 from master.scheduler.cycle import Cycle
 from master.scheduler.engine import Engine
-from master.scheduler.framework import unavailable
+from master.scheduler.framework import Refusal, unavailable
 from master.scheduler.plugins.default_preemption import post_filter
 from master.scheduler.shape import Key, PodShape, key_of
 
@@ -73,15 +73,11 @@ def _waiting(engine: Engine, key: Key, shape: PodShape, verdicts: list[Verdict])
 
 def _verdicts(engine: Engine, shape: PodShape) -> list[Verdict]:
     snap = engine.snapshot
-    problems = {
-        plugin.name: text
-        for plugin in engine.profile.filters
-        if plugin.relevant(shape, snap) and (text := plugin.pre_filter(shape, snap))
-    }
-    if problems:
-        plugin, text = next(iter(problems.items()))
-        names = [snap.names[row] for row in snap.rows.values() if snap.valid[row]]
-        return [Verdict(name, False, plugin, text) for name in sorted(names)]
+    for plugin in engine.profile.filters:
+        if plugin.relevant(shape, snap) and plugin.pre_filter(shape, snap):
+            names = sorted(snap.names[row] for row in snap.rows.values() if snap.valid[row])
+            refusal = plugin.explain(shape, snap, -1, 0)
+            return [_verdict(name, plugin.name, refusal) for name in names]
     cycle = engine.cycle(shape)
     found = [*_feasible(cycle), *_refused(cycle)]
     return sorted(found, key=lambda v: (not v.feasible, -v.score, v.node))
@@ -103,9 +99,11 @@ def _refused(cycle: Cycle) -> Iterator[Verdict]:
         if snap.valid[row] and cycle.refused[row]:
             plugin = cycle.filters[int(cycle.refused[row]) - 1]
             refusal = plugin.explain(cycle.shape, snap, row, int(cycle.codes[row]))
-            yield Verdict(
-                snap.names[row], False, plugin.name, ", ".join(refusal.reasons), refusal.detail, refusal.remedy
-            )
+            yield _verdict(snap.names[row], plugin.name, refusal)
+
+
+def _verdict(node: str, plugin: str, refusal: Refusal) -> Verdict:
+    return Verdict(node, False, plugin, ", ".join(refusal.reasons), refusal.detail, refusal.remedy)
 
 
 def _why_there(node: str, verdicts: list[Verdict]) -> str:

@@ -126,11 +126,15 @@ def normalize_by_max(raw: Scores, *, reverse: bool = False) -> Scores:
 
 @dataclass(frozen=True, slots=True)
 class Rescue:
-    """What PostFilter found: delete ``victims`` and wait for ``node``; or "" and the words for why nothing helps."""
+    """What PostFilter found: delete ``victims`` and wait for ``node``; or "" and the words for why nothing helps.
+
+    ``keep``: an earlier nomination of the pod stands.
+    """
 
     node: str = ""
     victims: tuple[Key, ...] = ()
     message: str = ""
+    keep: bool = False
 
 
 class ReservePlugin(Plugin):

@@ -86,12 +86,21 @@ class Scheduler:
         until = self._clock.monotonic() + _SLICE_SECONDS
         while len(bound) + len(refused) < _BATCH and self._clock.monotonic() < until and (pods := self.queue.pop(16)):
             for pod in pods:
-                self._schedule_one(pod, bound, refused)
+                self._try_one(pod, bound, refused)
         if not bound and not refused:
             self._room.release()
             return False
         self._start(self._write(bound, refused))
         return True
+
+    def _try_one(
+        self, pod: QueuedPod, bound: list[tuple[QueuedPod, str]], refused: list[tuple[QueuedPod, Decision, Rescue]]
+    ) -> None:
+        try:
+            self._schedule_one(pod, bound, refused)
+        except Exception:  # the boundary: a pod that breaks a plugin must not keep the others waiting
+            _log.exception("Scheduling failed", pod=pod.key)
+            self.queue.error(pod)
 
     def _schedule_one(
         self, pod: QueuedPod, bound: list[tuple[QueuedPod, str]], refused: list[tuple[QueuedPod, Decision, Rescue]]
@@ -110,6 +119,8 @@ class Scheduler:
         refused.append((pod, decision, rescue))
         if rescue.node:
             self._nominate(pod, rescue)
+        elif not rescue.keep:
+            self.feed.drop_nomination(pod.key)
         self.queue.refused(pod, decision.plugins, self._profile.wakes_of(decision.plugins))
 
     def _decide(self, pod: QueuedPod) -> Decision:
@@ -230,10 +241,12 @@ class Scheduler:
         message = " ".join(part for part in (decision.message, rescue.message) if part)
         if rescue.victims:
             await self._preempt(obj, rescue)
-        if has_condition(obj, message, rescue.node):
+        nomination = self.engine.nominations.get(pod.key)
+        nominated = nomination.node if nomination else ""
+        if has_condition(obj, message, nominated):
             return
         self.events.event(obj, "Warning", "FailedScheduling", message)
-        await self._send(condition_writes(obj, message, rescue.node, self._clock.now()))
+        await self._send(condition_writes(obj, message, nominated, self._clock.now()))
 
     async def _preempt(self, preemptor: Object, rescue: Rescue) -> None:
         found = [self.feed.pods.store.get(*key) for key in rescue.victims]

@@ -48,8 +48,7 @@ class Snapshot:
     def __init__(self) -> None:
         self.capacity = _FIRST_CAPACITY
         self.clock = 0
-        self.valid: NDArray[np.bool_] = np.zeros(self.capacity, np.bool_)
-        self.unschedulable: NDArray[np.bool_] = np.zeros(self.capacity, np.bool_)
+        self.valid, self.unschedulable = (np.zeros(self.capacity, np.bool_) for _ in range(2))
         self.taint_set: Ints = self._zeros()
         self.node_changed: Ints = self._zeros()
         self.use_changed: Ints = self._zeros()
@@ -107,8 +106,7 @@ class Snapshot:
 
     def remove_node(self, name: str) -> None:
         row = self.rows.get(name)
-        node = None if row is None else self.nodes[row]
-        if row is None or node is None:
+        if row is None or (node := self.nodes[row]) is None:
             return
         self._set_allocatable(row, None)
         self._set_labels(row, {})

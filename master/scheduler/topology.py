@@ -6,10 +6,11 @@ All of it works on the census' counts by node and the interned label columns, ne
 import numpy as np
 from numpy.typing import NDArray
 
-from master.scheduler.plugins.node_affinity import required
-from master.scheduler.plugins.taint_toleration import repels
+from master.scheduler.framework import Rows
+from master.scheduler.node_selection import required
 from master.scheduler.shape import PodShape, Spread
 from master.scheduler.snapshot import Ints, Snapshot
+from master.scheduler.taints import repels
 
 Mask = NDArray[np.bool_]
 HOSTNAME = "kubernetes.io/hostname"
@@ -81,3 +82,15 @@ def skew(constraint: Spread, shape: PodShape, snapshot: Snapshot, among: Mask) -
     domains = np.unique(ids[among])
     least = int(sums[domains].min()) if len(domains) >= constraint.min_domains else 0
     return sums[ids] + int(constraint.selector.matches(shape.labels)), least
+
+
+def crowding(c: Spread, shape: PodShape, snapshot: Snapshot, rows: Rows, taking: Mask) -> NDArray[np.float64]:
+    """One constraint's share: pods in the domain, heavier the more domains there are, so that each key counts."""
+    ids = snapshot.label(c.topology_key).ids[rows]
+    if c.topology_key == HOSTNAME:
+        counts, domains = matching(c, shape, snapshot)[rows], int(np.count_nonzero(taking))
+    else:
+        among = labelled([s for s in shape.spread if not s.hard], snapshot) & included(c, shape, snapshot)
+        sums: Ints = sums_by_domain(c, shape, snapshot, among)
+        counts, domains = sums[ids], len(np.unique(ids[taking & (ids >= 0)]))
+    return np.where(ids >= 0, counts * np.log(domains + 2) + (c.max_skew - 1), 0.0)

@@ -60,10 +60,22 @@ class _QuietRecorder(EventRecorder):
 
 
 class NodeAgent:
-    """The agent of one node. A hollow one has no volumes, no probes and no files behind its containers."""
+    """The agent of one node.
 
-    def __init__(self, parts: ProcessParts, runtime: Runtime, settings: AgentSettings, *, hollow: bool = False) -> None:
+    A ``hollow`` one has no volumes and no files behind its containers; without ``network`` there is nothing to probe.
+    """
+
+    def __init__(
+        self,
+        parts: ProcessParts,
+        runtime: Runtime,
+        settings: AgentSettings,
+        *,
+        hollow: bool = False,
+        network: bool = True,
+    ) -> None:
         self.settings, self._runtime, self._parts, self._hollow = settings, runtime, parts, hollow
+        self._network = network and not hollow
         self._facts = NodeFacts(
             host_ips=settings.node_ips,
             allocatable=capacity(settings, parts.host.machine, parts.host.load()),
@@ -73,7 +85,7 @@ class NodeAgent:
         self.pods = Pods(self._services)
         self.watch = RuntimeWatch(runtime, settings, self.pods.wake)
         self.reporter = NodeReporter(
-            parts.client, runtime, settings, self._facts, parts.host, parts.nodes, write_cni=not hollow
+            parts.client, runtime, settings, self._facts, parts.host, parts.nodes, write_cni=self._network
         )
 
     def _make_services(self) -> NodeServices:
@@ -86,6 +98,7 @@ class NodeAgent:
         if not self._hollow:
             objects, tokens = WatchedObjects(parts.client, self._wake), TokenManager(parts.client)
             preparer = PodPreparer(settings, self._facts, objects, tokens, parts.services)
+        if self._network:
             prober = NetworkProber(self._runtime)
         return NodeServices(
             settings=settings,

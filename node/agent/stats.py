@@ -78,6 +78,8 @@ class StatsReader:
             return []
         pods: dict[str, Object] = {}
         for item in stats:
+            if not item.cpu.timestamp:  # it does not run any more
+                continue
             labels = item.attributes.labels
             uid = labels.get(POD_UID, "")
             about = {"name": labels.get(POD_NAME, ""), "namespace": labels.get(POD_NAMESPACE, ""), "uid": uid}

@@ -144,7 +144,7 @@ def status_patch(old: Mapping[str, Any], new: Object) -> Object:
             continue
         if key == "conditions":
             known = {c["type"]: c for c in old.get("conditions") or ()}
-            patch[key] = [c for c in value if known.get(c["type"]) != c]
+            patch[key] = [dict.fromkeys(known.get(c["type"], ())) | c for c in value if known.get(c["type"]) != c]
         elif key in _REPLACED:
             patch[key] = [*value, {"$patch": "replace"}]
         else:

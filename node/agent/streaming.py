@@ -92,10 +92,19 @@ async def _copy(stream: spdy.Stream, name: str, output: _Output) -> None:
 
 
 async def _error_text(stream: spdy.Stream) -> bytes:
+    """What the runtime says of the command's end.
+
+    Runtimes end this stream by a reset, with or without a Status before.
+    """
+    text = b""
     try:
-        return await stream.read_all()
+        while data := await stream.read():
+            text += data
+    except spdy.StreamReset:
+        pass
     except spdy.SpdyError as error:
-        return orjson.dumps(InternalError(f"the runtime's stream broke: {error}").to_status())
+        return text or orjson.dumps(InternalError(f"the runtime's stream broke: {error}").to_status())
+    return text
 
 
 def _status(text: bytes) -> bytes:

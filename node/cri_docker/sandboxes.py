@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from node.cri_docker.security import EngineLimits
 from node.cri_docker.specs import SandboxShape
 from protos.cri.runtime.v1 import api_pb2 as cri
 
-_UNSHARE_SECONDS = 2.0
+_UNSHARE_SECONDS = 10.0
 log = get_logger(__name__)
 
 
@@ -137,21 +138,36 @@ class Sandboxes:
         return record
 
     async def _own_network(self, record: SandboxRecord) -> None:
-        """Wait until a pause process that makes its own namespace has done so, and bring ``lo`` up."""
+        """Wait until a pause process that makes its own namespace has done so, and bring ``lo`` up.
+
+        Invariant: no plugin is ever pointed at the machine's own namespace, where it would take the machine's eth0.
+        """
         try:
             async with asyncio.timeout(_UNSHARE_SECONDS):
-                while b"\0unshare\0" in Path(f"/proc/{record.pid}/cmdline").read_bytes():
+                while not self._is_own(record.netns):
                     await asyncio.sleep(0.002)
             await network.in_namespace(record.netns, network.raise_loopback)
         except (OSError, TimeoutError) as error:
-            raise WrongState(f"sandbox {record.id} has no network namespace of its own: {error}") from error
+            raise WrongState(f"sandbox {record.id} has no network namespace of its own: {error!r}") from error
+
+    def _is_own(self, netns: str) -> bool:
+        """Whether a namespace is neither the engine's nor this process's. OSError when it is gone."""
+        found = os.stat(netns)
+        for other in ("/proc/self/ns/net", f"/proc/{self._host.engine.peer_pid()}/ns/net"):
+            with suppress(PermissionError):  # of init: then no sandbox begins in its namespace either
+                if os.path.samestat(found, os.stat(other)):
+                    return False
+        return True
 
     async def _unshare_command(self) -> Sequence[str]:
         """For a pause image made of busybox, whose ``unshare`` does what the engine does slowly; else ()."""
         if self._unshare is not None:
             return self._unshare
         try:
+            os.stat(f"/proc/{self._host.engine.peer_pid()}/ns/net")
             image = await self._host.engine.get(f"/images/{self._shape.image}/json")
+        except PermissionError:  # an engine started by init's socket: its namespace could not be told from a pod's
+            return ()
         except EngineError as error:
             if error.not_found:
                 return ()
@@ -236,7 +252,11 @@ class Sandboxes:
     async def _release(self, record: SandboxRecord) -> None:
         attachment = self._attachments.get(record.id)
         if attachment and attachment.phase != RELEASED:
-            await self._give_back(record.id, record.netns, attachment, record.config)
+            try:
+                netns = record.netns if record.netns and self._is_own(record.netns) else ""
+            except OSError:
+                netns = ""  # the pause process has just ended, and with it the namespace
+            await self._give_back(record.id, netns, attachment, record.config)
 
     async def _give_back(
         self, sandbox_id: str, netns: str, attachment: Attachment, config: cri.PodSandboxConfig | None = None

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from apimachinery.meta import Object
 
-SERVICE_NAME = "kubernetes.io/service-name"
+BY_SERVICE = "service"
+"""The index of EndpointSlices by their Service, ``namespace/name``; its function is ``service_of``."""
+_SERVICE_NAME = "kubernetes.io/service-name"
 _OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
 _AFFINITY_SECONDS = 10800
 
@@ -94,3 +96,10 @@ def _endpoints(slices: Iterable[Object], port_name: str, node_name: str) -> tupl
             for ip in endpoint["addresses"][:1]:  # the others of one endpoint mean the same (API: fungible)
                 pool[ip, number] = Endpoint(ip, number, endpoint.get("nodeName") == node_name)
     return tuple(sorted((ready or terminating).values()))
+
+
+def service_of(slice_: Object) -> list[str]:
+    """The Service that a slice belongs to, as ``namespace/name``; none for one without the label."""
+    meta = slice_["metadata"]
+    name = (meta.get("labels") or {}).get(_SERVICE_NAME)
+    return [f"{meta['namespace']}/{name}"] if name else []

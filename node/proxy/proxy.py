@@ -22,7 +22,6 @@ _log = get_logger(__name__)
 
 _COALESCE_SECONDS = 0.05
 _RECHECK_SECONDS = 60.0
-_INDEX = "service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Proxy:
         self._config = config
         self._services: Informer = informers.informer(SERVICES)
         self._slices: Informer = informers.informer(ENDPOINT_SLICES)
-        self._slices.add_index(_INDEX, _service_of)
+        self._slices.add_index(model.BY_SERVICE, model.service_of)
         self._changes = nft.Changes()
         self._plans: dict[Key, Rules] = {}
         # What the kernel holds as far as we know; None: not known.
@@ -127,7 +126,7 @@ class Proxy:
         if service is None:
             self._plans.pop(key, None)
             return
-        slices = self._slices.store.by_index(_INDEX, "/".join(key))
+        slices = self._slices.store.by_index(model.BY_SERVICE, "/".join(key))
         ports = model.service_ports(service, slices, self._config.node_name)
         self._plans[key] = plan(ports, self._config.cluster_cidr)
 
@@ -136,7 +135,7 @@ class Proxy:
 
     def _on_slice(self, event: EventType, old: Object | None, new: Object | None) -> None:
         for each in (old, new):
-            for name in _service_of(each) if each else ():
+            for name in model.service_of(each) if each else ():
                 namespace, _, service = name.partition("/")
                 self._mark((namespace, service))
 
@@ -162,12 +161,6 @@ def _merge(plans: dict[Key, Rules]) -> Rules:
     for key in sorted(plans):
         merged.merge(plans[key])
     return merged
-
-
-def _service_of(slice_: Object) -> list[str]:
-    meta = slice_["metadata"]
-    name = (meta.get("labels") or {}).get(model.SERVICE_NAME)
-    return [f"{meta['namespace']}/{name}"] if name else []
 
 
 async def run(informers: InformerFactory, config: ProxyConfig) -> None:

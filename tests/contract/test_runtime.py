@@ -74,7 +74,9 @@ async def test_container_ends_with_its_exit_code(box: Box) -> None:
     container = await box.run("ends", ["sh", "-c", "exit 7"])
     status = await box.ended(container)
     assert status.exit_code == 7
-    assert status.finished_at >= status.started_at >= status.created_at > 0
+    # A runtime may note the start of what is over at once a little after its end.
+    assert status.finished_at > status.created_at > 0
+    assert status.started_at > status.created_at
     assert status.image_ref
 
 

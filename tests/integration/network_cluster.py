@@ -21,6 +21,7 @@ from tests.integration.netns import eventually, inside, namespace, sh
 Object = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 OUTSIDE = "172.30.0.1"
+NODE_MODULE = "tests.integration.network_node"
 
 ECHO = """
 import socket, sys, threading
@@ -144,12 +145,23 @@ def _node(made: Cluster, number: int) -> Node:
     sh("ip", "-n", name, "addr", "add", f"{ip}/24", "dev", "eth0")
     sh("ip", "-n", name, "link", "set", "eth0", "up")
     sh("ip", "-n", name, "route", "add", "default", "via", OUTSIDE)
-    pipe = subprocess.PIPE
-    command = ["ip", "netns", "exec", name, sys.executable, "-m", "tests.integration.network_node", name]
-    process = made.stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT))
-    made.stack.callback(process.kill)
     conf_dir = made.directory / name
     conf_dir.mkdir()
+    (conf_dir / "resolv.conf").write_text(f"nameserver {OUTSIDE}\n")
+    pipe = subprocess.PIPE
+    command = [
+        "ip",
+        "netns",
+        "exec",
+        name,
+        sys.executable,
+        "-m",
+        "tests.integration.network_node",
+        name,
+        str(conf_dir / "resolv.conf"),
+    ]
+    process = made.stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT))
+    made.stack.callback(process.kill)
     plugin = {"type": "kubeto", "subnet": cidr, "dataDir": str(conf_dir / "ipam")}
     conf = {"cniVersion": "1.1.0", "name": "kubeto", "plugins": [plugin]}
     (conf_dir / "10-kubeto.conflist").write_text(json.dumps(conf))

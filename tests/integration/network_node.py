@@ -13,7 +13,7 @@ from apimachinery.client.informer import InformerFactory
 from apimachinery.lifecycle import Tasks
 from apimachinery.logging import setup
 from apimachinery.scheme import ENDPOINT_SLICES, NODES, PODS, SERVICES
-from node import proxy, routes
+from node import dns, proxy, routes
 from tests import fakes
 
 KINDS = {kind.kind: kind for kind in (NODES, SERVICES, ENDPOINT_SLICES, PODS)}
@@ -31,7 +31,7 @@ def follow(cluster: fakes.FakeCluster, command: dict[str, Any]) -> None:
         cluster.update(kind, {**made, "status": obj["status"]}, "status")
 
 
-async def main(name: str) -> None:
+async def main(name: str, resolv_conf: str) -> None:
     setup()
     cluster = fakes.FakeCluster()
     informers = InformerFactory(fakes.client(cluster))
@@ -40,6 +40,7 @@ async def main(name: str) -> None:
     async with Tasks() as tasks:
         tasks.start("routes", routes.run(informers, routes.RoutesConfig(name, cluster_dns="10.96.0.10")))
         tasks.start("proxy", proxy.run(informers, proxy.ProxyConfig(name)))
+        tasks.start("dns", dns.run(informers, dns.DnsConfig("10.96.0.10", resolv_conf=resolv_conf)))
         tasks.start("informers", informers.run())
         while line := await reader.readline():
             follow(cluster, json.loads(line))
@@ -49,4 +50,6 @@ async def main(name: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
-    asyncio.run(main(parser.parse_args().name))
+    parser.add_argument("resolv_conf")
+    arguments = parser.parse_args()
+    asyncio.run(main(arguments.name, arguments.resolv_conf))

@@ -1,6 +1,9 @@
 """Services across two nodes: real packets between pods in namespaces."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -108,6 +111,38 @@ def test_pods_reach_the_outside_with_their_nodes_address(c: Cluster) -> None:
         sh("ip", "-n", world, "link", "set", "eth0", "up")
         c.serve(Pod(world, "172.30.0.99", ""), 8080)
         assert ask(pod.name, "172.30.0.99", 8080) == f"{world} {c.nodes[first].ip}"
+
+
+def test_pods_resolve_names_by_udp_and_tcp_and_reach_what_they_mean(c: Cluster) -> None:
+    first, second = c.nodes
+    client, server = c.pod(first), c.pod(second)
+    c.serve(server)
+    c.put(service("web", IP))
+    c.put(endpoints("web", server))
+
+    def dig(*arguments: str) -> str:
+        command = ["dig", "@10.96.0.10", "+short", "+tries=1", "+time=3", *arguments]
+        return inside(client.name, *command, check=False).strip()
+
+    eventually(lambda: dig("web.default.svc.cluster.local") == IP)
+    assert dig("+tcp", "web.default.svc.cluster.local") == IP
+    assert dig("-x", server.ip).startswith(server.ip.replace(".", "-"))
+    eventually(lambda: ask(client.name, dig("web.default.svc.cluster.local"), 80).startswith(server.name))
+    assert "SERVFAIL" in inside(client.name, "dig", "@10.96.0.10", "+time=20", "example.com")
+    with upstream_resolver(c.outside):
+        eventually(lambda: dig("example.com") == "203.0.113.7")
+        assert dig("+tcp", "example.org") == "203.0.113.7"
+
+
+@contextmanager
+def upstream_resolver(where: str) -> Iterator[None]:
+    """Answers every name with 203.0.113.7, by UDP and TCP."""
+    command = ["ip", "netns", "exec", where, sys.executable, "-m", "dnslib.fixedresolver", "-a", OUTSIDE, "--tcp"]
+    with subprocess.Popen([*command, "-r", ". 60 IN A 203.0.113.7"]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 LEAKS = """

@@ -8,7 +8,7 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-ro
 from collections.abc import Iterator
 from typing import Any
 
-from .node_authorizer import NODE_RULES
+from .node_authorizer import NODE_RULES, OWN_OBJECT_RULES
 from .rbac_rules import Rule
 
 Object = dict[str, Any]
@@ -70,8 +70,7 @@ _AGGREGATES = {"view": ("view",), "edit": ("view", "edit"), "admin": ("view", "e
 _CLUSTER_ROLES: dict[str, tuple[str, ...]] = {
     "cluster-admin": ("* | * | *", "* | *"),
     "system:discovery": (
-        "get | /api /api/* /apis /apis/* /healthz /kubeto/v1/inside /livez /openapi /openapi/* /readyz "
-        "/version /version/",
+        "get | /api /api/* /apis /apis/* /healthz /kubeto/v1/* /livez /openapi /openapi/* /readyz /version /version/",
     ),
     "system:public-info-viewer": ("get | /healthz /livez /readyz /version /version/",),
     "system:basic-user": (
@@ -152,7 +151,7 @@ AUTH_CONFIG_MAP = "extension-apiserver-authentication"
 def cluster_roles() -> Iterator[Object]:
     for name, lines in _CLUSTER_ROLES.items():
         yield _role("ClusterRole", name, _rules(lines))
-    yield _role("ClusterRole", "system:node", [rule.to_json() for rule in NODE_RULES])
+    yield _role("ClusterRole", "system:node", [rule.to_json() for rule in (*NODE_RULES, *OWN_OBJECT_RULES)])
     for name, lines in _AGGREGATED.items():
         part = _role("ClusterRole", f"system:aggregate-to-{name}", _rules(lines))
         part["metadata"]["labels"][f"{API}/aggregate-to-{name}"] = "true"

@@ -55,7 +55,17 @@ NODE_RULES = (
     _rule("get list watch", "node.k8s.io", "runtimeclasses"),
     _rule("get list watch", "resource.k8s.io", "resourceclaims"),
 )
-"""What every node may do to objects that are not its own; shown as ClusterRole ``system:node``."""
+"""What every node may do to objects of any name."""
+
+OWN_OBJECT_RULES = (
+    _rule("get list watch", "", "secrets configmaps persistentvolumeclaims persistentvolumes"),
+    _rule("get", "", "serviceaccounts"),
+    _rule("create", "", "serviceaccounts/token"),
+    _rule("create get update patch delete", "coordination.k8s.io", "leases"),
+    _rule("create get update patch delete", "storage.k8s.io", "csinodes"),
+)
+"""What a node may do to its own objects only, decided below; ClusterRole ``system:node`` has both sets, and gives
+whoever is bound to it (nobody, by default) these rights over every node's objects."""
 
 
 class NodeAuthorizer:

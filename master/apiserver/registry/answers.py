@@ -25,6 +25,8 @@ class WriteOptions:
     field_manager: str = ""
     field_validation: str = "Warn"
     force: bool = False
+    applying: bool = False
+    """The transform of a server-side apply: it has written managedFields itself."""
     duplicates: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
 

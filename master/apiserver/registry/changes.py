@@ -3,7 +3,6 @@
 A lost race is a 409 for who named a version, and tried again for who did not.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from apimachinery.errors import BadRequest, Cause
@@ -16,13 +15,12 @@ from . import deletion, metadata, parts, refusals
 from .answers import WriteOptions
 from .creates import create
 from .kinds.metadata import validate_metadata
+from .patching import Transform, track
 from .pipeline import ATTEMPTS, Held, Lost, Pipeline, Result, Target, admission
 from .removals import remove
 from .strategy import Strategy
 
 Object = dict[str, Any]
-Transform = Callable[[Object], Object]
-"""Makes the body of an update of the current object, which is the transform's own copy ({} if there is none)."""
 
 
 async def update(pipeline: Pipeline, user: User, target: Target, body: Object, options: WriteOptions) -> Result:
@@ -107,6 +105,7 @@ async def _replace(
     obj = await pipeline.mutate(strategy, request)
     _validate(strategy, target, obj, old, options)
     await pipeline.chain.validate(request)
+    track(pipeline.schemas, target, old, obj, options)
     obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
     if obj == old:
         return _shown(target, held.data)

@@ -6,15 +6,17 @@ from typing import Any
 import orjson
 
 from apimachinery import patch
-from apimachinery.errors import BadRequest, UnsupportedMediaType
+from apimachinery.errors import ApiError, BadRequest, NotImplementedByServer, UnsupportedMediaType
 from apimachinery.schema import Schemas
 
+from . import metadata
 from .answers import WriteOptions
-from .changes import Transform
 from .pipeline import Target
 
 Object = dict[str, Any]
-Parse = Callable[[bytes], Any]
+Transform = Callable[[Object], Object]
+"""Makes the body of an update of the current object, which is the transform's own copy ({} if there is none)."""
+_STATUS_WRITES = ("apiVersion", "kind", "metadata", "status")
 
 MEDIA_TYPES = (patch.JSON_PATCH, patch.MERGE_PATCH, patch.STRATEGIC_MERGE_PATCH, patch.APPLY_PATCH)
 
@@ -25,15 +27,49 @@ def transform(schemas: Schemas, target: Target, media: str, raw: bytes, options:
         raise UnsupportedMediaType(
             "the body of the request was in an unknown format - accepted media types include: " + ", ".join(MEDIA_TYPES)
         )
-    if media == patch.APPLY_PATCH:
-        raise UnsupportedMediaType("server-side apply is not served yet")
     change = parse(raw)
+    if media == patch.APPLY_PATCH:
+        return apply(schemas, target, change, options)
     if media == patch.JSON_PATCH:
         return lambda current: patch.json_patch(current, change)
     if media == patch.MERGE_PATCH:
         return lambda current: patch.merge(current, change)
     schema = schemas.of(target.kind)
     return lambda current: patch.strategic_merge(current, change, schema)
+
+
+def apply(schemas: Schemas, target: Target, wanted: Any, options: WriteOptions) -> Transform:
+    """Server-side apply. Raises BadRequest, and ApiError for what the schema does not have; the transform Conflict."""
+    kind = target.kind
+    if not isinstance(wanted, dict):
+        raise BadRequest("error decoding YAML: the applied configuration must be an object")
+    if (wanted.get("apiVersion"), wanted.get("kind")) != (kind.api_version, kind.kind):
+        raise BadRequest(f"the applied configuration must be of kind {kind.kind} in {kind.api_version}")
+    if target.subresource not in ("", "status"):
+        raise NotImplementedByServer(f"server-side apply on the {target.subresource} subresource is not supported")
+    wanted.setdefault("metadata", {}).setdefault("name", target.name)
+    about = f"{target.namespace}/{target.name}; {kind.api_version}, Kind={kind.kind}"
+    for problem in schemas.check(kind, wanted):
+        why = f".{problem.path}: field not declared in schema" if problem.form == "unknown" else problem.message
+        raise ApiError(f"failed to create typed patch object ({about}): {why}", reason="")
+    options.applying = True
+    schema = schemas.of(kind)
+    main = () if "status" not in kind.subresources else ("status",)
+    ignored = main if not target.subresource else tuple(k for k in wanted if k not in _STATUS_WRITES)
+    manager = patch.FieldManager(
+        options.field_manager, kind.api_version, metadata.now(), subresource=target.subresource, ignored=ignored
+    )
+    return lambda current: patch.apply(current or None, wanted, schema, manager, force=options.force)
+
+
+def track(schemas: Schemas, target: Target, old: Object, obj: Object, options: WriteOptions) -> None:
+    """After a plain write: who owns what now, where anybody has applied."""
+    if not options.applying and old["metadata"].get("managedFields"):
+        kind = target.kind
+        manager = patch.FieldManager(
+            options.field_manager or "unknown", kind.api_version, metadata.now(), subresource=target.subresource
+        )
+        patch.track(old, obj, schemas.of(kind), manager)
 
 
 def parse(raw: bytes) -> Any:

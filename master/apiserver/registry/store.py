@@ -11,8 +11,8 @@ from apimachinery.scheme import Kind
 from ..auth.user import LOOPBACK, User
 from . import changes, creates, parts, removals
 from .answers import Answer, Question, WriteOptions
-from .changes import Transform
 from .deletion import DeleteOptions
+from .patching import Transform
 from .pipeline import Pipeline, Result, Target, method_not_allowed
 from .reads import Listing, ListOptions, Watch, WatchOptions
 from .selection import Selection

@@ -5,7 +5,6 @@ names its node and the certificate is checked against a name that all agents car
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,16 +12,14 @@ import grpc
 import orjson
 
 from apimachinery import errors, scheme
-from apimachinery.rpc import CLIENT_OPTIONS, Options
-from protos.kubeto.v1.node_pb2_grpc import NodeAgentStub
+from apimachinery.agents import AgentChannels, agent_address
+from apimachinery.config import ClusterAccess
 
-from ..registry.reader import Object, Reader
+from ..registry.reader import Reader
 
 if TYPE_CHECKING:
     from protos.kubeto.v1.node_pb2_grpc import NodeAgentAsyncStub
 
-AGENT_SERVER_NAME = "kubeto-node"
-DEFAULT_PORT = 10250
 STATUS_TRAILER = "kubeto-status-bin"
 _T = TypeVar("_T")
 
@@ -38,59 +35,35 @@ _BY_CODE: dict[grpc.StatusCode, type[errors.ApiError]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class AgentCredentials:
-    """PEM files: ``--kubelet-client-certificate``, ``--kubelet-client-key``, ``--kubelet-certificate-authority``."""
-
-    certificate: str
-    key: str
-    authority: str
-
-    def load(self) -> grpc.ChannelCredentials:
-        """Raises OSError."""
-        authority, key, certificate = (Path(p).read_bytes() for p in (self.authority, self.key, self.certificate))
-        return grpc.ssl_channel_credentials(authority, key, certificate)
+def agent_access(certificate: str, key: str, authority: str) -> ClusterAccess:
+    """From the PEM files of ``--kubelet-client-certificate``, ``--kubelet-client-key`` and
+    ``--kubelet-certificate-authority``. Raises OSError."""
+    ca, certificate_pem, key_pem = (Path(path).read_bytes() for path in (authority, certificate, key))
+    return ClusterAccess("", ca, certificate_pem, key_pem, "", False, "")
 
 
 class NodeAgents:
     """Channels are opened on first use and kept; gRPC reconnects them by itself."""
 
-    def __init__(self, reader: Reader, credentials: AgentCredentials | None) -> None:
+    def __init__(self, reader: Reader, access: ClusterAccess | None) -> None:
         self._reader = reader
-        self._credentials = credentials.load() if credentials else None
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._channels = AgentChannels(access) if access else None
 
     def stub(self, node: str) -> "NodeAgentAsyncStub":
         """The agent of ``node``. Raises NotFound, or ServiceUnavailable for a node that tells no address."""
         found = self._reader.get(scheme.NODES, "", node)
         if found is None:
             raise errors.NotFound(f'nodes "{node}" not found', name=node, kind="nodes")
-        return NodeAgentStub(self._channel(node, agent_address(found)))
-
-    def _channel(self, node: str, address: str) -> grpc.aio.Channel:
+        address = agent_address(found)
         if not address:
             raise errors.ServiceUnavailable(f'node "{node}" has no InternalIP address', name=node, kind="nodes")
-        if self._credentials is None:
+        if self._channels is None:
             raise errors.ServiceUnavailable("this API server was started without --kubelet-client-certificate")
-        channel = self._channels.get(address)
-        if channel is None:
-            options: Options = [*CLIENT_OPTIONS, ("grpc.ssl_target_name_override", AGENT_SERVER_NAME)]
-            channel = grpc.aio.secure_channel(address, self._credentials, options=options)
-            self._channels[address] = channel
-        return channel
+        return self._channels.stub(address)
 
     async def close(self) -> None:
-        channels, self._channels = list(self._channels.values()), {}
-        for channel in channels:
-            await channel.close(grace=None)
-
-
-def agent_address(node: Object) -> str:
-    """``host:port`` of a node's agent, "" while the node tells no address."""
-    status = node.get("status") or {}
-    host = next((a["address"] for a in status.get("addresses") or () if a.get("type") == "InternalIP"), "")
-    port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or DEFAULT_PORT
-    return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}") if host else ""
+        if self._channels is not None:
+            await self._channels.close()
 
 
 def agent_error(error: grpc.aio.AioRpcError, node: str) -> errors.ApiError:

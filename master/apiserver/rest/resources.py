@@ -46,11 +46,9 @@ class Resources:
         kind = self._registry.catalog.scheme.by_resource(place.group, place.version, place.resource)
         if kind is None or (place.subresource and place.subresource not in kind.subresources):
             raise unknown_path()
-        if place.subresource:
-            connector = self._connectors.get((kind.group, kind.resource, place.subresource))
-            if connector:
-                await self._connect(request, place, kind)
-                return
+        if (kind.group, kind.resource, place.subresource) in self._connectors:
+            await self._connect(request, place, kind)
+            return
         target = Target(kind, place.namespace, place.name, place.subresource)
         handlers: Any = self._object if place.name else self._collection
         if place.subresource in _CREATES:
@@ -120,6 +118,8 @@ class Resources:
         options = body.write_options(request)
         media = body.media_type(request)
         raw = await request.body()
+        if media == patch.APPLY_PATCH:
+            raw = body.applied(request, raw, options)
         transform = patching.transform(self._registry.pipeline.schemas, target, media, raw, options)
         may_create = media == patch.APPLY_PATCH and not target.subresource
         result = await self._registry.patch(request.user, target, transform, options, may_create=may_create)
@@ -142,9 +142,7 @@ class Resources:
 
     async def _connect(self, request: Request, place: Place, kind: Kind) -> None:
         connector = self._connectors[kind.group, kind.resource, place.subresource]
-        verb = "create" if request.method == "POST" else "get"
-        if place.subresource == "proxy":
-            verb = _PROXY_VERBS.get(request.method, verb)
+        verb = _connect_verb(request.method, place)
         self._registry.pipeline.authorize(
             request.user, verb, Target(kind, place.namespace, place.name, place.subresource)
         )
@@ -184,6 +182,15 @@ class Resources:
 
 
 _PROXY_VERBS = {"PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
+
+
+def _connect_verb(method: str, place: Place) -> str:
+    """What a connection is to the authorizer. Metrics are resources that are connected to, to be read only."""
+    if not place.subresource:
+        return "get" if place.name else "list"
+    if place.subresource == "proxy":
+        return _PROXY_VERBS.get(method, "get")
+    return "create" if method == "POST" else "get"
 
 
 def _check_scope(kind: Kind, place: Place) -> None:

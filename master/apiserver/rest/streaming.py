@@ -18,6 +18,7 @@ from ..registry.reader import Reader
 from . import port_forward, spdy_terminal, terminal, websocket
 from .byte_streams import WebSocketBytes, take_over
 from .connect import Connectors, ConnectRequest
+from .disconnect import while_connected
 from .node_agents import NodeAgents, stream
 from .pod_target import PodTarget, container_target, find_pod, running_target, target
 from .query import Query
@@ -105,7 +106,7 @@ class Streaming:
         if scope["type"] == "websocket":
             await _websocket_log(chunks, scope, receive, send)
         else:
-            await _http_log(chunks, send)
+            await while_connected(receive, _http_log(chunks, send))
 
     async def _chunks(self, wanted: pb.LogsRequest, node: str) -> AsyncIterator[bytes]:
         call = self._agents.stub(node).Logs(wanted)
@@ -186,13 +187,17 @@ async def _http_log(chunks: AsyncIterator[bytes], send: Send) -> None:
 
 async def _websocket_log(chunks: AsyncIterator[bytes], scope: Scope, receive: Receive, send: Send) -> None:
     protocol = websocket.negotiate(scope, websocket.READER_PROTOCOLS)
-    first = await anext(chunks, None)
+    first = await anext(chunks, b"")
     await websocket.accept(receive, send, protocol)
-    if first is not None:
-        await _send_log(send, protocol, first)
+
+    async def carry() -> None:
+        if first:
+            await _send_log(send, protocol, first)
         async for chunk in chunks:
             await _send_log(send, protocol, chunk)
-    await websocket.close(send)
+        await websocket.close(send)
+
+    await while_connected(receive, carry())
 
 
 async def _send_log(send: Send, protocol: str, chunk: bytes) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import grpc
 import orjson
 
-from apimachinery.errors import BadRequest, InternalError
+from apimachinery.errors import BadRequest, InternalError, from_status
 from protos.kubeto.v1 import node_pb2 as pb
 
 from .node_agents import agent_error
@@ -90,9 +90,13 @@ async def start(call: Call, opening: pb.TerminalInput, node: str) -> None:
         first = await call.read()
     except grpc.aio.AioRpcError as error:
         raise agent_error(error, node) from error
-    if not isinstance(first, pb.TerminalOutput) or first.WhichOneof("output") != "opened":
-        call.cancel()
-        raise InternalError(f'the agent of node "{node}" answered an exec with {first!r}')
+    output = first.WhichOneof("output") if isinstance(first, pb.TerminalOutput) else None
+    if output == "opened":
+        return
+    call.cancel()
+    if output == "status":
+        raise from_status(orjson.loads(first.status))
+    raise InternalError(f'the agent of node "{node}" answered with {first!r} where it should have opened')
 
 
 async def bridge(call: Call, side: TerminalSide, node: str) -> None:

@@ -6,12 +6,12 @@ Source: upstream's ``preemption.Evaluator`` and ``pickOneNodeForPreemption``.
 from collections import Counter
 from dataclasses import dataclass
 
-from apimachinery.selectors import from_object
 from master.scheduler.cycle import Cycle
+from master.scheduler.disruption import violating
 from master.scheduler.engine import Engine, verdicts
 from master.scheduler.framework import Rescue, unavailable
 from master.scheduler.shape import Key, PodShape
-from master.scheduler.snapshot import Placement, Snapshot
+from master.scheduler.snapshot import Placement
 
 _MIN_CANDIDATES, _CANDIDATE_PERCENT = 100, 10
 _NO_HELP, _NO_VICTIMS = "Preemption is not helpful for scheduling", "No preemption victims found for incoming pod"
@@ -39,9 +39,9 @@ def _started(placement: Placement) -> str:
 def post_filter(engine: Engine, key: Key, shape: PodShape) -> Rescue:
     """Where to make room for a pod that fits nowhere; pure but for trials in the snapshot, which are undone."""
     if not shape.preempts:
-        return Rescue(message="preemption: not eligible due to preemptionPolicy=Never.")
+        return Rescue(message="preemption: not eligible due to preemptionPolicy=Never.", keep=True)
     if _room_is_being_made(engine, key, shape):
-        return Rescue(message="preemption: not eligible due to a terminating pod on the nominated node.")
+        return Rescue(message="preemption: not eligible due to a terminating pod on the nominated node.", keep=True)
     snap, cycle = engine.snapshot, engine.cycle(shape)
     reasons: Counter[str] = Counter()
     candidates: list[_Candidate] = []
@@ -88,27 +88,12 @@ def _victims_on(engine: Engine, cycle: Cycle, row: int) -> _Candidate | tuple[st
         if cycle.refused[row]:
             plugin = cycle.filters[int(cycle.refused[row]) - 1]
             return plugin.reasons(shape, snap, row, int(cycle.codes[row]))
-        violating = _violating(snap, lower)
+        protected = violating(snap, lower)
         victims: set[Key] = set()
-        for victim, placement in sorted(lower, key=lambda item: item[0] not in violating):
+        for victim, placement in sorted(lower, key=lambda item: item[0] not in protected):
             snap.restore(victim, placement)  # try to spare it, those protected by a budget first
             cycle.refresh()
             if cycle.refused[row]:
                 snap.remove(victim)
                 victims.add(victim)
-    return _Candidate(row, [item for item in lower if item[0] in victims], len(victims & violating))
-
-
-def _violating(snapshot: Snapshot, pods: list[tuple[Key, Placement]]) -> set[Key]:
-    """The pods whose deletion some PodDisruptionBudget does not allow."""
-    out, spent = set(), Counter[Key]()
-    for key, placement in pods:
-        for budget_key, budget in snapshot.budgets.items():
-            status = budget.get("status") or {}
-            if budget_key[0] != key[0] or not placement.shape.labels or key[1] in (status.get("disruptedPods") or {}):
-                continue
-            if from_object((budget.get("spec") or {}).get("selector")).matches(placement.shape.labels):
-                spent[budget_key] += 1
-                if spent[budget_key] > int(status.get("disruptionsAllowed") or 0):
-                    out.add(key)
-    return out
+    return _Candidate(row, [item for item in lower if item[0] in victims], len(victims & protected))

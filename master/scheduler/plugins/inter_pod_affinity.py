@@ -80,10 +80,8 @@ class InterPodAffinity(FilterPlugin, ScorePlugin):
         if terms is None:
             terms = tuple(c.term for c in _weighing(shape, snapshot, strict=True))
         detail = "; ".join(f"pods {t.selector} per {t.topology_key}" for t in terms)
-        there = (
-            "put such a pod into the node's domain" if code == _AFFINITY else "move such pods out of the node's domain"
-        )
-        return Refusal((_WORDS[code],), detail, f"{there}, or make the rule preferred")
+        move = "put such a pod into" if code == _AFFINITY else "move such pods out of"
+        return Refusal((_WORDS[code],), detail, f"{move} the node's domain, or make the rule preferred")
 
     def scores(self, shape: PodShape, snapshot: Snapshot) -> bool:
         return bool(shape.preferences) or any(_weighing(shape, snapshot, strict=False))

@@ -1,68 +1,15 @@
 """NodeAffinity: nodeSelector, required and preferred node affinity, by labels and by name."""
 
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from master.scheduler.columns import LabelColumn
 from master.scheduler.framework import Codes, Event, FilterPlugin, Refusal, Rows, ScorePlugin, Scores, normalize_by_max
+from master.scheduler.node_selection import matches, required
 from master.scheduler.shape import PodShape
 from master.scheduler.snapshot import Snapshot
 
-Mask = NDArray[np.bool_]
 _OTHER_NODE = 2
-
-
-def required(shape: PodShape, snapshot: Snapshot, rows: Rows) -> Mask:
-    """Which rows satisfy the pod's nodeSelector and required affinity."""
-    ok = np.ones(snapshot.capacity, np.bool_)[rows]
-    for key, value in shape.node_selector.items():
-        ok &= _one_of(snapshot.label(key), [value], rows)
-    if shape.node_terms is not None:
-        ok &= np.any([_matches(term, snapshot, rows) for term in shape.node_terms] or [~ok], axis=0)
-    return ok
-
-
-def _matches(term: dict[str, Any], snapshot: Snapshot, rows: Rows) -> Mask:
-    """A term joins its requirements by "and"; an empty term matches nothing."""
-    parts = [_label(r, snapshot.label(r["key"]), rows) for r in term.get("matchExpressions") or ()]
-    parts += [_name(r, snapshot, rows) for r in term.get("matchFields") or ()]
-    met: Mask = np.all(parts, axis=0) if parts else np.zeros(snapshot.capacity, np.bool_)[rows]
-    return met
-
-
-def _one_of(column: LabelColumn, values: Iterable[str], rows: Rows) -> Mask:
-    return np.isin(column.ids[rows], [column.id_of(v) for v in values])
-
-
-def _flip(mask: Mask, negated: bool) -> Mask:
-    return ~mask if negated else mask
-
-
-def _label(requirement: dict[str, Any], column: LabelColumn, rows: Rows) -> Mask:
-    operator, values = requirement["operator"], requirement.get("values") or []
-    if operator in ("In", "NotIn"):
-        return _flip(_one_of(column, values, rows), operator == "NotIn")
-    if operator in ("Exists", "DoesNotExist"):
-        return _flip(column.ids[rows] >= 0, operator == "DoesNotExist")
-    limit = int(values[0])
-    table = [_is_beyond(value, limit, operator) for value in column.values]
-    return np.array([*table, False])[column.ids[rows]]  # ABSENT (-1) finds the last entry
-
-
-def _is_beyond(value: str, limit: int, operator: str) -> bool:
-    try:
-        number = int(value)
-    except ValueError:
-        return False
-    return number > limit if operator == "Gt" else number < limit
-
-
-def _name(requirement: dict[str, Any], snapshot: Snapshot, rows: Rows) -> Mask:
-    wanted = [snapshot.rows[name] for name in requirement.get("values") or () if name in snapshot.rows]
-    return _flip(np.isin(np.arange(snapshot.capacity)[rows], wanted), requirement["operator"] == "NotIn")
 
 
 def _by_name_only(shape: PodShape) -> bool:
@@ -105,7 +52,7 @@ class NodeAffinity(FilterPlugin, ScorePlugin):
     def score(self, shape: PodShape, snapshot: Snapshot, rows: Rows) -> Scores:
         total = np.zeros(snapshot.capacity, np.int64)[rows]
         for preference in shape.node_preferences:
-            total += int(preference["weight"]) * _matches(preference["preference"], snapshot, rows)
+            total += int(preference["weight"]) * matches(preference["preference"], snapshot, rows)
         return total
 
     def normalize(self, shape: PodShape, snapshot: Snapshot, rows: Rows, raw: Scores) -> Scores:

@@ -8,6 +8,8 @@ from master.scheduler.framework import NODE_EVENTS, Codes, Event, FilterPlugin, 
 from master.scheduler.shape import PodShape
 from master.scheduler.snapshot import Snapshot
 
+_LAST_BIT = 62  # of an int64: ports beyond it share it
+
 
 class NodePorts(FilterPlugin):
     name = "NodePorts"
@@ -20,9 +22,9 @@ class NodePorts(FilterPlugin):
     def filter(self, shape: PodShape, snapshot: Snapshot, rows: Rows) -> Codes:
         """The code is a bit mask: which of the pod's ports are taken."""
         codes = np.zeros(snapshot.capacity, np.int64)[rows]
-        for bit, port in enumerate(shape.ports[:62]):
+        for bit, port in enumerate(shape.ports):
             for users in snapshot.port_users(port):
-                codes |= (users[rows] > 0).astype(np.int64) << bit
+                codes |= (users[rows] > 0).astype(np.int64) << min(bit, _LAST_BIT)
         return codes
 
     def reasons(self, shape: PodShape, snapshot: Snapshot, row: int, code: int) -> tuple[str, ...]:
@@ -32,7 +34,9 @@ class NodePorts(FilterPlugin):
         return True
 
     def explain(self, shape: PodShape, snapshot: Snapshot, row: int, code: int) -> Refusal:
-        taken = [f"{p.ip}:{p.port}/{p.protocol}" for bit, p in enumerate(shape.ports) if code >> bit & 1]
+        taken = [
+            f"{p.ip}:{p.port}/{p.protocol}" for bit, p in enumerate(shape.ports) if code >> min(bit, _LAST_BIT) & 1
+        ]
         holders = [
             f"{namespace}/{name}"
             for (namespace, name), placed in snapshot.pods_on[row].items()

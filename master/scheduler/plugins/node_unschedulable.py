@@ -5,9 +5,9 @@ from typing import ClassVar
 import numpy as np
 
 from master.scheduler.framework import NODE_EVENTS, Codes, Event, FilterPlugin, Refusal, Rows
-from master.scheduler.plugins.taint_toleration import tolerates
 from master.scheduler.shape import PodShape
 from master.scheduler.snapshot import Snapshot
+from master.scheduler.taints import tolerates
 
 _TAINT = ("node.kubernetes.io/unschedulable", "", "NoSchedule")
 

@@ -6,7 +6,6 @@ Source: KEP-895, KEP-3022 (minDomains), KEP-3094 (node inclusion policies).
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from master.scheduler.framework import (
     MAX_SCORE,
@@ -20,18 +19,9 @@ from master.scheduler.framework import (
     ScorePlugin,
     Scores,
 )
-from master.scheduler.shape import PodShape, Spread
-from master.scheduler.snapshot import Ints, Snapshot
-from master.scheduler.topology import (
-    HOSTNAME,
-    Mask,
-    included,
-    labelled,
-    matching,
-    skew,
-    soft_constraints,
-    sums_by_domain,
-)
+from master.scheduler.shape import PodShape
+from master.scheduler.snapshot import Snapshot
+from master.scheduler.topology import crowding, included, labelled, skew, soft_constraints
 
 _NO_LABEL, _SKEWED = 1, 2
 _WORDS = {
@@ -95,20 +85,9 @@ class PodTopologySpread(FilterPlugin, ScorePlugin):
         everywhere = labelled(constraints if shape.spread else [], snapshot)
         taking = everywhere[rows]
         total = np.zeros(len(taking), np.float64)
-        for constraint in constraints:
-            total += self._one(constraint, shape, snapshot, rows, taking)
+        for c in constraints:
+            total += crowding(c, shape, snapshot, rows, taking)
         return np.where(taking, np.rint(total), -1).astype(np.int64)
-
-    def _one(self, c: Spread, shape: PodShape, snapshot: Snapshot, rows: Rows, taking: Mask) -> NDArray[np.float64]:
-        """One constraint's share: pods in the domain, heavier the more domains there are, so that each key counts."""
-        ids = snapshot.label(c.topology_key).ids[rows]
-        if c.topology_key == HOSTNAME:
-            counts, domains = matching(c, shape, snapshot)[rows], int(np.count_nonzero(taking))
-        else:
-            among = labelled([s for s in shape.spread if not s.hard], snapshot) & included(c, shape, snapshot)
-            sums: Ints = sums_by_domain(c, shape, snapshot, among)
-            counts, domains = sums[ids], len(np.unique(ids[taking & (ids >= 0)]))
-        return np.where(ids >= 0, counts * np.log(domains + 2) + (c.max_skew - 1), 0.0)
 
     def normalize(self, shape: PodShape, snapshot: Snapshot, rows: Rows, raw: Scores) -> Scores:
         known = raw >= 0

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from master.scheduler.framework import Codes, Event, FilterPlugin, Rows
+from master.scheduler.framework import Codes, Event, FilterPlugin, Refusal, Rows
 from master.scheduler.shape import PodShape
 from master.scheduler.snapshot import Snapshot
 
@@ -34,6 +34,11 @@ class VolumeBinding(FilterPlugin):
 
     def filter(self, shape: PodShape, snapshot: Snapshot, rows: Rows) -> Codes:
         return np.zeros(snapshot.capacity, np.int64)[rows]
+
+    def explain(self, shape: PodShape, snapshot: Snapshot, row: int, code: int) -> Refusal:
+        missing = [name for name in shape.claims if (shape.namespace, name) not in snapshot.claims]
+        remedy = f"create the claim {', '.join(missing)}" if missing else "bind the claim to a volume"
+        return Refusal(self.reasons(shape, snapshot, row, code), f"claims: {', '.join(shape.claims)}", remedy)
 
     def reasons(self, shape: PodShape, snapshot: Snapshot, row: int, code: int) -> tuple[str, ...]:
         return (self.pre_filter(shape, snapshot),)

@@ -35,19 +35,22 @@ def _open(volume: str, sub_path: str) -> int:
     if real != volume and not real.startswith(volume.rstrip("/") + "/"):
         raise VolumeError(f"subPath {sub_path} leads out of its volume")
     descriptor = os.open(volume, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
     for part in [p for p in os.path.relpath(real, volume).split("/") if p != "."]:
-        following = _step(descriptor, part, sub_path)
+        following = _step(descriptor, part, sub_path, mode)
         os.close(descriptor)
         descriptor = following
     return descriptor
 
 
-def _step(folder: int, name: str, sub_path: str) -> int:
+def _step(folder: int, name: str, sub_path: str, mode: int) -> int:
+    """Open one part of the path; a missing one is made with the mode of its volume."""
     try:
         found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
-        os.mkdir(name, 0o755, dir_fd=folder)
+        os.mkdir(name, dir_fd=folder)
         found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        os.chmod(f"/proc/self/fd/{found}", mode)
     if stat.S_ISLNK(os.fstat(found).st_mode):
         os.close(found)
         raise VolumeError(f"subPath {sub_path} changed into a link while it was opened")

@@ -1,0 +1,123 @@
+"""kubeto-cri-docker while its engine is killed and started again. The engine is one of the test's own."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from protos.cri.runtime.v1 import api_pb2 as cri
+from tests.docker_runtime import Shim, connected, engine_is_here
+
+pytestmark = [pytest.mark.docker, pytest.mark.root]
+IMAGES = ["kubeto/pause:1", "kubeto/busybox:1"]
+
+
+class OwnEngine:
+    """A dockerd beside the machine's, on the same containerd, with folders and a socket of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.host = f"unix://{folder}/docker.sock"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        (self.folder / "pid").unlink(missing_ok=True)
+        command = ["dockerd", "--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")]
+        command += ["-H", self.host, "--pidfile", str(self.folder / "pid"), "--bridge=none", "--iptables=false"]
+        command += ["--ip-forward=false", "--ip-masq=false", "--containerd-namespace", f"kd{os.getpid()}"]
+        command += ["--containerd-plugins-namespace", f"kdp{os.getpid()}", "--containerd", containerd_socket()]
+        with open(self.folder / "dockerd.log", "ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while self.docker("info", check=False).returncode:
+            assert time.monotonic() < deadline, (self.folder / "dockerd.log").read_text()[-2000:]
+            time.sleep(0.1)
+
+    def kill(self, number: signal.Signals) -> None:
+        assert self.process
+        self.process.send_signal(number)
+        self.process.wait(30)
+
+    def docker(
+        self, *arguments: str, check: bool = True, data: bytes | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(["docker", "-H", self.host, *arguments], check=check, capture_output=True, input=data)
+
+
+def containerd_socket() -> str:
+    found = [
+        p
+        for p in ("/var/run/docker/containerd/containerd.sock", "/run/containerd/containerd.sock")
+        if os.path.exists(p)
+    ]
+    if not found:
+        pytest.skip("no containerd for an engine of our own")
+    return found[0]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[OwnEngine]:
+    if not engine_is_here():
+        pytest.skip("needs root, Docker and the test images")
+    own = OwnEngine(tmp_path / "engine")
+    own.folder.mkdir()
+    own.start()
+    saved = subprocess.run(["docker", "save", *IMAGES], check=True, capture_output=True).stdout
+    own.docker("load", data=saved)
+    yield own
+    ids = own.docker("ps", "-aq", check=False).stdout.decode().split()
+    if ids:
+        own.docker("rm", "-f", *ids, check=False)
+    own.kill(signal.SIGTERM)
+
+
+@pytest.fixture
+def shim(engine: OwnEngine, tmp_path: Path) -> Iterator[Shim]:
+    shim = Shim(tmp_path, "cni", docker_host=engine.host)
+    shim.prepare()
+    shim.start()
+    yield shim
+    shim.clean_up()
+
+
+async def test_the_engine_is_killed_and_comes_back(engine: OwnEngine, shim: Shim) -> None:
+    async with connected(shim) as client:
+        config = client.pod()
+        sandbox = await client.run_pod(config)
+        container = await client.run(sandbox, client.container(["/bin/sh", "-c", "echo before; sleep 1000"]))
+        engine.kill(signal.SIGKILL)
+        await until_code(lambda: client.status(container), grpc.StatusCode.UNAVAILABLE)
+        status = await client.runtime.Status(cri.StatusRequest())
+        assert [c.type for c in status.status.conditions if not c.status] == ["RuntimeReady"]
+        engine.start()
+        await until_code(lambda: client.status(container), grpc.StatusCode.OK)
+        assert (await client.status(container)).state == cri.CONTAINER_EXITED
+        told = await client.runtime.PodSandboxStatus(cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox))
+        assert told.status.state == cri.SANDBOX_NOTREADY
+        await client.remove_pod(sandbox)
+        assert shim.addresses() == set()
+        config.metadata.attempt = 1
+        again = await client.run_pod(config)
+        assert await client.output(again, client.container(["/bin/echo", "after"], "d")) == "after\n"
+        await client.remove_pod(again)
+    assert engine.docker("ps", "-aq").stdout == b""
+
+
+async def until_code(call: object, wanted: grpc.StatusCode) -> None:
+    assert callable(call)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await call()
+                code = grpc.StatusCode.OK
+            except grpc.aio.AioRpcError as error:
+                code = error.code()
+            if code == wanted:
+                return
+            await asyncio.sleep(0.05)

@@ -1,0 +1,172 @@
+"""Controllers, API server, etcd and the real kubectl together; pods are bound and made ready by a stand-in."""
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from apimachinery.errors import AlreadyExists
+from apimachinery.scheme import NAMESPACES, SERVICE_ACCOUNTS
+from tests.integration.control_plane import ControlPlane, control_plane
+from tests.integration.hollow_nodes import HollowNodes, hollow_nodes
+
+CONTROLLERS = "*,-node-lifecycle,-node-lifecycle-controller,-pod-garbage-collector-controller"
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with control_plane(tmp_path_factory.mktemp("plane")) as running:
+        running.start_controller_manager(f"--controllers={CONTROLLERS}", "--v=4")
+        yield running
+
+
+@pytest.fixture
+async def nodes(plane: ControlPlane) -> AsyncIterator[HollowNodes]:
+    async with hollow_nodes(plane.access(), "a", "b", "c") as running:
+        yield running
+
+
+class Cluster:
+    """kubectl in a namespace of the test's own, without holding up the event loop."""
+
+    def __init__(self, plane: ControlPlane, namespace: str) -> None:
+        self.plane = plane
+        self.namespace = namespace
+
+    async def kubectl(self, *arguments: str, check: bool = True, stdin: str | None = None) -> str:
+        place = () if "-n" in arguments else ("-n", self.namespace)
+        return await asyncio.to_thread(self.plane.kubectl, *place, *arguments, check=check, stdin=stdin)
+
+    async def get(self, *arguments: str) -> Any:
+        return json.loads(await self.kubectl("get", *arguments, "-o", "json"))
+
+    async def until(self, what: str, check: Callable[[Any], object], *arguments: str, seconds: float = 40) -> None:
+        last: Any = None
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    last = await self.kubectl("get", *arguments, "-o", "json", check=False)
+                    if last.startswith("{") and check(json.loads(last)):
+                        return
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise AssertionError(f"{what}: not within {seconds} s; last: {str(last)[:3000]}") from None
+
+
+@pytest.fixture
+async def cluster(plane: ControlPlane, nodes: HollowNodes, request: pytest.FixtureRequest) -> Cluster:
+    name = re.sub("[^a-z0-9]+", "-", request.node.name)[:60].strip("-")
+    cluster = Cluster(plane, name)
+    await nodes.client.create(NAMESPACES, {"metadata": {"name": name}})
+    with contextlib.suppress(AlreadyExists):
+        await nodes.client.create(SERVICE_ACCOUNTS, {"metadata": {"name": "default"}}, namespace=name)
+    return cluster
+
+
+def images(pods: Any) -> set[str]:
+    return {p["spec"]["containers"][0]["image"] for p in pods["items"] if not p["metadata"].get("deletionTimestamp")}
+
+
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: %d
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: c, image: v1}]}
+"""
+
+
+async def test_kubectl_rollout(cluster: Cluster) -> None:
+    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DEPLOYMENT % 4)
+    assert "successfully rolled out" in await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    await cluster.kubectl("set", "image", "deployment/web", "*=v2")
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    assert images(await cluster.get("pods")) == {"v2"}
+    history = await cluster.kubectl("rollout", "history", "deployment/web")
+    assert [line.split()[0] for line in history.splitlines()[2:] if line] == ["1", "2"]
+    await cluster.kubectl("rollout", "undo", "deployment/web")
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    assert images(await cluster.get("pods")) == {"v1"}
+    assert len((await cluster.get("replicasets"))["items"]) == 2
+    await cluster.kubectl("rollout", "pause", "deployment/web")
+    await cluster.kubectl("set", "image", "deployment/web", "*=v3")
+    await cluster.kubectl("scale", "deployment/web", "--replicas=6")
+    await cluster.until("scaled while paused", lambda d: d["status"].get("readyReplicas") == 6, "deployment", "web")
+    assert images(await cluster.get("pods")) == {"v1"}
+    await cluster.kubectl("rollout", "resume", "deployment/web")
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    assert images(await cluster.get("pods")) == {"v3"}
+    before = {p["metadata"]["name"] for p in (await cluster.get("pods"))["items"]}
+    await cluster.kubectl("rollout", "restart", "deployment/web")
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    await cluster.until("6 new pods", lambda found: len(found["items"]) == 6, "pods")
+    assert not before & {p["metadata"]["name"] for p in (await cluster.get("pods"))["items"]}
+
+
+async def test_a_rollout_survives_kill_9_of_both(cluster: Cluster) -> None:
+    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DEPLOYMENT % 20)
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    await cluster.kubectl("set", "image", "deployment/web", "*=v2")
+    cluster.plane.kill("controller-manager")
+    cluster.plane.start_controller_manager(f"--controllers={CONTROLLERS}", "--v=4")
+    await cluster.until("half way", lambda d: d["status"].get("updatedReplicas", 0) >= 5, "deployment", "web")
+    cluster.plane.kill("apiserver")
+    cluster.plane.start_apiserver()
+    await asyncio.to_thread(cluster.plane.wait_ready)
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    await cluster.until("20 pods", lambda found: len(found["items"]) == 20 and images(found) == {"v2"}, "pods")
+
+
+@pytest.mark.parametrize("cascade", ["background", "foreground", "orphan"])
+async def test_deleting_a_deployment(cluster: Cluster, cascade: str) -> None:
+    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DEPLOYMENT % 3)
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    await cluster.kubectl("delete", "deployment", "web", f"--cascade={cascade}", "--timeout=60s")
+    left = 1 if cascade == "orphan" else 0
+    await cluster.until("sets", lambda found: len(found["items"]) == left, "replicasets")
+    await cluster.until("pods", lambda found: len(found["items"]) == 3 * left, "pods")
+    for one in (await cluster.get("replicasets"))["items"]:
+        assert not one["metadata"].get("ownerReferences")
+
+
+async def test_a_namespace_goes_with_all_that_is_in_it(cluster: Cluster) -> None:
+    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DEPLOYMENT % 10)
+    await cluster.kubectl(
+        "apply", "--validate=false", "-f", "-", stdin="{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}"
+    )
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    await cluster.kubectl("delete", "namespace", cluster.namespace, "--timeout=60s")
+    assert "NotFound" in await cluster.kubectl("get", "namespace", cluster.namespace, check=False)
+    assert (await cluster.get("pods"))["items"] == []
+
+
+DAEMON_SET = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent}
+spec:
+  selector: {matchLabels: {app: agent}}
+  template:
+    metadata: {labels: {app: agent}}
+    spec: {containers: [{name: c, image: v1}]}
+"""
+
+
+async def test_daemon_set_rollout_and_undo(cluster: Cluster) -> None:
+    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DAEMON_SET)
+    await cluster.kubectl("rollout", "status", "daemonset/agent", "--timeout=60s")
+    assert len((await cluster.get("pods"))["items"]) == 3
+    await cluster.kubectl("set", "image", "daemonset/agent", "*=v2")
+    await cluster.kubectl("rollout", "status", "daemonset/agent", "--timeout=60s")
+    assert images(await cluster.get("pods")) == {"v2"}
+    await cluster.kubectl("rollout", "undo", "daemonset/agent")
+    await cluster.kubectl("rollout", "status", "daemonset/agent", "--timeout=60s")
+    assert images(await cluster.get("pods")) == {"v1"}
