@@ -7,6 +7,7 @@ from master.controller_manager.endpointslice import EndpointSliceController
 from master.controller_manager.endpointslicemirroring import EndpointSliceMirroringController
 from master.controller_manager.frame import AnyController
 from master.controller_manager.garbage_collector import GarbageCollectorController
+from master.controller_manager.job import JobController
 from master.controller_manager.namespace import NamespaceController
 from master.controller_manager.node_ipam import NodeIpamController
 from master.controller_manager.node_lifecycle import NodeLifecycleController
@@ -16,6 +17,7 @@ from master.controller_manager.replicationcontroller import ReplicationControlle
 from master.controller_manager.root_ca import RootCAPublisher
 from master.controller_manager.serviceaccount import ServiceAccountController
 from master.controller_manager.taint_eviction import TaintEvictionController
+from master.controller_manager.ttl_after_finished import TtlAfterFinishedController
 
 CONTROLLERS: tuple[type[AnyController], ...] = (
     DaemonSetController,
@@ -24,12 +26,14 @@ CONTROLLERS: tuple[type[AnyController], ...] = (
     EndpointSliceMirroringController,
     EndpointsController,
     GarbageCollectorController,
+    JobController,
     NamespaceController,
     NodeIpamController,
     NodeLifecycleController,
     PodGCController,
     ReplicaSetController,
     ReplicationControllerController,
+    TtlAfterFinishedController,
     RootCAPublisher,
     ServiceAccountController,
     TaintEvictionController,
