@@ -1,4 +1,4 @@
-"""The CNI configuration of a node that has no other: Kubeto's own plugin on bridge ``cbr0`` with the node's pod range."""
+"""The CNI configuration of a node that has no other: our own plugin on bridge ``cbr0`` with the node's pod range."""
 
 import json
 import os
