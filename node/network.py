@@ -7,8 +7,9 @@ import argparse
 
 from apimachinery.client.informer import InformerFactory
 from apimachinery.lifecycle import Tasks
-from node import routes
+from node import dns, routes
 from node.agent.settings import AgentSettings
+from node.proxy import proxy
 
 
 def start(tasks: Tasks, informers: InformerFactory, args: argparse.Namespace, settings: AgentSettings) -> None:
@@ -21,3 +22,8 @@ def start(tasks: Tasks, informers: InformerFactory, args: argparse.Namespace, se
             cluster_dns=next(iter(settings.cluster_dns), "") if args.dns else "",
         )
         tasks.start("routes", routes.run(informers, config))
+    if args.proxy:
+        tasks.start("proxy", proxy.run(informers, proxy.ProxyConfig(settings.node_name, args.cluster_cidr)))
+    if args.dns and settings.cluster_dns:
+        domain = settings.cluster_domain
+        tasks.start("dns", dns.run(informers, dns.DnsConfig(settings.cluster_dns[0], domain=domain)))

@@ -180,7 +180,7 @@ def _mount(mount: cri.Mount, image_mounts: Mapping[str, str]) -> Mount:
         target=mount.container_path,
         source=image_mounts[mount.container_path] if from_image else mount.host_path,
         type="bind",
-        read_only=bool(mount.readonly or from_image),
+        read_only=mount.readonly,
         propagation=_PROPAGATION[mount.propagation],
     )
 

@@ -50,7 +50,7 @@ def test_a_pod_reaches_the_others(cluster: LocalCluster, web: str) -> None:
     service = cluster.get("service", "web")["spec"]["clusterIP"]
     for target in [*addresses, service, "web", "web.default.svc.cluster.local"]:
         page = eventually(
-            lambda t=target: cluster.kubectl("exec", client, "--", "wget", "-q", "-T", "3", "-O-", f"http://{t}/")
+            lambda t=target: cluster.kubectl("exec", client, "--", "timeout", "3", "wget", "-q", "-O-", f"http://{t}/")
         )
         assert PAGE in page
 

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from protos.cri.runtime.v1 import api_pb2 as cri
-from tests.docker_runtime import IMAGE, Cri
+from tests.docker_runtime import IMAGE, Cri, log_lines
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -126,11 +126,11 @@ async def test_mounts_are_told_as_given_and_work(cri_docker: Cri, sandbox: str, 
 
 async def test_an_image_is_mounted_as_a_volume(cri_docker: Cri, sandbox: str) -> None:
     mount = cri.Mount(container_path="/image", image=cri.ImageSpec(image=IMAGE), image_sub_path="bin", readonly=True)
-    text = await cri_docker.output(
-        sandbox,
-        cri_docker.container(["/bin/sh", "-c", "ls /image | head -1; touch /image/x || echo no"], mounts=[mount]),
-    )
+    config = cri_docker.container(["/bin/sh", "-c", "ls /image | head -1; touch /image/x || echo no"], mounts=[mount])
+    status = await cri_docker.ended(await cri_docker.run(sandbox, config))
+    text = "".join(content for _, _, content in log_lines(status.log_path))
     assert text.splitlines()[0] and "no\n" in text
+    assert status.mounts[0].image.image_ref == status.image_id
 
 
 async def test_an_oom_kill_is_told(cri_docker: Cri, sandbox: str) -> None:
