@@ -104,7 +104,7 @@ class KubetoAPI(FastAPI):
             authorization.decode("latin-1") if authorization else _websocket_token(request),
             request.scope["path"],
         )
-        if b"impersonate-user" in request.headers or b"impersonate-group" in request.headers:
+        if any(name.startswith(b"impersonate-") for name in request.headers):
             return impersonate(user, request.scope["headers"], self._authorizer)
         return user
 
