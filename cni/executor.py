@@ -96,7 +96,10 @@ class CniNetwork:
             if (attached.container_id, attached.ifname) not in valid:
                 async with self._alone(attached.container_id, attached.ifname):
                     await self._delete(attached)
-        network = self._folder.current()
+        try:
+            network = self._folder.current()
+        except CniError:
+            return  # a node that has no network yet holds nothing else
         if network.supports("1.1.0") and not network.raw.get("disableGC"):
             entries = [{"containerID": container_id, "ifname": ifname} for container_id, ifname in sorted(valid)]
             for plugin in network.plugins:

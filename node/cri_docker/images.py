@@ -170,10 +170,10 @@ def familiar(reference: str) -> str:
     for prefix in _DOCKER_HUB:
         reference = reference.removeprefix(prefix)
     name, _, digest = reference.partition("@")
-    slash = name.rfind("/")
+    tagged = ":" in name[name.rfind("/") + 1 :]
     if digest:
-        return f"{name[: name.rfind(':')] if ':' in name[slash:] else name}@{digest}"
-    return name if ":" in name[slash:] else f"{name}:latest"
+        return f"{name[: name.rfind(':')] if tagged else name}@{digest}"
+    return name if tagged else f"{name}:latest"
 
 
 def translate(message: str, reference: str) -> CriError:

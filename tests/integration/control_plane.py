@@ -50,6 +50,7 @@ class ControlPlane:
         for name, user, groups in (
             ("admin", "kubernetes-admin", ["system:masters"]),
             ("controller-manager", "system:kube-controller-manager", []),
+            ("scheduler", "system:kube-scheduler", []),
         ):
             pair = self.ca.ensure_client(pki / name, user, groups)
             config = kubeconfig(f"https://127.0.0.1:{self.port}", self.ca.pem, pair.certificate_pem, pair.key_pem)
@@ -86,6 +87,10 @@ class ControlPlane:
         command = [sys.executable, "-m", "master.controller_manager", f"--healthz-port={self.port + 5}"]
         command += [f"--kubeconfig={self.directory / 'controller-manager.conf'}"]
         self.start("controller-manager", [*command, *arguments])
+
+    def start_scheduler(self, name: str = "scheduler", *arguments: str) -> None:
+        command = [sys.executable, "-m", "master.scheduler", f"--kubeconfig={self.directory / 'scheduler.conf'}"]
+        self.start(name, [*command, *arguments])
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         process = self.processes.pop(name)

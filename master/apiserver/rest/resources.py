@@ -46,10 +46,10 @@ class Resources:
         kind = self._registry.catalog.scheme.by_resource(place.group, place.version, place.resource)
         if kind is None or (place.subresource and place.subresource not in kind.subresources):
             raise unknown_path()
+        target = request.target = Target(kind, place.namespace, place.name, place.subresource)
         if (kind.group, kind.resource, place.subresource) in self._connectors:
             await self._connect(request, place, kind)
             return
-        target = Target(kind, place.namespace, place.name, place.subresource)
         handlers: Any = self._object if place.name else self._collection
         if place.subresource in _CREATES:
             handlers = {"POST": self._create}
@@ -154,6 +154,7 @@ class Resources:
         async def send(message: Message) -> None:
             # From here on an error can no longer be answered by a Status.
             request.started = True
+            request.status = message.get("status", request.status)
             await request.send(message)
 
         await connector(asked, request.scope, request.receive, send)
