@@ -36,7 +36,7 @@ from .registry.reads import Reads
 from .registry.service_claims import ServiceClaims
 from .registry.store import LoopbackWriter, Registry
 from .registry.strategy import Strategy
-from .rest import explain, node_metrics, openapi, system
+from .rest import explain, metrics, node_metrics, openapi, system
 from .rest.connections import Connections
 from .rest.discovery import Discovery
 from .rest.front import Identities, KubetoAPI
@@ -73,6 +73,7 @@ class ApiServer:
         for kind in node_metrics.KINDS:
             catalog.add(Strategy(kind))
         cache = WatchCache(storage, keys, catalog.field_labels)
+        metrics.register(cache)
         try:
             async with Tasks() as tasks:
                 tasks.start("watch cache", cache.run())
