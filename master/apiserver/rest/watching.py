@@ -71,13 +71,16 @@ class _Frames:
         self._first = True
 
     def join(self, batch: list[tuple[EventType, Event]]) -> bytes:
-        if not self._wanted.shape:
+        if not self._wanted.shape and not self._strategy.second_view:
             return b"".join([event.frame(type_) for type_, event in batch])
         return b"".join([self._shaped(type_, event) for type_, event in batch])
 
     def _shaped(self, type_: EventType, event: Event) -> bytes:
         obj = orjson.loads(event.payload(type_))
-        shape = shapes.of_object(self._strategy, self._wanted, obj, self._query)
+        if not self._wanted.shape:
+            shape = self._strategy.shown(obj)
+        else:
+            shape = shapes.of_object(self._strategy, self._wanted, obj, self._query)
         if self._wanted.shape == "Table" and not self._first:
             shape["columnDefinitions"] = None  # told once, in the first event
         self._first = False
