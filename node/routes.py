@@ -21,7 +21,7 @@ from apimachinery import nft, sysctl
 from apimachinery.backoff import Backoff
 from apimachinery.client.informer import EventType, InformerFactory
 from apimachinery.logging import get_logger
-from apimachinery.meta import Object
+from apimachinery.meta import Object, name_of
 from apimachinery.netlink import ROUTE_CHANGES, SCOPE_HOST, SCOPE_LINK, UNREACHABLE, Address, Link, Netlink, Route
 from apimachinery.nft import NftError
 from apimachinery.scheme import NODES
@@ -59,19 +59,21 @@ class Plan:
 
 
 def plan(nodes: Iterable[Object], config: RoutesConfig) -> Plan:
-    """What this node needs, given all Nodes. A node without podCIDR or InternalIP has no route yet."""
-    routes = {Route(config.cluster_cidr, type=UNREACHABLE, protocol=PROTOCOL)}
+    """What this node needs, given all Nodes. A node without podCIDR or InternalIP has no route yet; should two claim
+    one range, the first by name has it."""
+    routes = {config.cluster_cidr: Route(config.cluster_cidr, type=UNREACHABLE, protocol=PROTOCOL)}
     masquerade = ""
-    for node in nodes:
+    for node in sorted(nodes, key=name_of):
         address, cidr = facts(node)
         if node["metadata"]["name"] != config.node_name:
             if address and cidr:
-                routes.add(Route(cidr, via=address, protocol=PROTOCOL))
+                routes.setdefault(cidr, Route(cidr, via=address, protocol=PROTOCOL))
             continue
         masquerade = _masquerade(cidr, config.cluster_cidr) if cidr else ""
         if address:
-            routes.add(Route(config.service_cidr, source=address, scope=SCOPE_LINK, protocol=PROTOCOL))
-    return Plan(frozenset(routes), masquerade)
+            service = Route(config.service_cidr, source=address, scope=SCOPE_LINK, protocol=PROTOCOL)
+            routes[config.service_cidr] = service
+    return Plan(frozenset(routes.values()), masquerade)
 
 
 def facts(node: Object) -> tuple[str, str]:
@@ -97,6 +99,7 @@ class Routes:
 
     def __init__(self, config: RoutesConfig) -> None:
         self._config = config
+        self._refused: set[Route] = set()  # and said so once
         self._applied = ("", "")  # the masquerade script and what nft then showed
 
     def reconcile(self, wanted: Plan) -> None:
@@ -141,14 +144,17 @@ class Routes:
         for route in wanted - present:
             try:
                 netlink.replace_route(route)
-                _log.info("Set route", destination=route.destination, via=route.via)
+                _log.info("Set route", destination=route.destination, via=route.via or None)
             except OSError as error:
-                _log.warning("Route refused", destination=route.destination, via=route.via, error=error.strerror)
+                if route not in self._refused:
+                    _log.warning("Route refused", destination=route.destination, via=route.via, error=error.strerror)
+                self._refused.add(route)
+        self._refused &= wanted
         kept = {route.destination for route in wanted}
         for route in present - wanted:
             if route.destination not in kept:
                 netlink.delete_route(route)
-                _log.info("Removed route", destination=route.destination, via=route.via)
+                _log.info("Removed route", destination=route.destination, via=route.via or None)
 
     def _ensure_masquerade(self, script: str) -> None:
         if not script or (script, self._shown()) == self._applied:
