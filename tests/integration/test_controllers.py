@@ -85,7 +85,7 @@ spec:
 
 
 async def test_kubectl_rollout(cluster: Cluster) -> None:
-    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DEPLOYMENT % 4)
+    await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 4)
     assert "successfully rolled out" in await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     await cluster.kubectl("set", "image", "deployment/web", "*=v2")
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
@@ -112,7 +112,7 @@ async def test_kubectl_rollout(cluster: Cluster) -> None:
 
 
 async def test_a_rollout_survives_kill_9_of_both(cluster: Cluster) -> None:
-    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DEPLOYMENT % 20)
+    await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 20)
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     await cluster.kubectl("set", "image", "deployment/web", "*=v2")
     cluster.plane.kill("controller-manager")
@@ -127,7 +127,7 @@ async def test_a_rollout_survives_kill_9_of_both(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("cascade", ["background", "foreground", "orphan"])
 async def test_deleting_a_deployment(cluster: Cluster, cascade: str) -> None:
-    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DEPLOYMENT % 3)
+    await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 3)
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     await cluster.kubectl("delete", "deployment", "web", f"--cascade={cascade}", "--timeout=60s")
     left = 1 if cascade == "orphan" else 0
@@ -138,10 +138,8 @@ async def test_deleting_a_deployment(cluster: Cluster, cascade: str) -> None:
 
 
 async def test_a_namespace_goes_with_all_that_is_in_it(cluster: Cluster) -> None:
-    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DEPLOYMENT % 10)
-    await cluster.kubectl(
-        "apply", "--validate=false", "-f", "-", stdin="{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}"
-    )
+    await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 10)
+    await cluster.kubectl("apply", "-f", "-", stdin="{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}")
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     await cluster.kubectl("delete", "namespace", cluster.namespace, "--timeout=60s")
     assert "NotFound" in await cluster.kubectl("get", "namespace", cluster.namespace, check=False)
@@ -161,7 +159,7 @@ spec:
 
 
 async def test_daemon_set_rollout_and_undo(cluster: Cluster) -> None:
-    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DAEMON_SET)
+    await cluster.kubectl("apply", "-f", "-", stdin=DAEMON_SET)
     await cluster.kubectl("rollout", "status", "daemonset/agent", "--timeout=60s")
     assert len((await cluster.get("pods"))["items"]) == 3
     await cluster.kubectl("set", "image", "daemonset/agent", "*=v2")
@@ -170,3 +168,26 @@ async def test_daemon_set_rollout_and_undo(cluster: Cluster) -> None:
     await cluster.kubectl("rollout", "undo", "daemonset/agent")
     await cluster.kubectl("rollout", "status", "daemonset/agent", "--timeout=60s")
     assert images(await cluster.get("pods")) == {"v1"}
+
+
+JOB = """
+apiVersion: batch/v1
+kind: Job
+metadata: {name: work}
+spec:
+  completions: 7
+  parallelism: 3
+  completionMode: Indexed
+  ttlSecondsAfterFinished: 3
+  template:
+    spec: {restartPolicy: Never, containers: [{name: c, image: done}]}
+"""
+
+
+async def test_a_job_completes_and_goes(cluster: Cluster) -> None:
+    await cluster.kubectl("apply", "-f", "-", stdin=JOB)
+    await cluster.kubectl("wait", "--for=condition=complete", "job/work", "--timeout=30s")
+    status = (await cluster.get("job", "work"))["status"]
+    assert (status["succeeded"], status["completedIndexes"]) == (7, "0-6")
+    await cluster.until("no pods", lambda found: not found["items"], "pods")
+    await cluster.until("no jobs", lambda found: not found["items"], "jobs")
