@@ -39,6 +39,7 @@ from protos.kubeto.v1 import node_pb2_grpc as rpc
 
 _log = logging.get_logger(__name__)
 _HOLLOW_STATUS_SECONDS = 60.0
+_HOLLOW_WITH_LOGS = 100  # more nodes are there for load, and nobody reads so many logs
 
 
 def parser() -> argparse.ArgumentParser:
@@ -166,7 +167,7 @@ def _make_agents(
 ) -> dict[str, NodeAgent]:
     if args.hollow:
         many = [_hollow_settings(settings, index) for index in range(args.hollow)]
-        options = FakeOptions(write_logs=False)
+        options = FakeOptions(write_logs=args.hollow <= _HOLLOW_WITH_LOGS)
         return {s.node_name: NodeAgent(parts, FakeRuntime(options), s, hollow=True) for s in many}
     runtime: Runtime
     if args.runtime == "fake":

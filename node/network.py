@@ -27,3 +27,9 @@ def start(tasks: Tasks, informers: InformerFactory, args: argparse.Namespace, se
     if args.dns and settings.cluster_dns:
         domain = settings.cluster_domain
         tasks.start("dns", dns.run(informers, dns.DnsConfig(settings.cluster_dns[0], domain=domain)))
+    if args.proxy:
+        rules = proxy.ProxyConfig(node_name=settings.node_name, cluster_cidr=args.cluster_cidr)
+        tasks.start("proxy", proxy.run(informers, rules))
+    if args.dns and settings.cluster_dns:
+        zone = dns.DnsConfig(address=settings.cluster_dns[0], domain=settings.cluster_domain)
+        tasks.start("dns", dns.run(informers, zone))

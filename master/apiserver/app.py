@@ -72,6 +72,8 @@ class ApiServer:
         catalog = Catalog(STRATEGIES)
         for kind in node_metrics.KINDS:
             catalog.add(Strategy(kind))
+        for kind in (scheme.CORE_EVENTS, scheme.kind_of("events", "events.k8s.io")):
+            catalog.strategy(kind).ttl_seconds = int(settings.event_ttl)
         cache = WatchCache(storage, keys, catalog.field_labels)
         metrics.register(cache)
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.netns import eventually, inside, namespace, sh
-from tests.integration.network_cluster import OUTSIDE, Cluster, Pod, ask, cluster, endpoints, service
+from tests.integration.network_cluster import OUTSIDE, Cluster, Pod, ask, cluster, endpoints, ours, reference, service
 
 pytestmark = pytest.mark.root
 IP = "10.96.7.7"
@@ -21,7 +21,14 @@ def c(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
-def test_a_service_spreads_over_nodes_and_keeps_the_clients_address(c: Cluster) -> None:
+@pytest.fixture(params=[ours, reference])
+def any_plugin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path, request.param) as made:
+        yield made
+
+
+def test_a_service_spreads_over_nodes_and_keeps_the_clients_address(any_plugin: Cluster) -> None:
+    c = any_plugin
     first, second = c.nodes
     client, a, b = c.pod(first), c.pod(first), c.pod(second)
     for pod in (a, b):

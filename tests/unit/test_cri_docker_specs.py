@@ -6,11 +6,12 @@ import pytest
 
 from node.cri_docker import naming, resources, security, specs
 from node.cri_docker.attachments import ADDING, ATTACHED, RELEASED, Attachment, Attachments
-from node.cri_docker.images import familiar, translate
+from node.cri_docker.images import familiar
 from node.cri_docker.limits import capabilities
 from node.cri_docker.network import hosts_file, resolv_conf
 from node.cri_docker.records import container_record, nanoseconds, sandbox_record
 from node.cri_docker.refusal import Denied, NotFound, Refused, Unavailable, WrongState
+from node.cri_docker.registry import translate
 from node.cri_docker.security import EngineLimits
 from protos.cri.runtime.v1 import api_pb2 as cri
 

@@ -46,7 +46,7 @@ class Strategy:
     """What a delete without propagationPolicy does with dependents: Background or Orphan."""
     returns_deleted: ClassVar[bool] = False
     """Whether a delete that removes the object at once answers with it, not with a Status."""
-    ttl_seconds: ClassVar[int] = 0
+    ttl_seconds: int = 0
     """Objects vanish this long after their last write (events); 0 = never."""
 
     second_view: ClassVar[bool] = False
