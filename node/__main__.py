@@ -44,7 +44,8 @@ _HOLLOW_WITH_LOGS = 100  # more nodes are there for load, and nobody reads so ma
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="kubeto-node", description=__doc__, allow_abbrev=False)
-    p.add_argument("--kubeconfig", required=True, help="how to reach the API server, and as whom")
+    p.add_argument("--kubeconfig", default="", help="how to reach the API server, and as whom")
+    p.add_argument("--cleanup", action="store_true", help="take a node's routes and rules off this machine, and exit")
     p.add_argument("--hostname-override", default=socket.gethostname(), help="the node's name")
     p.add_argument(
         "--node-ip", default="", help="the node's address(es), comma-separated; default: towards the API server"
@@ -81,6 +82,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     logging.setup(args.v)
+    if args.cleanup:
+        network.cleanup()
+        return 0
+    if not args.kubeconfig:
+        parser().error("--kubeconfig is required")
     try:
         access = load_kubeconfig(args.kubeconfig)
         settings = make_settings(args, access)

@@ -33,3 +33,12 @@ def start(tasks: Tasks, informers: InformerFactory, args: argparse.Namespace, se
     if args.dns and settings.cluster_dns:
         zone = dns.DnsConfig(address=settings.cluster_dns[0], domain=settings.cluster_domain)
         tasks.start("dns", dns.run(informers, zone))
+
+
+def cleanup() -> None:
+    """Take the routes, rules and links of these parts out of the caller's namespace. Raises OSError, NftError.
+
+    Needed only on a machine that stays in use: elsewhere they go with the node's namespace.
+    """
+    proxy.remove()
+    routes.remove()

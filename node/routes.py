@@ -113,18 +113,6 @@ class Routes:
             self._ensure_routes(netlink, {_at_sink(route, sink) for route in wanted.routes})
         self._ensure_masquerade(wanted.masquerade)
 
-    def remove(self) -> None:
-        """Leave nothing behind. Raises OSError, NftError."""
-        with Netlink() as netlink:
-            for route in netlink.routes():
-                if route.protocol == PROTOCOL:
-                    netlink.delete_route(route)
-            sink = netlink.link(SINK)
-            if sink is not None:
-                netlink.delete_link(sink.index)
-        if nft.show("list", "table", "ip", _TABLE) is not None:
-            nft.apply(f"delete table ip {_TABLE}")
-
     def _ensure_forwarding(self) -> None:
         sysctl.ensure("net/bridge/bridge-nf-call-iptables", "1")  # for other CNI plugins' bridges; ours does without
         able = sysctl.ensure("net/ipv4/ip_forward", "1")
@@ -174,6 +162,18 @@ class Routes:
 
     def _shown(self) -> str:
         return nft.show("list", "table", "ip", _TABLE) or ""
+
+
+def remove() -> None:
+    """Take all of it out of the caller's namespace: nothing is left behind. Raises OSError, NftError."""
+    with Netlink() as netlink:
+        for route in netlink.routes():
+            if route.protocol == PROTOCOL:
+                netlink.delete_route(route)
+        sink = netlink.link(SINK)
+        if sink is not None:
+            netlink.delete_link(sink.index)
+    nft.apply(f"add table ip {_TABLE}\ndelete table ip {_TABLE}\n")
 
 
 def _at_sink(route: Route, sink: Link) -> Route:

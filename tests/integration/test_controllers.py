@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import json
 import re
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
-from apimachinery.errors import AlreadyExists
+from apimachinery.errors import AlreadyExists, ServiceUnavailable
 from apimachinery.scheme import NAMESPACES, SERVICE_ACCOUNTS
 from tests.integration.control_plane import ControlPlane, control_plane
 from tests.integration.hollow_nodes import HollowNodes, hollow_nodes
@@ -191,3 +192,39 @@ async def test_a_job_completes_and_goes(cluster: Cluster) -> None:
     assert (status["succeeded"], status["completedIndexes"]) == (7, "0-6")
     await cluster.until("no pods", lambda found: not found["items"], "pods")
     await cluster.until("no jobs", lambda found: not found["items"], "jobs")
+
+
+def holder(lease: Any) -> str:
+    return str(lease["spec"]["holderIdentity"]).rpartition("_")[2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_second_controller_manager_takes_over(cluster: Cluster, number: int) -> None:
+    plane, lease = cluster.plane, ("lease", "kube-controller-manager", "-n", "kube-system")
+    first, second = str(plane.port + 5), str(plane.port + 8)
+    await cluster.until("the first leads", lambda found: holder(found) == first, *lease)
+    plane.start_controller_manager(f"--controllers={CONTROLLERS}", name="second", offset=8)
+    await asyncio.to_thread(plane.kill, "controller-manager", number)
+    # A process that was told to stop gives its lease up; one that was killed is waited for.
+    seconds = 8 if number == signal.SIGTERM else 25
+    await cluster.until("the second leads", lambda found: holder(found) == second, *lease, seconds=seconds)
+    await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 2)
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    plane.start_controller_manager(f"--controllers={CONTROLLERS}", "--v=4")
+    await asyncio.to_thread(plane.kill, "second", signal.SIGTERM)
+    await cluster.until("the first leads again", lambda found: holder(found) == first, *lease)
+
+
+async def test_a_frozen_server_is_noticed_and_found_again(cluster: Cluster, nodes: HollowNodes) -> None:
+    await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 2)
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    server = cluster.plane.processes["apiserver"]
+    server.send_signal(signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(15):  # keepalive: noticed in seconds, though the connection never closes
+            with pytest.raises(ServiceUnavailable):
+                await nodes.client.get(NAMESPACES, "default")
+    finally:
+        server.send_signal(signal.SIGCONT)
+    await cluster.kubectl("scale", "deployment/web", "--replicas=5")
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")

@@ -8,7 +8,7 @@ import pytest
 from apimachinery.client.informer import InformerFactory
 from apimachinery.netlink import in_namespace
 from apimachinery.scheme import NODES
-from node.routes import Routes, RoutesConfig, plan, run
+from node.routes import Routes, RoutesConfig, plan, remove, run
 from tests import fakes
 from tests.integration.netns import inside, namespace, sh
 from tests.unit.test_routes import node
@@ -51,7 +51,7 @@ def test_routes_are_made_repaired_and_removed(here: str) -> None:
     assert (sh("ip", "-n", here, "route"), inside(here, "nft", "list", "ruleset")) == before
     routes.reconcile(plan(NODES_NOW[:1], CONFIG))
     assert route_to(here, "10.244.1.7") == ""
-    routes.remove()
+    remove()
     assert "10." not in sh("ip", "-n", here, "route")
     assert "kubeto" not in inside(here, "nft", "list", "ruleset") + sh("ip", "-n", here, "link")
 

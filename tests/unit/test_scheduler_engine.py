@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from master.scheduler.engine import Nomination
 from master.scheduler.framework import Event
 from master.scheduler.plugins.default_preemption import post_filter
 from master.scheduler.profile import DEFAULT_PROFILE
@@ -234,3 +235,14 @@ def test_the_informers_keep_all_that_a_shape_is_made_of() -> None:
 def test_resource_claims_are_refused_by_name() -> None:
     found = schedule(cluster(node("a")), pod("p", resourceClaims=[{"name": "gpu"}]))
     assert found == "0/1 nodes are available: resource claims are not supported: gpu."
+
+
+def test_a_place_that_is_being_cleared_is_taken_for_pods_that_are_not_more_important() -> None:
+    engine = cluster(node("a"))
+    key, shape = key_and_shape(pod("vip", cpu="3", priority=9))
+    engine.nominations[key] = Nomination("a", shape)
+    assert schedule(engine, pod("p", cpu="2")) == "0/1 nodes are available: 1 Insufficient cpu."
+    assert schedule(engine, pod("q", cpu="1")) == "a"
+    assert schedule(engine, pod("r", cpu="2", priority=10)) == "a"
+    assert engine.decide(key, shape).message == "0/1 nodes are available: 1 Insufficient cpu."
+    assert key not in engine.snapshot.placements
