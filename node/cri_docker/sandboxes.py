@@ -16,7 +16,7 @@ from pathlib import Path
 
 from apimachinery.lifecycle import guard
 from apimachinery.logging import get_logger
-from node.cri_docker import naming, network, specs
+from node.cri_docker import namespaces, naming, network, specs
 from node.cri_docker.attachments import ADDING, ATTACHED, RELEASED, Attachment, Attachments
 from node.cri_docker.cache import Cache
 from node.cri_docker.engine import Engine, EngineError
@@ -146,7 +146,7 @@ class Sandboxes:
             async with asyncio.timeout(_UNSHARE_SECONDS):
                 while not self._is_own(record.netns):
                     await asyncio.sleep(0.002)
-            await network.in_namespace(record.netns, network.raise_loopback)
+            await namespaces.enter(record.netns, namespaces.NETWORK, network.raise_loopback)
         except (OSError, TimeoutError) as error:
             raise WrongState(f"sandbox {record.id} has no network namespace of its own: {error!r}") from error
 
