@@ -75,7 +75,7 @@ class World:
 
 
 async def until(check: Callable[[], Any]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not check():
             await asyncio.sleep(0.005)
 
@@ -199,7 +199,7 @@ async def test_status_is_written_when_the_api_server_is_back(world: World) -> No
                 raise ServiceUnavailable("away")
 
         world.cluster.intercept = away
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(await world.runtime.list_containers({})) < 2:
                 await asyncio.sleep(0.01)
         world.cluster.intercept = lambda *_: None
