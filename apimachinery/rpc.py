@@ -11,7 +11,7 @@ from apimachinery.config import ClusterAccess
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 KEEPALIVE_SECONDS = 5
-KEEPALIVE_TIMEOUT_SECONDS = 3
+KEEPALIVE_TIMEOUT_SECONDS = 5
 
 Options = list[tuple[str, int | str]]
 
@@ -22,6 +22,8 @@ _LIMITS: Options = [
 _KEEPALIVE: Options = [
     ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
+    # A keepalive ping rides on a ping that is under way (to measure bandwidth), and has that one's timeout then.
+    ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
     ("grpc.http2.max_pings_without_data", 0),
 ]
 

@@ -37,6 +37,8 @@ class CniNetwork:
         self._folder, self._bin_dirs, self._cache = Folder(conf_dir), tuple(bin_dirs), Cache(cache_dir)
         # At most one command at a time for one attachment; an entry lives as long as someone holds or awaits it.
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        # Held while plugins collect: no attachment begins that they were not told of.
+        self._gate = asyncio.Lock()
 
     async def add(
         self, container_id: str, netns: str, ifname: str, args: Mapping[str, str], capabilities: Mapping[str, Any]
@@ -45,7 +47,8 @@ class CniNetwork:
         network = self._folder.current()
         wanted = Attached(container_id, ifname, netns, network.raw, args, capabilities, None)
         async with self._alone(container_id, ifname):
-            self._cache.save(wanted)  # before anything is done: a crash in between still leads to a full DEL
+            async with self._gate:
+                self._cache.save(wanted)  # before anything is done: a crash in between still leads to a full DEL
             try:
                 result = await self._add(network, wanted)
             except BaseException:
@@ -96,9 +99,16 @@ class CniNetwork:
             if (attached.container_id, attached.ifname) not in valid:
                 async with self._alone(attached.container_id, attached.ifname):
                     await self._delete(attached)
-        network = self._folder.current()
-        if network.supports("1.1.0") and not network.raw.get("disableGC"):
-            entries = [{"containerID": container_id, "ifname": ifname} for container_id, ifname in sorted(valid)]
+        try:
+            network = self._folder.current()
+        except CniError:
+            return  # a node that has no network yet holds nothing else
+        if not network.supports("1.1.0") or network.raw.get("disableGC"):
+            return
+        async with self._gate:
+            begun = {(each.container_id, each.ifname) for each in self._cache.all()}
+            pairs = sorted(begun.union(valid))
+            entries = [{"containerID": container_id, "ifname": ifname} for container_id, ifname in pairs]
             for plugin in network.plugins:
                 marked = {**plugin, "cni.dev/valid-attachments": entries, "cni.dev/attachments": entries}
                 await self._call(network, marked, "GC", None, None)

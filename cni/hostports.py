@@ -14,6 +14,7 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
 from apimachinery import nft, sysctl
+from apimachinery.netlink import conntrack
 from apimachinery.nft import NftError
 from cni.spec import INVALID_CONFIG, NETWORK_FAILURE, CniError
 
@@ -92,6 +93,9 @@ def ensure(owner: str, bridge: str, address: IPv4Address, mappings: Sequence[Por
         lines.append(f'add element ip {TABLE} {where} {{ {key} comment "{owner}" : {value} }}')
     sysctl.ensure(f"net/ipv4/conf/{bridge}/route_localnet", "1")
     _nft(text="\n".join(lines))
+    udp = [mapping for mapping in mappings if mapping.protocol == "udp"]
+    if udp:  # else clients that kept sending would stay with the port's last pod
+        conntrack.forget_stale({(m.host_ip, m.host_port): frozenset({(str(address), m.container_port)}) for m in udp})
 
 
 def remove(owner: str) -> None:

@@ -39,11 +39,13 @@ from protos.kubeto.v1 import node_pb2_grpc as rpc
 
 _log = logging.get_logger(__name__)
 _HOLLOW_STATUS_SECONDS = 60.0
+_HOLLOW_WITH_LOGS = 100  # more nodes are there for load, and nobody reads so many logs
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="kubeto-node", description=__doc__, allow_abbrev=False)
-    p.add_argument("--kubeconfig", required=True, help="how to reach the API server, and as whom")
+    p.add_argument("--kubeconfig", default="", help="how to reach the API server, and as whom")
+    p.add_argument("--cleanup", action="store_true", help="take a node's routes and rules off this machine, and exit")
     p.add_argument("--hostname-override", default=socket.gethostname(), help="the node's name")
     p.add_argument(
         "--node-ip", default="", help="the node's address(es), comma-separated; default: towards the API server"
@@ -80,6 +82,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     logging.setup(args.v)
+    if args.cleanup:
+        network.cleanup()
+        return 0
+    if not args.kubeconfig:
+        parser().error("--kubeconfig is required")
     try:
         access = load_kubeconfig(args.kubeconfig)
         settings = make_settings(args, access)
@@ -166,7 +173,7 @@ def _make_agents(
 ) -> dict[str, NodeAgent]:
     if args.hollow:
         many = [_hollow_settings(settings, index) for index in range(args.hollow)]
-        options = FakeOptions(write_logs=False)
+        options = FakeOptions(write_logs=args.hollow <= _HOLLOW_WITH_LOGS)
         return {s.node_name: NodeAgent(parts, FakeRuntime(options), s, hollow=True) for s in many}
     runtime: Runtime
     if args.runtime == "fake":

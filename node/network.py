@@ -27,3 +27,18 @@ def start(tasks: Tasks, informers: InformerFactory, args: argparse.Namespace, se
     if args.dns and settings.cluster_dns:
         domain = settings.cluster_domain
         tasks.start("dns", dns.run(informers, dns.DnsConfig(settings.cluster_dns[0], domain=domain)))
+    if args.proxy:
+        rules = proxy.ProxyConfig(node_name=settings.node_name, cluster_cidr=args.cluster_cidr)
+        tasks.start("proxy", proxy.run(informers, rules))
+    if args.dns and settings.cluster_dns:
+        zone = dns.DnsConfig(address=settings.cluster_dns[0], domain=settings.cluster_domain)
+        tasks.start("dns", dns.run(informers, zone))
+
+
+def cleanup() -> None:
+    """Take the routes, rules and links of these parts out of the caller's namespace. Raises OSError, NftError.
+
+    Needed only on a machine that stays in use: elsewhere they go with the node's namespace.
+    """
+    proxy.remove()
+    routes.remove()

@@ -21,7 +21,7 @@ from apimachinery import nft, sysctl
 from apimachinery.backoff import Backoff
 from apimachinery.client.informer import EventType, InformerFactory
 from apimachinery.logging import get_logger
-from apimachinery.meta import Object
+from apimachinery.meta import Object, name_of
 from apimachinery.netlink import ROUTE_CHANGES, SCOPE_HOST, SCOPE_LINK, UNREACHABLE, Address, Link, Netlink, Route
 from apimachinery.nft import NftError
 from apimachinery.scheme import NODES
@@ -59,19 +59,21 @@ class Plan:
 
 
 def plan(nodes: Iterable[Object], config: RoutesConfig) -> Plan:
-    """What this node needs, given all Nodes. A node without podCIDR or InternalIP has no route yet."""
-    routes = {Route(config.cluster_cidr, type=UNREACHABLE, protocol=PROTOCOL)}
+    """What this node needs, given all Nodes. A node without podCIDR or InternalIP has no route yet; should two claim
+    one range, the first by name has it."""
+    routes = {config.cluster_cidr: Route(config.cluster_cidr, type=UNREACHABLE, protocol=PROTOCOL)}
     masquerade = ""
-    for node in nodes:
+    for node in sorted(nodes, key=name_of):
         address, cidr = facts(node)
         if node["metadata"]["name"] != config.node_name:
             if address and cidr:
-                routes.add(Route(cidr, via=address, protocol=PROTOCOL))
+                routes.setdefault(cidr, Route(cidr, via=address, protocol=PROTOCOL))
             continue
         masquerade = _masquerade(cidr, config.cluster_cidr) if cidr else ""
         if address:
-            routes.add(Route(config.service_cidr, source=address, scope=SCOPE_LINK, protocol=PROTOCOL))
-    return Plan(frozenset(routes), masquerade)
+            service = Route(config.service_cidr, source=address, scope=SCOPE_LINK, protocol=PROTOCOL)
+            routes[config.service_cidr] = service
+    return Plan(frozenset(routes.values()), masquerade)
 
 
 def facts(node: Object) -> tuple[str, str]:
@@ -97,29 +99,26 @@ class Routes:
 
     def __init__(self, config: RoutesConfig) -> None:
         self._config = config
+        self._refused: set[Route] = set()  # and said so once
+        self._forwarding = True  # as far as we have said
+        self.rules_in_doubt = True
+        """Whether our table may be other than we left it. Looking takes a process; links change with every pod."""
         self._applied = ("", "")  # the masquerade script and what nft then showed
 
     def reconcile(self, wanted: Plan) -> None:
         """Raises OSError, NftError; one route that the kernel refuses is logged and keeps no other from its place."""
-        for name in ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables"):
-            if not sysctl.ensure(name, "1") and name.endswith("ip_forward"):
-                _log.error("The kernel does not forward packets and /proc/sys is read-only: pods have no network")
+        self._ensure_forwarding()
         with Netlink() as netlink:
             sink = self._ensure_sink(netlink)
             self._ensure_routes(netlink, {_at_sink(route, sink) for route in wanted.routes})
         self._ensure_masquerade(wanted.masquerade)
 
-    def remove(self) -> None:
-        """Leave nothing behind. Raises OSError, NftError."""
-        with Netlink() as netlink:
-            for route in netlink.routes():
-                if route.protocol == PROTOCOL:
-                    netlink.delete_route(route)
-            sink = netlink.link(SINK)
-            if sink is not None:
-                netlink.delete_link(sink.index)
-        if nft.show("list", "table", "ip", _TABLE) is not None:
-            nft.apply(f"delete table ip {_TABLE}")
+    def _ensure_forwarding(self) -> None:
+        sysctl.ensure("net/bridge/bridge-nf-call-iptables", "1")  # for other CNI plugins' bridges; ours does without
+        able = sysctl.ensure("net/ipv4/ip_forward", "1")
+        if self._forwarding and not able:
+            _log.error("The kernel does not forward packets and /proc/sys cannot be written: pods have no network")
+        self._forwarding = able
 
     def _ensure_sink(self, netlink: Netlink) -> Link:
         sink = netlink.link(SINK)
@@ -141,23 +140,40 @@ class Routes:
         for route in wanted - present:
             try:
                 netlink.replace_route(route)
-                _log.info("Set route", destination=route.destination, via=route.via)
+                _log.info("Set route", destination=route.destination, via=route.via or None)
             except OSError as error:
-                _log.warning("Route refused", destination=route.destination, via=route.via, error=error.strerror)
+                if route not in self._refused:
+                    _log.warning("Route refused", destination=route.destination, via=route.via, error=error.strerror)
+                self._refused.add(route)
+        self._refused &= wanted
         kept = {route.destination for route in wanted}
         for route in present - wanted:
             if route.destination not in kept:
                 netlink.delete_route(route)
-                _log.info("Removed route", destination=route.destination, via=route.via)
+                _log.info("Removed route", destination=route.destination, via=route.via or None)
 
     def _ensure_masquerade(self, script: str) -> None:
-        if not script or (script, self._shown()) == self._applied:
+        if not script or (script == self._applied[0] and not self.rules_in_doubt):
             return
-        nft.apply(script)
-        self._applied = script, self._shown()
+        self.rules_in_doubt = False
+        if (script, self._shown()) != self._applied:
+            nft.apply(script)
+            self._applied = script, self._shown()
 
     def _shown(self) -> str:
         return nft.show("list", "table", "ip", _TABLE) or ""
+
+
+def remove() -> None:
+    """Take all of it out of the caller's namespace: nothing is left behind. Raises OSError, NftError."""
+    with Netlink() as netlink:
+        for route in netlink.routes():
+            if route.protocol == PROTOCOL:
+                netlink.delete_route(route)
+        sink = netlink.link(SINK)
+        if sink is not None:
+            netlink.delete_link(sink.index)
+    nft.apply(f"add table ip {_TABLE}\ndelete table ip {_TABLE}\n")
 
 
 def _at_sink(route: Route, sink: Link) -> Route:
@@ -182,25 +198,31 @@ async def run(informers: InformerFactory, config: RoutesConfig) -> None:
 
     informer.add_handler(on_node)
     await informer.wait_synced()
-    with _kernel_changes(changed.set):
-        await _keep(Routes(config), informer.store.list, config, changed)
+    routes = Routes(config)
+
+    def on_rules() -> None:
+        routes.rules_in_doubt = True
+        changed.set()
+
+    with _kernel_changes(changed.set, on_rules):
+        await _keep(routes, informer.store.list, config, changed)
 
 
 @contextmanager
-def _kernel_changes(tell: Callable[[], None]) -> Iterator[None]:
-    """Call ``tell`` whenever links, addresses, routes or our table may have changed."""
+def _kernel_changes(on_links: Callable[[], None], on_rules: Callable[[], None]) -> Iterator[None]:
+    """Tell of changes to links, addresses and routes, and to our table."""
     loop, links, rules = asyncio.get_running_loop(), Netlink(groups=ROUTE_CHANGES), nft.Changes()
 
-    def on_links() -> None:
+    def read_links() -> None:
         links.drain()
-        tell()
+        on_links()
 
-    def on_rules() -> None:
+    def read_rules() -> None:
         if rules.tables() & {_TABLE, "*"}:
-            tell()
+            on_rules()
 
-    loop.add_reader(links.fileno(), on_links)
-    loop.add_reader(rules.fileno(), on_rules)
+    loop.add_reader(links.fileno(), read_links)
+    loop.add_reader(rules.fileno(), read_rules)
     try:
         yield
     finally:
@@ -219,7 +241,7 @@ async def _keep(
                 await changed.wait()
                 await asyncio.sleep(_SETTLE_SECONDS)
         except TimeoutError:
-            pass  # nothing heard for long: look anyway
+            routes.rules_in_doubt = True  # nothing heard for long: look anyway
         changed.clear()
         try:
             await asyncio.to_thread(routes.reconcile, plan(nodes(), config))

@@ -25,6 +25,8 @@ RESTARTED = "RESTARTED"
 
 _TYPES = {pb.WatchEvent.Type.Value(name): name for name in pb.WatchEvent.Type.keys()}  # noqa: SIM118
 
+_Requests = asyncio.Queue[pb.WatchRequest | None]
+
 
 class Subscription:
     """One watch. ``version`` is where it would go on, "" while its initial events are not complete."""
@@ -54,7 +56,7 @@ class WatchStream:
         self._rpc = rpc
         self._ids = itertools.count(1)
         self._watches: dict[int, Subscription] = {}
-        self._requests: asyncio.Queue[pb.WatchRequest] | None = None  # None while there is no stream
+        self._requests: _Requests | None = None  # None while there is no stream
         self._task: asyncio.Task[None] | None = None
 
     def open(self, selection: pb.Selection, version: str, deliver: Callable[[WatchEvent], None]) -> Subscription:
@@ -102,14 +104,17 @@ class WatchStream:
 
     async def _stream(self, backoff: Backoff) -> None:
         """Carry one stream until it breaks: raises ApiError."""
-        requests: asyncio.Queue[pb.WatchRequest] = asyncio.Queue()
+        requests: _Requests = asyncio.Queue()
         self._requests = requests
         for watch in list(self._watches.values()):
             self._send_open(watch)
-        async for reply in self._rpc.watch(_drain(requests)):
-            backoff.reset()
-            self._dispatch(reply)
-            await asyncio.sleep(0)  # a long initial list must not hold up the rest of the process
+        try:
+            async for reply in self._rpc.watch(_drain(requests)):
+                backoff.reset()
+                self._dispatch(reply)
+                await asyncio.sleep(0)  # a long initial list must not hold up the rest of the process
+        finally:
+            requests.put_nowait(None)  # ends the sender of this stream
 
     def _dispatch(self, reply: pb.WatchReply) -> None:
         for message in reply.events:
@@ -128,6 +133,6 @@ def _event(message: pb.WatchEvent) -> WatchEvent:
     return WatchEvent(type_, obj, str(message.resource_version))
 
 
-async def _drain(requests: asyncio.Queue[pb.WatchRequest]) -> AsyncIterator[pb.WatchRequest]:
-    while True:
-        yield await requests.get()
+async def _drain(requests: _Requests) -> AsyncIterator[pb.WatchRequest]:
+    while (request := await requests.get()) is not None:
+        yield request

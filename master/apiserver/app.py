@@ -36,7 +36,7 @@ from .registry.reads import Reads
 from .registry.service_claims import ServiceClaims
 from .registry.store import LoopbackWriter, Registry
 from .registry.strategy import Strategy
-from .rest import explain, node_metrics, openapi, system
+from .rest import explain, metrics, node_metrics, openapi, system
 from .rest.connections import Connections
 from .rest.discovery import Discovery
 from .rest.front import Identities, KubetoAPI
@@ -72,7 +72,10 @@ class ApiServer:
         catalog = Catalog(STRATEGIES)
         for kind in node_metrics.KINDS:
             catalog.add(Strategy(kind))
+        for kind in (scheme.CORE_EVENTS, scheme.kind_of("events", "events.k8s.io")):
+            catalog.strategy(kind).ttl_seconds = int(settings.event_ttl)
         cache = WatchCache(storage, keys, catalog.field_labels)
+        metrics.register(cache)
         try:
             async with Tasks() as tasks:
                 tasks.start("watch cache", cache.run())

@@ -108,10 +108,10 @@ class Revisions:
             raise NameTaken(name_of(new)) from None
 
     async def clean_up(self, owner: Object, history: History, used: set[str]) -> None:
-        """Delete the oldest revisions beyond ``revisionHistoryLimit`` whose hash no pod has (``used``)."""
+        """Delete the oldest revisions beyond ``revisionHistoryLimit`` whose hash or name no pod has (``used``)."""
         limit = owner["spec"].get("revisionHistoryLimit")
         surplus = len(history.old) - int(_DEFAULT_HISTORY if limit is None else limit)
-        free = [r for r in history.old if labels_of(r).get(HASH_LABEL) not in used]
+        free = [r for r in history.old if not {labels_of(r).get(HASH_LABEL), name_of(r)} & used]
         writes = [
             Write.delete(CONTROLLER_REVISIONS, name_of(r), namespace_of(r), uid=uid_of(r))
             for r in free[: max(0, surplus)]

@@ -1,5 +1,6 @@
 """The controllers that exist: one line each."""
 
+from master.controller_manager.cronjob import CronJobController
 from master.controller_manager.daemonset import DaemonSetController
 from master.controller_manager.deployment import DeploymentController
 from master.controller_manager.endpoints import EndpointsController
@@ -16,10 +17,12 @@ from master.controller_manager.replicaset import ReplicaSetController
 from master.controller_manager.replicationcontroller import ReplicationControllerController
 from master.controller_manager.root_ca import RootCAPublisher
 from master.controller_manager.serviceaccount import ServiceAccountController
+from master.controller_manager.statefulset import StatefulSetController
 from master.controller_manager.taint_eviction import TaintEvictionController
 from master.controller_manager.ttl_after_finished import TtlAfterFinishedController
 
 CONTROLLERS: tuple[type[AnyController], ...] = (
+    CronJobController,
     DaemonSetController,
     DeploymentController,
     EndpointSliceController,
@@ -33,6 +36,7 @@ CONTROLLERS: tuple[type[AnyController], ...] = (
     PodGCController,
     ReplicaSetController,
     ReplicationControllerController,
+    StatefulSetController,
     TtlAfterFinishedController,
     RootCAPublisher,
     ServiceAccountController,

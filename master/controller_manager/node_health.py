@@ -17,7 +17,8 @@ from protos.kubeto.v1 import node_pb2 as pb
 _log = get_logger(__name__)
 INTERVAL_SECONDS = 2.0
 RETRY_SECONDS = 0.5  # between calls while one fails
-TIMEOUT_SECONDS = 1.0
+TIMEOUT_SECONDS = 1.5
+_LAG_SECONDS = 0.5  # a call that ends so long after its timeout tells of this process, not of the agent
 FAILURES_TO_BE_DOWN = 3
 
 
@@ -77,8 +78,10 @@ class AgentHealth:
 
     async def _follow(self, address: str, probe: Probe) -> None:
         while True:
+            started = self._now()
             ok = await self._ask(address)
-            if probe.note(ok, self._now()):
+            lagged = self._now() - started > TIMEOUT_SECONDS + _LAG_SECONDS
+            if (ok or not lagged) and probe.note(ok, self._now()):
                 _log.info("Agent answers again" if ok else "Agent does not answer", address=address)
                 self._changed(address)
             await asyncio.sleep(INTERVAL_SECONDS if ok or not probe.answered else RETRY_SECONDS)

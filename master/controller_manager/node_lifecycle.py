@@ -47,6 +47,7 @@ class NodeLifecycleController(ManagedController):
         self._pods = context.informers.informer(PODS)
         self._pods.add_index(BY_NODE, lambda p: [pod_facts.node_name(p)])
         self._heartbeats: dict[str, Heartbeat] = {}
+        self._ready: set[str] = set()
         self._channels = AgentChannels(context.access)
         self._health = AgentHealth(self._channels, self.clock.monotonic, self._agent_changed)
         self._nodes.add_handler(self._node_changed)
@@ -80,11 +81,14 @@ class NodeLifecycleController(ManagedController):
     # --- signs of life
 
     def _node_changed(self, event: EventType, old: Object | None, new: Object | None) -> None:
-        name = name_of(new or old or {})
-        was, now = (conditions.ready_status(node) == "True" if node else None for node in (old, new))
+        name, before = name_of(new or old or {}), len(self._ready)
+        if new is not None and conditions.ready_status(new) == "True":
+            self._ready.add(name)
+        else:
+            self._ready.discard(name)
         self.queue.add(("", name))
-        if event != "MODIFIED" or was != now:  # whether any node at all is ready decides for all
-            for node in self._nodes.store.list():
+        if before != len(self._ready) and min(before, len(self._ready)) <= 1:
+            for node in self._nodes.store.list():  # whether any other node is ready decides about their pods
                 self.queue.add(("", name_of(node)))
 
     def _sign_of_life(self, name: str) -> None:
@@ -129,10 +133,7 @@ class NodeLifecycleController(ManagedController):
         return await self.client.patch(NODES, name, "", patch, subresource="status")
 
     async def _taint(self, node: Object) -> None:
-        evict = any(
-            conditions.ready_status(n) == "True" for n in self._nodes.store.list() if name_of(n) != name_of(node)
-        )
-        evict = evict or len(self._nodes.store) == 1
+        evict = bool(self._ready - {name_of(node)}) or len(self._nodes.store) == 1
         wanted = conditions.wanted_taints(node, self.clock.now(), evict=evict)
         if wanted is not None:
             version = node["metadata"]["resourceVersion"]

@@ -65,8 +65,14 @@ class Engine:
             return refusal
         cycle = self.cycle(shape)
         rows = cycle.feasible()
-        if self.nominations and rows.size:
-            rows = self._beside_nominated(key, shape, rows)
+        rivals = self._rivals(key, shape) if self.nominations and rows.size else {}
+        if rivals:  # the pod must fit both with and without them
+            with self._arrived(rivals):
+                cycle.refresh()
+                rows = np.intersect1d(rows, cycle.feasible(), assume_unique=True)
+                if not rows.size:
+                    return self.diagnose(cycle)
+            cycle.refresh()
         if not rows.size:
             return self.diagnose(cycle)
         own = self.nominations.get(key)
@@ -83,9 +89,10 @@ class Engine:
             plugins.add(plugin.name)
         if not snap.node_count:
             return Decision(message="no nodes available to schedule pods")
-        if not plugins:  # every node is fit but for pods that are nominated to it
-            reasons["node(s) were reserved for nominated pods"] += snap.node_count
-            plugins.add("NodeResourcesFit")
+        undecided = snap.node_count - sum(len(rows) for *_, rows in verdicts(cycle))
+        if undecided:  # fit only if pods come that are nominated but not there yet
+            reasons["node(s) were waiting for nominated pods"] += undecided
+            plugins.add("InterPodAffinity")
         return Decision("", unavailable(snap.node_count, reasons), frozenset(plugins))
 
     def fits_somewhere(self, shape: PodShape, rows: Iterable[int]) -> bool:
@@ -114,22 +121,27 @@ class Engine:
                 return Decision("", text, frozenset({plugin.name}))
         return None
 
-    def _beside_nominated(self, key: Key, shape: PodShape, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The rows that also fit with the nominated pods of at least this priority on their nodes."""
-        rivals = {
+    def _rivals(self, key: Key, shape: PodShape) -> dict[Key, Nomination]:
+        """The pods that wait for a node to be cleared and count there for a pod of this priority."""
+        return {
             other: nomination
             for other, nomination in self.nominations.items()
-            if other != key and nomination.shape.priority >= shape.priority and other not in self.snapshot.placements
+            if other != key
+            and nomination.shape.priority >= shape.priority
+            and other not in self.snapshot.placements
+            and nomination.node in self.snapshot.rows
         }
-        for other, nomination in rivals.items():
-            if nomination.node in self.snapshot.rows:
-                self.snapshot.place(other, nomination.shape, nomination.node)
+
+    @contextmanager
+    def _arrived(self, nominated: dict[Key, Nomination]) -> Iterator[None]:
+        """As if nominated pods were on their nodes, until the end of the block."""
+        for key, nomination in nominated.items():
+            self.snapshot.place(key, nomination.shape, nomination.node)
         try:
-            return np.intersect1d(rows, self.cycle(shape).feasible(), assume_unique=True)
+            yield
         finally:
-            for other in rivals:
-                self.snapshot.remove(other)
-            self.cycle(shape)
+            for key in nominated:
+                self.snapshot.remove(key)
 
     def _best(self, cycle: Cycle, rows: NDArray[np.int64]) -> int:
         """The highest score; of equals the node with the fewest pods, which spreads better than upstream's dice."""

@@ -13,6 +13,7 @@ from master.scheduler.peers import OWNER_KINDS
 from master.scheduler.queue import SchedulingQueue
 from master.scheduler.requests import amounts
 from master.scheduler.shape import Key, PodShape, ShapeCache
+from master.scheduler.slim import slim_owner, slim_pod
 
 Object = dict[str, Any]
 # Finished pods hold no resources: to the scheduler they are gone.
@@ -38,7 +39,7 @@ class Feed:
         self.events: set[Event] = set()
         self.rows: set[int] = set()
         self._name, self._wake = name, wake
-        self.pods: Informer = informers.informer(PODS, field_selector=LIVE_PODS)
+        self.pods: Informer = informers.informer(PODS, field_selector=LIVE_PODS, transform=slim_pod)
         # Nodes first: a pod of an unknown node would be placed twice.
         self._on(informers, NODES, self._node)
         self._on(informers, NAMESPACES, self._namespace)
@@ -46,7 +47,7 @@ class Feed:
         self._on(informers, PERSISTENT_VOLUME_CLAIMS, self._claim)
         self._on(informers, BUDGETS, self._budget)
         for kind in _OWNERS:
-            self._on(informers, kind, self._owner)
+            informers.informer(kind, transform=slim_owner).add_handler(lambda _, old, new: self._owner(old, new))
         self.pods.add_handler(lambda _, old, new: self._pod(old, new))
 
     def take_events(self) -> tuple[frozenset[Event], set[int]]:

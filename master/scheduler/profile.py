@@ -4,6 +4,7 @@ Filters stand in the order in which upstream runs them: the first that refuses a
 """
 
 from master.scheduler.framework import Profile
+from master.scheduler.plugins.dynamic_resources import DynamicResources
 from master.scheduler.plugins.image_locality import ImageLocality
 from master.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from master.scheduler.plugins.node_affinity import NodeAffinity
@@ -26,6 +27,7 @@ DEFAULT_PROFILE = Profile(
         NodePorts(),
         NodeResourcesFit(),
         VolumeBinding(),
+        DynamicResources(),
         PodTopologySpread(),
         InterPodAffinity(),
     ),

@@ -54,7 +54,7 @@ class Scheduler:
         self.feed = Feed(informers, self.engine, self.queue, name, self._work.set)
         self._room = asyncio.Semaphore(_BATCHES_IN_FLIGHT)
         self._writing: set[asyncio.Task[None]] = set()
-        self._refusals: dict[PodShape, tuple[int, Decision]] = {}
+        self._refusals: dict[PodShape, tuple[int, Decision, Rescue]] = {}
         self.bound = 0
 
     async def run(self) -> None:
@@ -105,7 +105,7 @@ class Scheduler:
     def _schedule_one(
         self, pod: QueuedPod, bound: list[tuple[QueuedPod, str]], refused: list[tuple[QueuedPod, Decision, Rescue]]
     ) -> None:
-        decision = self._decide(pod)
+        decision, rescue = self._decide(pod)
         problem = self._reserve_and_permit(pod, decision.node) if decision.node else ""
         if decision.node and not problem:
             self.feed.drop_nomination(pod.key)
@@ -114,8 +114,6 @@ class Scheduler:
             return
         if problem:
             decision = Decision(message=problem)
-        known_nodes = self.engine.snapshot.node_count and decision.plugins
-        rescue = post_filter(self.engine, pod.key, pod.shape) if known_nodes else Rescue()
         refused.append((pod, decision, rescue))
         if rescue.node:
             self._nominate(pod, rescue)
@@ -123,17 +121,23 @@ class Scheduler:
             self.feed.drop_nomination(pod.key)
         self.queue.refused(pod, decision.plugins, self._profile.wakes_of(decision.plugins))
 
-    def _decide(self, pod: QueuedPod) -> Decision:
-        """Pods of one shape share a refusal as long as nothing has changed."""
+    def _decide(self, pod: QueuedPod) -> tuple[Decision, Rescue]:
+        """A node; or why there is none, and how room could be made.
+
+        Pods of one shape share a refusal that nothing can be done about, as long as nothing has changed.
+        """
         snap, known = self.engine.snapshot, self._refusals.get(pod.shape)
         if known and known[0] == snap.clock and not self.engine.nominations:
-            return known[1]
+            return known[1], known[2]
         decision = self.engine.decide(pod.key, pod.shape)
-        if not decision.node:
+        if decision.node or not decision.plugins:
+            return decision, Rescue()
+        rescue = post_filter(self.engine, pod.key, pod.shape)
+        if not rescue.node:
             if len(self._refusals) > _BATCH:
                 self._refusals.clear()
-            self._refusals[pod.shape] = (snap.clock, decision)
-        return decision
+            self._refusals[pod.shape] = (snap.clock, decision, rescue)
+        return decision, rescue
 
     def _reserve_and_permit(self, pod: QueuedPod, node: str) -> str:
         """Reserve and Permit: why the node will not do after all, or ""."""

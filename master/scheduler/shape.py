@@ -23,6 +23,7 @@ _SPEC_PARTS = (
     "overhead",
     "preemptionPolicy",
     "priority",
+    "resourceClaims",
     "resources",
     "schedulerName",
     "schedulingGates",
@@ -97,6 +98,7 @@ class PodShape:
     spread: tuple[Spread, ...]
     images: tuple[str, ...]
     claims: tuple[str, ...]
+    resource_claims: tuple[str, ...]
     owner: tuple[str, str] | None
     population: tuple[str, bytes]
 
@@ -247,6 +249,7 @@ def parse(pod: Object) -> PodShape:
         spread=tuple(_spread(labels, c) for c in spec.get("topologySpreadConstraints") or ()),
         images=tuple(str(c.get("image") or "") for c in [*inits, *containers]),
         claims=_claims(pod),
+        resource_claims=tuple(c["name"] for c in spec.get("resourceClaims") or ()),
         owner=_owner(meta),
         population=(namespace, _digest(labels)),
     )

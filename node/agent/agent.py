@@ -25,6 +25,7 @@ from node.agent.names import parse_resolver
 from node.agent.node_reporter import NodeReporter
 from node.agent.node_services import NodeServices
 from node.agent.node_status import capacity
+from node.agent.paths import NodePaths
 from node.agent.pod_state import Object
 from node.agent.pods import Pods
 from node.agent.preparer import BarePreparer, PodPreparer, Preparer
@@ -93,7 +94,7 @@ class NodeAgent:
         recorder_type = _QuietRecorder if self._hollow else EventRecorder
         recorder = recorder_type(parts.client, COMPONENT, settings.node_name)
         objects = tokens = None
-        preparer: Preparer = BarePreparer()
+        preparer: Preparer = BarePreparer(NodePaths(settings.root_dir))
         prober: Prober = AlwaysReady()
         if not self._hollow:
             objects, tokens = WatchedObjects(parts.client, self._wake), TokenManager(parts.client)

@@ -1,7 +1,4 @@
-"""
-
-he CNI configuration of a node that has no other: Kubeto's own plugin on bridge ``cbr0`` with the node's pod range.
-"""
+"""The CNI configuration of a node that has no other: our own plugin on bridge ``cbr0`` with the node's pod range."""
 
 import json
 import os
@@ -11,17 +8,19 @@ FILE_NAME: Final = "10-kubeto.conflist"
 _SUFFIXES: Final = (".conf", ".conflist", ".json")
 
 
-def conflist(pod_cidr: str) -> str:
+def conflist(pod_cidr: str, data_dir: str) -> str:
+    """``data_dir``: where addresses in use are noted; the node's own, for nodes may share a file system."""
     plugin = {
         "type": "kubeto",
         "bridge": "cbr0",
         "subnet": pod_cidr,
+        "dataDir": data_dir,
         "capabilities": {"portMappings": True},
     }
     return json.dumps({"cniVersion": "1.1.0", "name": "kubeto", "plugins": [plugin]}, indent=2) + "\n"
 
 
-def write(folder: str, pod_cidr: str) -> str:
+def write(folder: str, pod_cidr: str, data_dir: str) -> str:
     """Write the configuration unless another one is there. Returns the path written, "" when none was."""
     os.makedirs(folder, exist_ok=True)
     others = [name for name in os.listdir(folder) if name.endswith(_SUFFIXES) and name != FILE_NAME]
@@ -29,6 +28,6 @@ def write(folder: str, pod_cidr: str) -> str:
         return ""
     path = os.path.join(folder, FILE_NAME)
     with open(path + ".new", "w", encoding="utf-8") as file:
-        file.write(conflist(pod_cidr))
+        file.write(conflist(pod_cidr, data_dir))
     os.replace(path + ".new", path)
     return path

@@ -6,6 +6,7 @@ manager assigns.
 """
 
 import asyncio
+import os
 import time
 from decimal import Decimal
 from typing import Final
@@ -135,7 +136,8 @@ class NodeReporter:
         if not pod_cidr or pod_cidr == self._pod_cidr:
             return
         if self._write_cni:
-            written = await asyncio.to_thread(cni_conf.write, self._settings.cni_conf_dir, pod_cidr)
+            folder, data_dir = self._settings.cni_conf_dir, os.path.join(self._settings.root_dir, "ipam")
+            written = await asyncio.to_thread(cni_conf.write, folder, pod_cidr, data_dir)
             _log.info("Pod range assigned", node=self._settings.node_name, pod_cidr=pod_cidr, cni_conf=written or None)
         await self._runtime.update_pod_cidr(pod_cidr)
         self._pod_cidr = pod_cidr

@@ -42,7 +42,10 @@ class Preparer(Protocol):
 
 
 class BarePreparer:
-    """No volumes and no environment."""
+    """No volumes and no environment; log files only if the runtime writes any."""
+
+    def __init__(self, paths: NodePaths) -> None:
+        self._paths = paths
 
     async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
         return {}
@@ -53,7 +56,8 @@ class BarePreparer:
         return container_config(pod, start.spec, ContainerParts(start.attempt, {}, (), image, 0))
 
     async def remove(self, uid: str) -> None:
-        return
+        if os.path.isdir(self._paths.logs):
+            await asyncio.to_thread(manager.remove_logs, self._paths, uid)
 
 
 class PodPreparer:

@@ -5,9 +5,15 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from apimachinery import lifecycle, logging
 from node.cri_docker.options import Options
+
+if TYPE_CHECKING:
+    import grpc
+
+    from node.cri_docker.runtime import Runtime
 
 _DRAIN_SECONDS = 10.0
 _MESSAGE_LIMIT = 16 * 1024 * 1024
@@ -84,11 +90,11 @@ async def serve(config: Options) -> None:
     if os.path.exists(path):
         os.unlink(path)  # of a predecessor that was killed
     server.add_insecure_port(f"unix:{path}")
-    await server.start()
-    os.chmod(path, 0o600)
-    _log.info("Serving the CRI", socket=path, node=config.node_name)
     try:
-        await runtime.run()
+        async with lifecycle.Tasks() as tasks:
+            tasks.start("runtime", runtime.run())
+            tasks.start("server", _serve(server, runtime, path), may_end=True)
+            await tasks.wait()
     finally:
         runtime.cache.end_subscriptions()
         await streaming.close()
@@ -96,6 +102,13 @@ async def serve(config: Options) -> None:
         async with asyncio.timeout(_DRAIN_SECONDS / 2):
             await rpc.drain()
         runtime.close()
+
+
+async def _serve(server: "grpc.aio.Server", runtime: "Runtime", path: str) -> None:
+    await runtime.wait_attempted()
+    await server.start()
+    os.chmod(path, 0o600)
+    _log.info("Serving the CRI", socket=path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

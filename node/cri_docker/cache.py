@@ -43,6 +43,7 @@ class Cache:
         self._containers: dict[str, ContainerRecord] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._hidden: set[str] = set()
+        self._oom: set[str] = set()
         self._subscribers: set[asyncio.Queue[cri.ContainerEventResponse | None]] = set()
         self.away = "the engine has not been asked yet"
         """Why nothing can be told now; "" when all is well."""
@@ -93,7 +94,7 @@ class Cache:
                 sandbox = sandbox_record(inspect, self._attachments.get(identity))
                 self._put(self._sandboxes, sandbox)
                 return sandbox
-            container = container_record(inspect)
+            container = container_record(inspect, identity in self._oom)
             await self._on_change(container)
             self._put(self._containers, container)
             return container
@@ -103,6 +104,14 @@ class Cache:
         async with self._locks[identity]:
             self._forget(identity)
         self._locks.pop(identity, None)
+
+    def note_oom(self, identity: str) -> None:
+        """The engine said that it, or a process in it, was killed for want of memory."""
+        if identity in self._containers:
+            self._oom.add(identity)
+
+    def has_oom(self, identity: str) -> bool:
+        return identity in self._oom
 
     def hide(self, identity: str) -> None:
         """Not to be seen yet: a sandbox without its network."""
@@ -139,6 +148,7 @@ class Cache:
                 self._tell(record, cri.CONTAINER_STOPPED_EVENT)
             self._tell(record, cri.CONTAINER_DELETED_EVENT)
         self._hidden.discard(identity)
+        self._oom.discard(identity)
 
     def _tell_difference(self, old: Record | None, new: Record) -> None:
         was = old.state if old else None

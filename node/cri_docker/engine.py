@@ -1,8 +1,8 @@
 """The Docker Engine API over its unix socket, for asyncio: what every call of a pod's life goes through.
 
 One small client instead of the SDK's blocking one, because calls of different pods must never wait for each
-other, an event stream must wake a coroutine, and exec and attach need the hijacked socket itself. Types,
-helpers and the image calls (slow, rare, with credentials) stay with the Docker SDK; see ``images.py``.
+other, an event stream must wake a coroutine, and exec and attach need the hijacked socket itself. The image calls
+(slow, rare, with credentials) stay with the SDK: see ``registry``.
 
 Guarantees: every call ends, by an answer or by a time limit; errors are ``EngineError`` (the engine said no)
 or ``EngineUnavailable`` (nobody answered). A call may have been carried out although its answer was lost:
@@ -19,7 +19,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import orjson
-from docker.errors import DockerException
 
 API_VERSION = "1.41"
 CALL_SECONDS = 60.0
@@ -27,7 +26,7 @@ _IDLE_CONNECTIONS = 8
 _HEAD_LIMIT = 1 << 20
 
 
-class EngineError(DockerException):
+class EngineError(Exception):
     """The engine refused a call. ``status`` is its HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:

@@ -14,9 +14,12 @@ from apimachinery.logging import get_logger
 from node.cri_docker import naming
 from node.cri_docker.cache import Cache
 from node.cri_docker.engine import Engine, EngineError
+from node.cri_docker.records import KILLED
 from protos.cri.runtime.v1 import api_pb2 as cri
 
 RELIST_SECONDS = 60.0
+_OOM_SECONDS = 0.05
+"""The engine may tell of a death before its cause."""
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
 _CONTAINER_ACTIONS = ["create", "start", "die", "oom", "update", "destroy"]
 _IMAGE_ACTIONS = ["pull", "tag", "untag", "delete", "import", "load"]
@@ -33,6 +36,8 @@ class Events:
     def __init__(self, engine: Engine, cache: Cache, node: str, on_images: Callable[[], None]) -> None:
         self._engine, self._cache, self._node, self._on_images = engine, cache, node, on_images
         self._tasks: set[asyncio.Task[None]] = set()
+        self.attempted = asyncio.Event()
+        """Set once the engine was found, or found missing, for the first time."""
         self.before_sync: Callable[[], Awaitable[None]] = _nothing
         self.on_synced: list[Callable[[], None]] = []
         """Called after each time the cache became true again."""
@@ -52,6 +57,7 @@ class Events:
             if not self._cache.away:
                 log.warning("Engine lost", reason=reason)
             self._cache.away = reason
+            self.attempted.set()
             self._engine.close()
             await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
             failures += 1
@@ -67,6 +73,7 @@ class Events:
         if self._cache.away:
             log.info("Engine synced", containers=len(self._cache.ids()))
         self._cache.away = ""
+        self.attempted.set()
         for callback in self.on_synced:
             callback()
 
@@ -108,8 +115,15 @@ class Events:
             self._on_images()
             return
         actor = event["Actor"]
-        if actor["Attributes"].get(naming.NODE) == self._node and self._is_news(event["Action"], actor["ID"]):
-            task = asyncio.get_running_loop().create_task(self._take(event["Action"], actor["ID"]), name="event")
+        if actor["Attributes"].get(naming.NODE) != self._node:
+            return
+        if event["Action"] == "oom":
+            self._cache.note_oom(actor["ID"])
+        if self._is_news(event["Action"], actor["ID"]):
+            killed = actor["Attributes"].get("exitCode") == str(KILLED)
+            task = asyncio.get_running_loop().create_task(
+                self._take(event["Action"], actor["ID"], killed), name="event"
+            )
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -122,8 +136,10 @@ class Events:
             return seen in (None, cri.CONTAINER_CREATED)
         return action not in ("die", "destroy") or seen != (cri.CONTAINER_EXITED if action == "die" else None)
 
-    async def _take(self, action: str, identity: str) -> None:
+    async def _take(self, action: str, identity: str, killed: bool) -> None:
         try:
+            if action == "die" and killed and not self._cache.has_oom(identity):
+                await asyncio.sleep(_OOM_SECONDS)
             if action == "destroy":
                 await self._cache.forget(identity)
             else:

@@ -26,7 +26,10 @@ class ImageMounts:
         self._lock = asyncio.Lock()
 
     async def ensure(self, mounts: Iterable[cri.Mount]) -> dict[str, str]:
-        """Container path -> folder, for those of ``mounts`` that name an image. Raises NotFound, Refused."""
+        """Container path -> folder, for those of ``mounts`` that name an image; their ``image_ref`` becomes its id.
+
+        Raises NotFound, Refused.
+        """
         return {
             mount.container_path: await self._folder_of(mount)
             for mount in mounts
@@ -36,11 +39,12 @@ class ImageMounts:
     async def _folder_of(self, mount: cri.Mount) -> str:
         if mount.host_path:
             raise Refused(f"mount {mount.container_path}: an image and a host path exclude each other")
-        if not mount.readonly and mount.propagation == cri.PROPAGATION_BIDIRECTIONAL:
-            raise Refused(f"mount {mount.container_path}: an image is read-only, it propagates nothing")
+        if not mount.readonly:
+            raise Refused(f"mount {mount.container_path}: an image can only be mounted read-only")
         image = await self._images.find(mount.image.image)
         if image is None:
             raise NotFound(f"image {mount.image.image!r} of mount {mount.container_path} is not here")
+        mount.image.image_ref = image.id
         folder = self._folder / image.id.removeprefix("sha256:")
         async with self._lock:
             if not os.path.ismount(folder):

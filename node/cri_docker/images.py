@@ -1,28 +1,21 @@
 """The engine's images as the CRI's ImageService, kept in memory and refreshed when the engine says they changed.
 
 An image's id is its ``sha256:`` configuration digest everywhere: in a pull's answer, in lists, in containers.
-Pulls and removals go through the Docker SDK, which knows registries' credentials and error streams; they are
-slow and rare, so a few threads carry them.
+Pulls and removals go through the Docker SDK (``registry``); they are slow and rare, so a few threads carry them.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from types import ModuleType
+from typing import Any
 
-import docker
-from docker.errors import APIError, DockerException, ImageNotFound
-from docker.utils import parse_repository_tag
-
-from node.cri_docker.engine import API_VERSION, Engine, EngineError
-from node.cri_docker.refusal import CriError, Denied, NotFound, Refused, Unavailable, WrongState
+from node.cri_docker.engine import Engine, EngineError
+from node.cri_docker.refusal import NotFound, Refused
 from protos.cri.runtime.v1 import api_pb2 as cri
 
-T = TypeVar("T")
 _PULLS_AT_ONCE = 6
-_PULL_SECONDS = 600
-"""Between two words of the engine, not for a whole pull."""
 _USAGE_SECONDS = 30.0
 _DOCKER_HUB = ("docker.io/library/", "index.docker.io/library/", "docker.io/", "index.docker.io/")
 
@@ -61,10 +54,7 @@ class Images:
         """Pull and return the image's id. Raises NotFound, Denied, Unavailable as the registry's answer tells."""
         if not reference:
             raise Refused("an image without a name cannot be pulled")
-        name, tag = parse_repository_tag(reference)
-        if "@" in reference:
-            name, tag = reference.split("@")[0], reference.split("@")[1]
-        await self._in_thread(lambda: _pull(self._sdk(), name, tag or "latest", _credentials(auth)), reference)
+        await self._in_thread(lambda: _registry().pull(self._host, reference, auth))
         self._stale = True
         image = await self.find(reference)
         if image is None:
@@ -76,7 +66,7 @@ class Images:
         image = await self.find(reference)
         if image is None:
             return
-        await self._in_thread(lambda: _remove(self._sdk(), image.id), reference)
+        await self._in_thread(lambda: _registry().remove(self._host, image.id))
         self._stale = True
 
     async def filesystem(self, root_dir: str) -> cri.FilesystemUsage:
@@ -153,16 +143,15 @@ class Images:
             return matches[0] if len(matches) == 1 else None
         return None
 
-    def _sdk(self) -> docker.APIClient:
-        return docker.APIClient(base_url=self._host, version=API_VERSION, timeout=_PULL_SECONDS)
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    async def _in_thread(self, work: Callable[[], T], reference: str) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except DockerException as error:
-            raise translate(str(getattr(error, "explanation", None) or error), reference) from error
-        except OSError as error:
-            raise Unavailable(f"image {reference!r}: {error}") from error
+
+def _registry() -> ModuleType:
+    """Imported at first use, in the thread that needs it: the SDK is a quarter second and 12 MB."""
+    from node.cri_docker import registry
+
+    return registry
 
 
 def familiar(reference: str) -> str:
@@ -170,59 +159,10 @@ def familiar(reference: str) -> str:
     for prefix in _DOCKER_HUB:
         reference = reference.removeprefix(prefix)
     name, _, digest = reference.partition("@")
-    slash = name.rfind("/")
+    tagged = ":" in name[name.rfind("/") + 1 :]
     if digest:
-        return f"{name[: name.rfind(':')] if ':' in name[slash:] else name}@{digest}"
-    return name if ":" in name[slash:] else f"{name}:latest"
-
-
-def translate(message: str, reference: str) -> CriError:
-    """An engine's or registry's words as the error they mean."""
-    text, lower = f"image {reference!r}: {message}", message.lower()
-    if "unauthorized" in lower or "denied" in lower or "authentication required" in lower:
-        # Registries say "denied" for what does not exist as well: upstream treats it as no right, too.
-        return Denied(text)
-    if "not found" in lower or "unknown" in lower or "no such image" in lower or "does not exist" in lower:
-        return NotFound(text)
-    if "being used" in lower or "conflict" in lower:
-        return WrongState(text)
-    return Refused(text) if "invalid reference" in lower or "parsing" in lower else Unavailable(text)
-
-
-def _pull(sdk: docker.APIClient, name: str, tag: str, credentials: dict[str, str] | None) -> None:
-    try:
-        for line in sdk.pull(name, tag=tag, stream=True, decode=True, auth_config=credentials):
-            if "error" in line:
-                raise DockerException(line["error"])
-    finally:
-        sdk.close()
-
-
-def _remove(sdk: docker.APIClient, image_id: str) -> None:
-    try:
-        sdk.remove_image(image_id, force=True)
-    except ImageNotFound:
-        pass  # somebody else was quicker
-    except APIError as error:
-        if error.status_code != 404:
-            raise
-    finally:
-        sdk.close()
-
-
-def _credentials(auth: cri.AuthConfig | None) -> dict[str, str] | None:
-    """None: the engine user's own configuration applies."""
-    if auth is None or not auth.ListFields():
-        return None
-    fields = {
-        "username": auth.username,
-        "password": auth.password,
-        "auth": auth.auth,
-        "serveraddress": auth.server_address,
-        "identitytoken": auth.identity_token,
-        "registrytoken": auth.registry_token,
-    }
-    return {name: value for name, value in fields.items() if value}
+        return f"{name[: name.rfind(':')] if tagged else name}@{digest}"
+    return name if tagged else f"{name}:latest"
 
 
 def _real(names: Iterable[str] | None) -> Iterable[str]:

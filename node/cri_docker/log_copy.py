@@ -85,8 +85,11 @@ class LogCopy:
     def _open(self) -> None:
         out = _append_to(self.target)
         self._time, self._count = _last_entry(out)
-        if not self._time:
-            self._time, self._count = self._mark.read()
+        marked, count = self._mark.read()
+        if marked == self._time:  # entries of one instant on both sides of a rotation
+            self._count += count
+        elif not self._time:
+            self._time, self._count = marked, count
         if self._time:
             self._resuming = (self._time, self._count)
             rotated = Path(self.source).parent.glob(Path(self.source).name + ".*")

@@ -14,6 +14,7 @@ from node.cri_docker.attachments import ATTACHED, Attachment
 from protos.cri.runtime.v1 import api_pb2 as cri
 
 Inspect = Mapping[str, Any]
+KILLED = 137
 _RUNNING = frozenset({"running", "paused", "restarting"})
 
 
@@ -167,9 +168,10 @@ def sandbox_record(inspect: Inspect, network: Attachment | None) -> SandboxRecor
     )
 
 
-def container_record(inspect: Inspect) -> ContainerRecord:
+def container_record(inspect: Inspect, oom: bool = False) -> ContainerRecord:
+    """``oom``: the engine told of a kill for want of memory, which its own state may have missed."""
     state, labels = inspect["State"], inspect["Config"]["Labels"]
-    created = nanoseconds(inspect["Created"])
+    created, started = nanoseconds(inspect["Created"]), nanoseconds(state["StartedAt"])
     cri_state = _state(state)
     exited = cri_state == cri.CONTAINER_EXITED
     return ContainerRecord(
@@ -179,10 +181,11 @@ def container_record(inspect: Inspect) -> ContainerRecord:
         config=naming.container_config(labels),
         state=cri_state,
         created_at=created,
-        started_at=nanoseconds(state["StartedAt"]),
-        finished_at=(nanoseconds(state["FinishedAt"]) or created) if exited else 0,
+        started_at=started,
+        # The engine notes a start after it happened: a process that ended at once has "finished" before.
+        finished_at=max(nanoseconds(state["FinishedAt"]), started, created) if exited else 0,
         exit_code=state["ExitCode"] if exited else 0,
-        reason=_reason(state) if exited else "",
+        reason=_reason(state, oom) if exited else "",
         message=state["Error"] if exited else "",
         pid=state["Pid"],
         image_id=inspect["Image"],
@@ -227,10 +230,10 @@ def _state(state: Mapping[str, Any]) -> cri.ContainerState:
     return cri.CONTAINER_EXITED
 
 
-def _reason(state: Mapping[str, Any]) -> str:
+def _reason(state: Mapping[str, Any], oom: bool) -> str:
     if state["Status"] == "created":
         return "StartError"
-    if state["OOMKilled"]:
+    if state["OOMKilled"] or (oom and state["ExitCode"] == KILLED):
         return "OOMKilled"
     return "Error" if state["ExitCode"] else "Completed"
 

@@ -68,6 +68,10 @@ class Runtime:
             raise EngineUnavailable("the engine has not been asked yet")
         return self._limits
 
+    async def wait_attempted(self) -> None:
+        """Until the engine was found, or found missing: whoever asks then gets a true answer."""
+        await self._events.attempted.wait()
+
     async def run(self) -> None:
         """Until cancelled."""
         self._events.before_sync = self._learn

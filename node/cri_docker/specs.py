@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from docker.types import Healthcheck, LogConfig, Mount
-
 from node.cri_docker import naming, resources, security
 from node.cri_docker.records import SandboxRecord
 from node.cri_docker.refusal import Refused
@@ -81,7 +79,7 @@ def _sandbox_host_config(
         "Sysctls": dict(linux.sysctls),
         "CgroupParent": linux.cgroup_parent,
         "OomScoreAdj": limits.clamp_oom_score(_PAUSE_OOM_SCORE),
-        "LogConfig": LogConfig(type=LogConfig.types.NONE),
+        "LogConfig": {"Type": "none"},
         "SecurityOpt": ["no-new-privileges"],
         "CapAdd": ["SYS_ADMIN"] if unshares else [],
         "ReadonlyRootfs": context.readonly_rootfs,
@@ -163,26 +161,26 @@ def _pid_mode(namespaces: cri.NamespaceOption, pod: SandboxRecord) -> str:
     return f"container:{pod.id}" if namespaces.pid == cri.POD else ""
 
 
-def _log_config(wanted: bool) -> LogConfig:
+def _log_config(wanted: bool) -> dict[str, Any]:
     """The engine's log is where ours is copied from: small files suffice."""
     if not wanted:
-        return LogConfig(type=LogConfig.types.NONE)
-    return LogConfig(type=LogConfig.types.JSON, config={"max-size": _LOG_SIZE, "max-file": _LOG_FILES})
+        return {"Type": "none"}
+    return {"Type": "json-file", "Config": {"max-size": _LOG_SIZE, "max-file": _LOG_FILES}}
 
 
-def _mount(mount: cri.Mount, image_mounts: Mapping[str, str]) -> Mount:
+def _mount(mount: cri.Mount, image_mounts: Mapping[str, str]) -> dict[str, Any]:
     if mount.recursive_read_only:
         raise Refused(f"mount {mount.container_path}: recursive read-only mounts are not supported on Docker")
     if mount.uidMappings or mount.gidMappings:
         raise Refused(f"mount {mount.container_path}: id-mapped mounts are not supported on Docker")
     from_image = mount.HasField("image") and mount.image.image
-    return Mount(
-        target=mount.container_path,
-        source=image_mounts[mount.container_path] if from_image else mount.host_path,
-        type="bind",
-        read_only=bool(mount.readonly or from_image),
-        propagation=_PROPAGATION[mount.propagation],
-    )
+    return {
+        "Type": "bind",
+        "Source": image_mounts[mount.container_path] if from_image else mount.host_path,
+        "Target": mount.container_path,
+        "ReadOnly": mount.readonly,
+        "BindOptions": {"Propagation": _PROPAGATION[mount.propagation]},
+    }
 
 
 def _device(device: cri.Device) -> dict[str, str]:
@@ -204,6 +202,6 @@ def stop_signal(signal: cri.Signal) -> str:
     return cri.Signal.Name(signal).replace("MINPLUS", "MIN+").replace("MAXMINUS", "MAX-")
 
 
-def _no_healthcheck() -> Healthcheck:
+def _no_healthcheck() -> dict[str, Any]:
     """An image's own HEALTHCHECK would run beside the kubelet's probes."""
-    return Healthcheck(test=["NONE"])
+    return {"Test": ["NONE"]}

@@ -86,8 +86,8 @@ class Server:
         authority = () if records else (self._zone.authority(),)
         whole = message.answer(query, found.rcode, records, authority, found.additional)
         fitted = message.fit(query, whole, tcp=tcp)
-        if len(records) <= 1 and not tcp and len(self._kept) < _KEPT_ANSWERS:
-            self._kept[query.question, query.udp_bytes] = fitted
+        if len(records) <= 1 and fitted is whole and len(self._kept) < _KEPT_ANSWERS and not tcp:
+            self._kept[query.question, query.udp_bytes] = whole
         return fitted
 
     async def _chase(self, query: Query, found: Answer) -> bytes:

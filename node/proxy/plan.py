@@ -8,15 +8,13 @@ translates the destination. Connection tracking does the rest of the connection.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from apimachinery.netlink.conntrack import Target
 from node.proxy.model import Endpoint, ServicePort
 
 SERVICE_IPS, NODE_PORTS = "service-ips", "nodeports"
 CLUSTER_IPS, HAIRPIN = "cluster-ips", "hairpin"
 REFUSED_IPS, REFUSED_NODE_PORTS = "refused-ips", "refused-nodeports"
 MASQUERADE = "meta mark set meta mark or 0x4000"
-
-Target = tuple[str, int]
-"""Address and port."""
 
 
 @dataclass(slots=True)

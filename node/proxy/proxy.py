@@ -13,9 +13,10 @@ from apimachinery.backoff import Backoff
 from apimachinery.client.informer import EventType, Informer, InformerFactory
 from apimachinery.logging import get_logger
 from apimachinery.meta import Key, Object, key_of
+from apimachinery.netlink import conntrack
 from apimachinery.nft import NftError
 from apimachinery.scheme import ENDPOINT_SLICES, SERVICES
-from node.proxy import conntrack, model, script
+from node.proxy import model, script
 from node.proxy.plan import Rules, plan
 
 _log = get_logger(__name__)

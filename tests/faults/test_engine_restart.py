@@ -75,6 +75,8 @@ def engine(tmp_path: Path) -> Iterator[OwnEngine]:
     if ids:
         own.docker("rm", "-f", *ids, check=False)
     own.kill(signal.SIGTERM)
+    for mounted in (own.folder / "exec" / "netns" / "default", own.folder / "data"):
+        subprocess.run(["umount", str(mounted)], capture_output=True, check=False)
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ class ControlPlane:
         for name, user, groups in (
             ("admin", "kubernetes-admin", ["system:masters"]),
             ("controller-manager", "system:kube-controller-manager", []),
+            ("scheduler", "system:kube-scheduler", []),
         ):
             pair = self.ca.ensure_client(pki / name, user, groups)
             config = kubeconfig(f"https://127.0.0.1:{self.port}", self.ca.pem, pair.certificate_pem, pair.key_pem)
@@ -82,10 +83,14 @@ class ControlPlane:
         command += [f"--service-account-signing-key-file={key}", f"--service-account-key-file={key}"]
         self.start("apiserver", [*command, *arguments])
 
-    def start_controller_manager(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "master.controller_manager", f"--healthz-port={self.port + 5}"]
+    def start_controller_manager(self, *arguments: str, name: str = "controller-manager", offset: int = 5) -> None:
+        command = [sys.executable, "-m", "master.controller_manager", f"--healthz-port={self.port + offset}"]
         command += [f"--kubeconfig={self.directory / 'controller-manager.conf'}"]
-        self.start("controller-manager", [*command, *arguments])
+        self.start(name, [*command, *arguments])
+
+    def start_scheduler(self, name: str = "scheduler", *arguments: str) -> None:
+        command = [sys.executable, "-m", "master.scheduler", f"--kubeconfig={self.directory / 'scheduler.conf'}"]
+        self.start(name, [*command, *arguments])
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         process = self.processes.pop(name)

@@ -54,7 +54,8 @@ class HollowNodes:
             conditions = [
                 {"type": t, "status": "True", "lastTransitionTime": now} for t in ("Ready", "ContainersReady")
             ]
-            status = {"phase": "Running", "conditions": conditions}
+            done = str(pod["spec"]["containers"][0]["image"]).startswith("done")
+            status = {"phase": "Succeeded"} if done else {"phase": "Running", "conditions": conditions}
             await self.client.patch(PODS, name, namespace, {"status": status}, subresource="status")
 
 

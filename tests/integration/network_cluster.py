@@ -7,7 +7,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +19,8 @@ from cni.executor import AddResult, CniNetwork
 from tests.integration.netns import eventually, inside, namespace, sh
 
 Object = dict[str, Any]
+Conflist = Callable[[str, str], Object]
+"""From podCIDR and data folder to a CNI configuration."""
 ROOT = Path(__file__).parents[2]
 OUTSIDE = "172.30.0.1"
 NODE_MODULE = "tests.integration.network_node"
@@ -119,8 +121,19 @@ def ask(where: str, address: str, port: int, protocol: str = "tcp", source: int 
     return inside(where, sys.executable, "-c", ASK, protocol, address, str(port), str(source), str(seconds)).strip()
 
 
+def ours(cidr: str, data_dir: str) -> Object:
+    plugin = {"type": "kubeto", "subnet": cidr, "dataDir": data_dir}
+    return {"cniVersion": "1.1.0", "name": "kubeto", "plugins": [plugin]}
+
+
+def reference(cidr: str, data_dir: str) -> Object:
+    ipam = {"type": "host-local", "dataDir": data_dir, "subnet": cidr, "routes": [{"dst": "0.0.0.0/0"}]}
+    bridge = {"type": "bridge", "bridge": "cbr0", "isGateway": True, "hairpinMode": True, "ipam": ipam}
+    return {"cniVersion": "1.0.0", "name": "reference", "plugins": [bridge]}
+
+
 @contextmanager
-def cluster(directory: Path) -> Iterator[Cluster]:
+def cluster(directory: Path, conflist: Conflist = ours) -> Iterator[Cluster]:
     with ExitStack() as stack:
         outside = stack.enter_context(namespace())
         sh("ip", "-n", outside, "link", "add", "kw0", "type", "bridge")
@@ -128,7 +141,7 @@ def cluster(directory: Path) -> Iterator[Cluster]:
         sh("ip", "-n", outside, "link", "set", "kw0", "up")
         made = Cluster(stack, directory, outside)
         for number in (1, 2):
-            node = _node(made, number)
+            node = _node(made, number, conflist)
             made.nodes[node.name] = node
         for node in made.nodes.values():
             made.put(_node_object(node))
@@ -138,7 +151,7 @@ def cluster(directory: Path) -> Iterator[Cluster]:
         yield made
 
 
-def _node(made: Cluster, number: int) -> Node:
+def _node(made: Cluster, number: int, conflist: Conflist) -> Node:
     name, ip, cidr = made.stack.enter_context(namespace()), f"172.30.0.{number + 1}", f"10.244.{number}.0/24"
     sh("ip", "-n", made.outside, "link", "add", f"kw{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
     sh("ip", "-n", made.outside, "link", "set", f"kw{number}", "up", "master", "kw0")
@@ -162,10 +175,9 @@ def _node(made: Cluster, number: int) -> Node:
     ]
     process = made.stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT))
     made.stack.callback(process.kill)
-    plugin = {"type": "kubeto", "subnet": cidr, "dataDir": str(conf_dir / "ipam")}
-    conf = {"cniVersion": "1.1.0", "name": "kubeto", "plugins": [plugin]}
-    (conf_dir / "10-kubeto.conflist").write_text(json.dumps(conf))
-    return Node(name, ip, cidr, process, CniNetwork(str(conf_dir), [], str(conf_dir / "cache")))
+    conf = conflist(cidr, str(conf_dir / "ipam"))
+    (conf_dir / "10-test.conflist").write_text(json.dumps(conf))
+    return Node(name, ip, cidr, process, CniNetwork(str(conf_dir), ["/usr/lib/cni"], str(conf_dir / "cache")))
 
 
 def _node_object(node: Node) -> Object:

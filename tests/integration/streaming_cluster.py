@@ -145,7 +145,9 @@ async def populate(cluster: StreamingCluster, agent_port: int) -> None:
     for name, containers in (("p", ["c"]), ("two", ["x", "y"])):
         spec = {"nodeName": "n1", "containers": [{"name": c, "image": "i"} for c in containers]}
         await cluster.post("/api/v1/namespaces/a/pods", {"metadata": {"name": name}, "spec": spec})
-        phase = {"status": {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}}
+        ready = [{"type": t, "status": "True"} for t in ("Ready", "ContainersReady")]
+        address = {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}
+        phase = {"status": {"phase": "Running", "conditions": ready, **address}}
         answer = await cluster.api.patch(
             f"/api/v1/namespaces/a/pods/{name}/status",
             json=phase,

@@ -153,6 +153,7 @@ async def test_a_host_port_leads_to_the_pod_until_it_is_deleted(node: Node, tmp_
         assert fetch(client, "http://10.244.1.1:28080/hello") == "hello from the pod"
         assert fetch(pod, "http://10.244.1.1:28080/hello") == "hello from the pod"
         assert fetch(node.name, "http://10.244.1.1:28080/hello") == "hello from the pod"
+        assert fetch(node.name, "http://127.0.0.1:28080/hello") == "hello from the pod"
         await node.network.delete(pod, pod_path, "eth0", {}, mapping)
         assert fetch(client, "http://10.244.1.1:28080/hello") == ""
 

@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import json
 import re
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
-from apimachinery.errors import AlreadyExists
+from apimachinery.errors import AlreadyExists, ServiceUnavailable
 from apimachinery.scheme import NAMESPACES, SERVICE_ACCOUNTS
 from tests.integration.control_plane import ControlPlane, control_plane
 from tests.integration.hollow_nodes import HollowNodes, hollow_nodes
@@ -85,7 +86,7 @@ spec:
 
 
 async def test_kubectl_rollout(cluster: Cluster) -> None:
-    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DEPLOYMENT % 4)
+    await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 4)
     assert "successfully rolled out" in await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     await cluster.kubectl("set", "image", "deployment/web", "*=v2")
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
@@ -112,7 +113,7 @@ async def test_kubectl_rollout(cluster: Cluster) -> None:
 
 
 async def test_a_rollout_survives_kill_9_of_both(cluster: Cluster) -> None:
-    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DEPLOYMENT % 20)
+    await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 20)
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     await cluster.kubectl("set", "image", "deployment/web", "*=v2")
     cluster.plane.kill("controller-manager")
@@ -127,7 +128,7 @@ async def test_a_rollout_survives_kill_9_of_both(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("cascade", ["background", "foreground", "orphan"])
 async def test_deleting_a_deployment(cluster: Cluster, cascade: str) -> None:
-    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DEPLOYMENT % 3)
+    await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 3)
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     await cluster.kubectl("delete", "deployment", "web", f"--cascade={cascade}", "--timeout=60s")
     left = 1 if cascade == "orphan" else 0
@@ -138,10 +139,8 @@ async def test_deleting_a_deployment(cluster: Cluster, cascade: str) -> None:
 
 
 async def test_a_namespace_goes_with_all_that_is_in_it(cluster: Cluster) -> None:
-    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DEPLOYMENT % 10)
-    await cluster.kubectl(
-        "apply", "--validate=false", "-f", "-", stdin="{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}"
-    )
+    await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 10)
+    await cluster.kubectl("apply", "-f", "-", stdin="{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}")
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     await cluster.kubectl("delete", "namespace", cluster.namespace, "--timeout=60s")
     assert "NotFound" in await cluster.kubectl("get", "namespace", cluster.namespace, check=False)
@@ -161,7 +160,7 @@ spec:
 
 
 async def test_daemon_set_rollout_and_undo(cluster: Cluster) -> None:
-    await cluster.kubectl("apply", "--validate=false", "-f", "-", stdin=DAEMON_SET)
+    await cluster.kubectl("apply", "-f", "-", stdin=DAEMON_SET)
     await cluster.kubectl("rollout", "status", "daemonset/agent", "--timeout=60s")
     assert len((await cluster.get("pods"))["items"]) == 3
     await cluster.kubectl("set", "image", "daemonset/agent", "*=v2")
@@ -170,3 +169,62 @@ async def test_daemon_set_rollout_and_undo(cluster: Cluster) -> None:
     await cluster.kubectl("rollout", "undo", "daemonset/agent")
     await cluster.kubectl("rollout", "status", "daemonset/agent", "--timeout=60s")
     assert images(await cluster.get("pods")) == {"v1"}
+
+
+JOB = """
+apiVersion: batch/v1
+kind: Job
+metadata: {name: work}
+spec:
+  completions: 7
+  parallelism: 3
+  completionMode: Indexed
+  ttlSecondsAfterFinished: 3
+  template:
+    spec: {restartPolicy: Never, containers: [{name: c, image: done}]}
+"""
+
+
+async def test_a_job_completes_and_goes(cluster: Cluster) -> None:
+    await cluster.kubectl("apply", "-f", "-", stdin=JOB)
+    await cluster.kubectl("wait", "--for=condition=complete", "job/work", "--timeout=30s")
+    status = (await cluster.get("job", "work"))["status"]
+    assert (status["succeeded"], status["completedIndexes"]) == (7, "0-6")
+    await cluster.until("no pods", lambda found: not found["items"], "pods")
+    await cluster.until("no jobs", lambda found: not found["items"], "jobs")
+
+
+def holder(lease: Any) -> str:
+    return str(lease["spec"]["holderIdentity"]).rpartition("_")[2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_second_controller_manager_takes_over(cluster: Cluster, number: int) -> None:
+    plane, lease = cluster.plane, ("lease", "kube-controller-manager", "-n", "kube-system")
+    first, second = str(plane.port + 5), str(plane.port + 8)
+    await cluster.until("the first leads", lambda found: holder(found) == first, *lease)
+    plane.start_controller_manager(f"--controllers={CONTROLLERS}", name="second", offset=8)
+    await asyncio.to_thread(plane.kill, "controller-manager", number)
+    # A process that was told to stop gives its lease up; one that was killed is waited for.
+    seconds = 8 if number == signal.SIGTERM else 25
+    await cluster.until("the second leads", lambda found: holder(found) == second, *lease, seconds=seconds)
+    await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 2)
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    plane.start_controller_manager(f"--controllers={CONTROLLERS}", "--v=4")
+    await asyncio.to_thread(plane.kill, "second", signal.SIGTERM)
+    await cluster.until("the first leads again", lambda found: holder(found) == first, *lease)
+
+
+async def test_a_frozen_server_is_noticed_and_found_again(cluster: Cluster, nodes: HollowNodes) -> None:
+    await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 2)
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    server = cluster.plane.processes["apiserver"]
+    server.send_signal(signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(15):  # keepalive: noticed in seconds, though the connection never closes
+            with pytest.raises(ServiceUnavailable):
+                await nodes.client.get(NAMESPACES, "default")
+    finally:
+        server.send_signal(signal.SIGCONT)
+    await cluster.kubectl("scale", "deployment/web", "--replicas=5")
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")

@@ -1,6 +1,11 @@
 """What kubeto-cri-docker makes of a container's configuration, seen from inside the container."""
 
+import asyncio
+import io
 import os
+import subprocess
+import tarfile
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,7 +13,7 @@ import grpc
 import pytest
 
 from protos.cri.runtime.v1 import api_pb2 as cri
-from tests.docker_runtime import IMAGE, Cri
+from tests.docker_runtime import IMAGE, Cri, log_lines
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -126,11 +131,11 @@ async def test_mounts_are_told_as_given_and_work(cri_docker: Cri, sandbox: str, 
 
 async def test_an_image_is_mounted_as_a_volume(cri_docker: Cri, sandbox: str) -> None:
     mount = cri.Mount(container_path="/image", image=cri.ImageSpec(image=IMAGE), image_sub_path="bin", readonly=True)
-    text = await cri_docker.output(
-        sandbox,
-        cri_docker.container(["/bin/sh", "-c", "ls /image | head -1; touch /image/x || echo no"], mounts=[mount]),
-    )
+    config = cri_docker.container(["/bin/sh", "-c", "ls /image | head -1; touch /image/x || echo no"], mounts=[mount])
+    status = await cri_docker.ended(await cri_docker.run(sandbox, config))
+    text = "".join(content for _, _, content in log_lines(status.log_path))
     assert text.splitlines()[0] and "no\n" in text
+    assert status.mounts[0].image.image_ref == status.image_id
 
 
 async def test_an_oom_kill_is_told(cri_docker: Cri, sandbox: str) -> None:
@@ -208,3 +213,41 @@ async def test_images_are_listed_by_every_name(cri_docker: Cri) -> None:
     absent = cri.ImageSpec(image="no-such-image:1")
     assert not (await cri_docker.images.ImageStatus(cri.ImageStatusRequest(image=absent))).HasField("image")
     await cri_docker.images.RemoveImage(cri.RemoveImageRequest(image=absent))
+
+
+async def test_an_image_goes_with_all_its_names_however_often_that_is_asked(cri_docker: Cri) -> None:
+    names = [f"kd-{uuid.uuid4().hex[:8]}:{tag}" for tag in "ab"]
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("marker"))
+    imported = subprocess.run(
+        ["docker", "import", "-", names[0]], input=tar.getvalue(), check=True, capture_output=True
+    )
+    identity = imported.stdout.decode().strip()
+    subprocess.run(["docker", "tag", *names], check=True)
+    async with asyncio.timeout(10):
+        while len((await image_named(cri_docker, identity)).repo_tags) < 2:
+            await asyncio.sleep(0.02)
+    request = cri.RemoveImageRequest(image=cri.ImageSpec(image=names[0]))
+    await asyncio.gather(*(cri_docker.images.RemoveImage(request) for _ in range(4)))
+    for reference in (*names, identity):
+        assert (await image_named(cri_docker, reference)).id == ""
+
+
+async def image_named(client: Cri, reference: str) -> cri.Image:
+    request = cri.ImageStatusRequest(image=cri.ImageSpec(image=reference))
+    return (await client.images.ImageStatus(request)).image
+
+
+async def test_a_registry_that_is_not_there_is_unavailable(cri_docker: Cri) -> None:
+    request = cri.PullImageRequest(image=cri.ImageSpec(image="127.0.0.1:27999/nothing:1"))
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await cri_docker.images.PullImage(request)
+    assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert "127.0.0.1:27999/nothing:1" in str(failed.value.details())
+
+
+async def test_the_image_file_system_is_measured(cri_docker: Cri) -> None:
+    answer = await cri_docker.images.ImageFsInfo(cri.ImageFsInfoRequest())
+    assert answer.image_filesystems[0].used_bytes.value > 1 << 20
+    assert Path(answer.image_filesystems[0].fs_id.mountpoint).is_dir()

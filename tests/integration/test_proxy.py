@@ -138,3 +138,18 @@ async def test_top_and_node_stats(cluster: StreamingCluster) -> None:
 async def test_explain_without_a_scheduler(cluster: StreamingCluster) -> None:
     answer: httpx.Response = await cluster.api.get("/kubeto/v1/namespaces/a/pods/p/explain")
     assert answer.status_code == 503 and "no scheduler leads" in answer.json()["message"]
+
+
+async def test_a_pod_that_only_its_node_can_reach(cluster: StreamingCluster, backend: int) -> None:
+    """Nobody listens on the pod's address here; the node's agent finds the backend on the pod's loopback."""
+    spec = {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]}
+    await cluster.post(f"{BASE}/pods", {"metadata": {"name": "far"}, "spec": spec})
+    status = {"status": {"phase": "Running", "podIP": "127.0.0.9", "podIPs": [{"ip": "127.0.0.9"}]}}
+    headers = {"Content-Type": "application/merge-patch+json"}
+    await cluster.api.patch(f"{BASE}/pods/far/status", json=status, headers=headers)
+    answers = await asyncio.gather(
+        *(cluster.api.post(f"{BASE}/pods/far:{backend}/proxy/{n}", content="b" * 99_999) for n in range(8))
+    )
+    assert [a.text for a in answers] == [f"POST /{n} none {'b' * 99_999}" for n in range(8)]
+    refused = await cluster.api.get(f"{BASE}/pods/far:1/proxy/")
+    assert refused.status_code == 503 and "error trying to reach service" in refused.json()["message"]

@@ -8,7 +8,7 @@ import pytest
 from apimachinery.client.informer import InformerFactory
 from apimachinery.netlink import in_namespace
 from apimachinery.scheme import NODES
-from node.routes import Routes, RoutesConfig, plan, run
+from node.routes import Routes, RoutesConfig, plan, remove, run
 from tests import fakes
 from tests.integration.netns import inside, namespace, sh
 from tests.unit.test_routes import node
@@ -46,11 +46,12 @@ def test_routes_are_made_repaired_and_removed(here: str) -> None:
     sh("ip", "-n", here, "route", "del", "10.244.1.0/24")
     sh("ip", "-n", here, "link", "del", "kubeto-svc")
     inside(here, "nft", "flush", "ruleset")
+    routes.rules_in_doubt = True
     routes.reconcile(wanted)
     assert (sh("ip", "-n", here, "route"), inside(here, "nft", "list", "ruleset")) == before
     routes.reconcile(plan(NODES_NOW[:1], CONFIG))
     assert route_to(here, "10.244.1.7") == ""
-    routes.remove()
+    remove()
     assert "10." not in sh("ip", "-n", here, "route")
     assert "kubeto" not in inside(here, "nft", "list", "ruleset") + sh("ip", "-n", here, "link")
 
@@ -72,6 +73,10 @@ async def test_it_follows_the_nodes_and_undoes_what_others_do(here: str) -> None
         await until("10.244.1.7", "via 172.30.0.3")
         sh("ip", "-n", here, "route", "del", "10.244.1.0/24")
         await until("10.244.1.7", "via 172.30.0.3")
+        inside(here, "nft", "flush", "ruleset")
+        async with asyncio.timeout(5):
+            while "masquerade" not in inside(here, "nft", "list", "ruleset"):
+                await asyncio.sleep(0.02)
         cluster.delete(NODES, "", "b")
         await until("10.244.1.7", "none")
     finally:

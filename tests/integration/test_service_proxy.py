@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.netns import eventually, inside, namespace, sh
-from tests.integration.network_cluster import OUTSIDE, Cluster, Pod, ask, cluster, endpoints, service
+from tests.integration.network_cluster import OUTSIDE, Cluster, Pod, ask, cluster, endpoints, ours, reference, service
 
 pytestmark = pytest.mark.root
 IP = "10.96.7.7"
@@ -21,7 +21,14 @@ def c(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
-def test_a_service_spreads_over_nodes_and_keeps_the_clients_address(c: Cluster) -> None:
+@pytest.fixture(params=[ours, reference])
+def any_plugin(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path, request.param) as made:
+        yield made
+
+
+def test_a_service_spreads_over_nodes_and_keeps_the_clients_address(any_plugin: Cluster) -> None:
+    c = any_plugin
     first, second = c.nodes
     client, a, b = c.pod(first), c.pod(first), c.pod(second)
     for pod in (a, b):
@@ -56,6 +63,20 @@ def test_affinity_keeps_a_client_with_its_endpoint_until_that_is_gone(c: Cluster
     other = b if kept == a.name else a
     c.put(endpoints("web", other))
     eventually(lambda: ask(client.name, IP, 80).startswith(other.name))
+
+
+def test_a_local_policy_keeps_the_outside_clients_address_and_its_node(c: Cluster) -> None:
+    first, second = (c.nodes[name] for name in c.nodes)
+    a, b = c.pod(first.name), c.pod(first.name)
+    for pod in (a, b):
+        c.serve(pod)
+    ports = [{"name": "tcp", "port": 80, "nodePort": 30080}]
+    c.put(service("web", IP, externalTrafficPolicy="Local", sessionAffinity="ClientIP", ports=ports))
+    c.put(endpoints("web", a, b))
+    eventually(lambda: ask(c.outside, first.ip, 30080).endswith(OUTSIDE))
+    assert len({ask(c.outside, first.ip, 30080) for _ in range(8)}) == 1
+    assert ask(c.outside, second.ip, 30080, seconds=0.5) == "error TimeoutError"
+    assert not ask(second.name, second.ip, 30080).startswith("error")  # a client inside: any endpoint
 
 
 def test_udp_flows_leave_a_gone_endpoint(c: Cluster) -> None:

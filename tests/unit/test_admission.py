@@ -217,3 +217,21 @@ async def test_what_is_not_enforced_says_so(server: Server) -> None:
     kind = scheme.kind_of("validatingwebhookconfigurations", "admissionregistration.k8s.io")
     request = await server.admit(kind, {})
     assert request.warnings == ["ValidatingWebhookConfiguration is stored, but not enforced by this build of Kubeto"]
+
+
+async def test_certificate_requests(server: Server) -> None:
+    kind = scheme.kind_of("certificatesigningrequests", "certificates.k8s.io")
+    old = {"metadata": {"name": "x"}, "spec": {"signerName": "example.com/web"}}
+    approved = old | {"status": {"conditions": [{"type": "Approved", "status": "True"}]}}
+    rule = {"apiGroups": ["certificates.k8s.io"], "resources": ["signers"], "verbs": ["approve"]}
+    rules = [rule | {"resourceNames": ["example.com/*"]}]
+    server.put(f"{rbac.GROUP}/clusterroles", {"metadata": {"name": "approver"}, "rules": rules})
+    subjects = [{"kind": "User", "name": "jo"}]
+    binding = {"roleRef": {"kind": "ClusterRole", "name": "approver"}, "subjects": subjects}
+    server.put(f"{rbac.GROUP}/clusterrolebindings", {"metadata": {"name": "approver"}} | binding)
+    await server.admit(kind, dict(approved), old=old, user=User("jo"), subresource="approval")
+    with pytest.raises(Forbidden, match="not permitted to approve"):
+        await server.admit(kind, dict(approved), old=old, user=User("di"), subresource="approval")
+    signed = old | {"status": {"certificate": "abc"}}
+    with pytest.raises(Forbidden, match="not permitted to sign"):
+        await server.admit(kind, signed, old=old, user=User("jo"), subresource="status")

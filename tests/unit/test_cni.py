@@ -126,3 +126,14 @@ async def test_a_failed_add_is_undone_and_says_why(network: CniNetwork, tmp_path
 async def test_status_names_a_plugin_that_is_not_installed(network: CniNetwork, tmp_path: Path) -> None:
     plugin(tmp_path, "one", "")
     assert "two is not installed" in await network.status()
+
+
+async def test_gc_needs_no_configuration(network: CniNetwork, tmp_path: Path) -> None:
+    """A runtime may collect before the node has its pod range."""
+    plugin(tmp_path, "one", """echo '{"cniVersion":"1.0.0"}'""")
+    plugin(tmp_path, "two", """echo '{"cniVersion":"1.0.0"}'""")
+    await network.add("c", "/n", "eth0", {}, {})
+    (tmp_path / "a.conflist").unlink()
+    await network.gc(set())
+    assert [call for call, _ in calls(tmp_path)][2:] == ["DEL two", "DEL one"]
+    await network.gc(set())

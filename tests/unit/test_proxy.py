@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from apimachinery.netlink.conntrack import Flow, stale
 from node.proxy import model
-from node.proxy.conntrack import Flow, stale
 from node.proxy.plan import CLUSTER_IPS, HAIRPIN, NODE_PORTS, REFUSED_NODE_PORTS, SERVICE_IPS, Rules, plan
 from node.proxy.script import change, replace
 

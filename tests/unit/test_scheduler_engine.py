@@ -1,13 +1,17 @@
 """Decisions: which node a pod gets, or upstream's words for why it gets none."""
 
+import copy
 from typing import Any
 
 import pytest
 
+from master.scheduler.engine import Nomination
 from master.scheduler.framework import Event
 from master.scheduler.plugins.default_preemption import post_filter
 from master.scheduler.profile import DEFAULT_PROFILE
 from master.scheduler.requests import pod_requests
+from master.scheduler.shape import ShapeCache
+from master.scheduler.slim import slim_pod
 from tests.scheduling import (
     cluster,
     key_and_shape,
@@ -216,3 +220,29 @@ def test_a_refusal_names_the_events_that_could_help() -> None:
     key, shape = key_and_shape(pod("p", cpu="2"))
     wakes = DEFAULT_PROFILE.wakes_of(engine.decide(key, shape).plugins)
     assert wakes == {Event.NODE_ADDED, Event.NODE_ALLOCATABLE, Event.POD_REMOVED}
+
+
+def test_the_informers_keep_all_that_a_shape_is_made_of() -> None:
+    obj = pod("p", cpu="1", host_port=80, labels={"a": "b"}, priority=3, nodeSelector={"x": "y"})
+    obj["spec"]["volumes"] = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}, {"name": "e", "emptyDir": {}}]
+    obj["spec"]["containers"][0]["env"] = [{"name": "A", "value": "B"}]
+    obj["status"] = {"containerStatuses": [{"name": "c", "allocatedResources": {"cpu": "2"}, "image": "app"}]}
+    shapes = ShapeCache()
+    assert shapes.of(slim_pod(copy.deepcopy(obj))) is shapes.of(obj)
+    assert shapes.of(obj).requests == {"cpu": 2000}
+
+
+def test_resource_claims_are_refused_by_name() -> None:
+    found = schedule(cluster(node("a")), pod("p", resourceClaims=[{"name": "gpu"}]))
+    assert found == "0/1 nodes are available: resource claims are not supported: gpu."
+
+
+def test_a_place_that_is_being_cleared_is_taken_for_pods_that_are_not_more_important() -> None:
+    engine = cluster(node("a"))
+    key, shape = key_and_shape(pod("vip", cpu="3", priority=9))
+    engine.nominations[key] = Nomination("a", shape)
+    assert schedule(engine, pod("p", cpu="2")) == "0/1 nodes are available: 1 Insufficient cpu."
+    assert schedule(engine, pod("q", cpu="1")) == "a"
+    assert schedule(engine, pod("r", cpu="2", priority=10)) == "a"
+    assert engine.decide(key, shape).message == "0/1 nodes are available: 1 Insufficient cpu."
+    assert key not in engine.snapshot.placements

@@ -6,6 +6,7 @@ import pytest
 
 from apimachinery import schema, scheme
 from apimachinery.schema import compile as compiling
+from apimachinery.types import generate
 
 SCHEMAS = schema.load()
 
@@ -118,3 +119,7 @@ def test_merge_facts() -> None:
     assert spec["containers"].item is not None
     assert spec["containers"].item.members()["ports"].list_keys == ("containerPort", "protocol")
     assert spec["nodeSelector"].atomic
+
+
+def test_generated_types_are_up_to_date() -> None:
+    assert generate.TARGET.read_text() == generate.generate()

@@ -6,6 +6,7 @@ from ..auth.authorizer import Authorizer
 from ..auth.rbac import RbacAuthorizer
 from ..registry.reader import Reader
 from .chain import Chain
+from .plugins.certificates import CertificateDecisions, CertificateSubjectRestriction
 from .plugins.default_class import DefaultIngressClass, DefaultStorageClass
 from .plugins.limit_ranger import LimitRanger
 from .plugins.namespace_lifecycle import NamespaceLifecycle
@@ -33,6 +34,8 @@ def build(reader: Reader, authorizer: Authorizer, rbac: RbacAuthorizer) -> Chain
             DefaultTolerationSeconds(),
             DefaultStorageClass(reader),
             RuntimeClass(reader),
+            CertificateDecisions(authorizer),
+            CertificateSubjectRestriction(),
             DefaultIngressClass(reader),
             RbacEscalation(reader, authorizer, rbac),
             NotEnforced(),

@@ -51,8 +51,10 @@ async def patch(
 ) -> Result:
     """Apply a patch to whatever is there, again if that changes meanwhile. ``may_create``: server-side apply."""
 
+    shown = pipeline.catalog.strategy(target.kind).shown
+
     def transform(current: Object) -> Object:
-        body = patched(current)
+        body = patched(shown(current) if current else current)
         if target.subresource != "scale":
             pipeline.check(target.kind, body, options)
         return body

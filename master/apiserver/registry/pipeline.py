@@ -107,8 +107,10 @@ class Pipeline:
             raise refusals.forbidden(attributes, decision.reason)
 
     def check(self, kind: Kind, body: Object, options: WriteOptions) -> None:
-        """Decode a body in place as its kind. Raises BadRequest; unknown fields may only be warned about."""
+        """Decode a body in place as its kind, into the form that is stored. Raises BadRequest; unknown fields may only
+        be warned about."""
         problems = self.schemas.check(kind, body, options.duplicates)
+        self.catalog.strategy(kind).to_stored(body)
         if not problems:
             return
         wrong = next((p for p in problems if p.form == "type"), None)

@@ -46,11 +46,22 @@ class Strategy:
     """What a delete without propagationPolicy does with dependents: Background or Orphan."""
     returns_deleted: ClassVar[bool] = False
     """Whether a delete that removes the object at once answers with it, not with a Status."""
-    ttl_seconds: ClassVar[int] = 0
+    ttl_seconds: int = 0
     """Objects vanish this long after their last write (events); 0 = never."""
+
+    second_view: ClassVar[bool] = False
+    """Whether objects are stored in another kind's form, which ``to_stored`` and ``shown`` translate: two groups serve
+    events. Everything else here, and admission, sees the stored form."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
+
+    def to_stored(self, obj: Object) -> None:
+        """A body of this kind in the form that is stored, in place."""
+
+    def shown(self, obj: Object) -> Object:
+        """A stored object as this kind."""
+        return obj
 
     def default(self, obj: Object) -> None:
         """Fill in upstream's defaults, in place. Idempotent."""

@@ -1,14 +1,20 @@
 """Everything that the API server passes on instead of answering from etcd: streams, proxies, metrics, explanations."""
 
+from typing import TYPE_CHECKING
+
+from starlette.types import Receive, Scope, Send
+
 from apimachinery.config import ClusterAccess
 
 from ..registry.reader import Reader
-from .connect import Connectors
+from .connect import Connectors, ConnectRequest
 from .explain import SchedulerClient
 from .node_agents import NodeAgents
 from .node_metrics import NodeMetrics
-from .proxy import Proxy
 from .streaming import Streaming
+
+if TYPE_CHECKING:
+    from .proxy import Proxy
 
 
 class Connections:
@@ -16,15 +22,27 @@ class Connections:
 
     def __init__(self, reader: Reader, access: ClusterAccess | None) -> None:
         self._agents = NodeAgents(reader, access)
-        self._proxy = Proxy(reader, self._agents)
+        self._proxy: Proxy | None = None
+        self._reader = reader
         self._streaming = Streaming(reader, self._agents)
         self._metrics = NodeMetrics(reader, self._agents)
         self.scheduler = SchedulerClient(reader, access)
 
     def connectors(self) -> Connectors:
-        return {**self._streaming.connectors(), **self._proxy.connectors(), **self._metrics.connectors()}
+        proxies: Connectors = {("", resource, "proxy"): self._proxied for resource in ("nodes", "pods", "services")}
+        return {**self._streaming.connectors(), **proxies, **self._metrics.connectors()}
+
+    async def _proxied(self, request: ConnectRequest, scope: Scope, receive: Receive, send: Send) -> None:
+        """The proxy's HTTP client takes a tenth of a second to import: whoever proxies first pays for it."""
+        if self._proxy is None:
+            from .proxy import Proxy
+
+            self._proxy = Proxy(self._reader, self._agents)
+        connector = self._proxy.connectors()["", request.kind.resource, "proxy"]
+        await connector(request, scope, receive, send)
 
     async def close(self) -> None:
-        await self._proxy.close()
+        if self._proxy is not None:
+            await self._proxy.close()
         await self.scheduler.close()
         await self._agents.close()

@@ -3,6 +3,7 @@
 Resource requests bypass FastAPI's own middleware and routing, which take longer than answering them does.
 """
 
+import base64
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.impersonation import impersonate
 from ..auth.user import User
 from ..registry import refusals
+from .metrics import RequestMetrics
 from .peer import peer_of
 from .request import Request
 from .respond import send_error, send_refusal
@@ -63,15 +65,23 @@ class KubetoAPI(FastAPI):
     _resources: Handler
     _identities: Identities
     _authorizer: Authorizer
+    _metrics: RequestMetrics
 
     def connect(self, resources: Handler, identities: Identities, authorizer: Authorizer) -> None:
         self._resources, self._identities, self._authorizer = resources, identities, authorizer
+        self._metrics = RequestMetrics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await super().__call__(scope, receive, send)
             return
         request = Request(scope, receive, send, _NOBODY, str(uuid.uuid4()))
+        began = time.perf_counter()
+        await self._answer(request)
+        self._metrics.observe(request, time.perf_counter() - began)
+
+    async def _answer(self, request: Request) -> None:
+        scope = request.scope
         try:
             request.user = await self._authenticate(request)
             path: str = scope["path"]
@@ -80,7 +90,7 @@ class KubetoAPI(FastAPI):
             else:
                 self._authorize_path(request.user, request.method, path)
                 scope["state"]["user"] = request.user
-                await super().__call__(scope, receive, send)
+                await super().__call__(scope, request.receive, request.send)
         except ApiError as error:
             await _refuse(request, error)
         except Exception:  # the loop boundary of requests
@@ -94,7 +104,7 @@ class KubetoAPI(FastAPI):
             authorization.decode("latin-1") if authorization else _websocket_token(request),
             request.scope["path"],
         )
-        if b"impersonate-user" in request.headers or b"impersonate-group" in request.headers:
+        if any(name.startswith(b"impersonate-") for name in request.headers):
             return impersonate(user, request.scope["headers"], self._authorizer)
         return user
 
@@ -114,8 +124,6 @@ def _websocket_token(request: Request) -> str | None:
     offered = request.headers.get(b"sec-websocket-protocol", b"").decode("latin-1")
     if _TOKEN_PROTOCOL not in offered:
         return None
-    import base64
-
     encoded = next(p for p in map(str.strip, offered.split(",")) if p.startswith(_TOKEN_PROTOCOL))
     token = encoded[len(_TOKEN_PROTOCOL) :]
     return "Bearer " + base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()

@@ -1,6 +1,6 @@
 """The proxy subresources of pods, services and nodes: requests of any verb, and WebSockets, passed on.
 
-The API server must be able to reach pod addresses. Credentials of the caller stop here. A backend's certificate is
+Pods are reached as ``pod_dialer`` says. Credentials of the caller stop here. A backend's certificate is
 not verified, as upstream. Of a node's HTTP API there is no more than ``NODE_PATHS``: agents speak gRPC.
 """
 
@@ -8,10 +8,10 @@ import asyncio
 import contextlib
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from urllib.parse import urljoin, urlsplit
 
-import httpx
+import httpcore
 import orjson
 import websockets
 from starlette.types import Receive, Scope, Send
@@ -25,18 +25,22 @@ from . import proxy_target, websocket
 from .connect import Connectors, ConnectRequest
 from .disconnect import while_connected
 from .node_agents import NodeAgents, call
+from .pod_dialer import DialerBackend, PodDialer
 
 NODE_PATHS = ("/stats/summary", "/healthz", "/pods")
 _HOP_BY_HOP = frozenset(
     b"connection host keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding "
     b"upgrade".split()
 )
-_SECRET = frozenset((b"authorization", b"cookie2"))
+# Credentials stop here; without accept-encoding HTML comes in the clear, so that its links can be rewritten.
+_STOPPED = frozenset((b"authorization", b"accept-encoding"))
 _LINK = re.compile(
     rb"""(\s(?:href|src|action|cite|data|formaction|poster)\s*=\s*["'])(/[^/"'][^"']*|/)""", re.IGNORECASE
 )
 _MAX_REWRITTEN_BYTES = 8 * 1024 * 1024
 _CONNECT_SECONDS = 10.0
+_IDLE_CONNECTIONS, _IDLE_SECONDS = 64, 30.0
+_BROKEN = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
 
 Headers = list[tuple[bytes, bytes]]
 Origin = Callable[[Reader, str, str], str]
@@ -47,9 +51,14 @@ class Proxy:
 
     def __init__(self, reader: Reader, agents: NodeAgents) -> None:
         self._reader, self._agents = reader, agents
-        timeout = httpx.Timeout(None, connect=_CONNECT_SECONDS)
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=30)
-        self._client = httpx.AsyncClient(verify=False, trust_env=False, timeout=timeout, limits=limits)  # noqa: S501
+        self._dialer = PodDialer(reader, agents)
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=_unverified(),
+            max_connections=None,
+            max_keepalive_connections=_IDLE_CONNECTIONS,
+            keepalive_expiry=_IDLE_SECONDS,
+            network_backend=DialerBackend(self._dialer, _CONNECT_SECONDS),
+        )
 
     def connectors(self) -> Connectors:
         return {
@@ -59,7 +68,8 @@ class Proxy:
         }
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._pool.aclose()
+        await self._dialer.close()
 
     async def _pod(self, request: ConnectRequest, scope: Scope, receive: Receive, send: Send) -> None:
         await self._pass(proxy_target.pod_origin, request, scope, receive, send)
@@ -78,29 +88,51 @@ class Proxy:
         query = scope["query_string"].decode("latin-1")
         url = f"{origin}{path or '/'}{'?' + query if query else ''}"
         if scope["type"] == "websocket":
-            await _pass_websocket(url, scope, receive, send)
+            await self._pass_websocket(url, scope, receive, send)
         else:
             await self._pass_http(url, prefix, scope, receive, send)
 
     async def _pass_http(self, url: str, prefix: str, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = forwarded_headers(scope)
+        headers = [(b"host", urlsplit(url).netloc.encode()), *forwarded_headers(scope)]
         body_ended = asyncio.Event()
-        has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
-        body = _body(receive, body_ended) if has_body else None
-        request = httpx.Request(scope["method"], url, headers=headers, content=body)
+        framing = {name for name, _ in scope["headers"]} & {b"content-length", b"transfer-encoding"}
+        body = _body(receive, body_ended) if framing else None
+        if framing == {b"transfer-encoding"}:
+            headers.append((b"transfer-encoding", b"chunked"))
+        request = httpcore.Request(scope["method"], url, headers=headers, content=body)
         try:
-            response = await self._client.send(request, stream=True)
-        except httpx.TransportError as error:
+            response = await self._pool.handle_async_request(request)
+        except _BROKEN as error:
             raise ServiceUnavailable(f"error trying to reach service: {error or type(error).__name__}") from error
         try:
             # The client is listened to only once its own request has been read.
-            answering = _answer(response, url, prefix, send)
+            answering = _answer(response, scope["method"], url, prefix, send)
             await (while_connected(receive, answering) if body is None or body_ended.is_set() else answering)
-        except httpx.TransportError:
+        except _BROKEN:
             # The backend broke off in the middle: end the response, so that the client sees it is cut short.
             return
         finally:
             await response.aclose()
+
+    async def _pass_websocket(self, url: str, scope: Scope, receive: Receive, send: Send) -> None:
+        target = urlsplit(url)
+        protocols = list(scope.get("subprotocols") or ())
+        port = target.port or (443 if target.scheme == "https" else 80)
+        try:
+            sock = await self._dialer.connect(target.hostname or "", port, _CONNECT_SECONDS)
+            backend = await websockets.connect(
+                "ws" + url.removeprefix("http"),
+                sock=sock,
+                ssl=_unverified() if target.scheme == "https" else None,
+                subprotocols=protocols or None,
+                open_timeout=_CONNECT_SECONDS,
+                proxy=None,
+            )
+        except (OSError, TimeoutError, websockets.WebSocketException) as error:
+            raise ServiceUnavailable(f"error trying to reach service: {error}") from error
+        async with backend:
+            await websocket.accept(receive, send, backend.subprotocol or "")
+            await _pump(backend, receive, send)
 
     async def _node(self, request: ConnectRequest, scope: Scope, receive: Receive, send: Send) -> None:
         match request.path.rstrip("/"):
@@ -137,7 +169,7 @@ def split_path(scope: Scope, parts: int) -> tuple[str, str]:
 def forwarded_headers(scope: Scope) -> Headers:
     """The caller's headers without his credentials and what is only between him and us."""
     headers: Headers = list(scope["headers"])
-    dropped = _HOP_BY_HOP | _SECRET | _connection_tokens(headers)
+    dropped = _HOP_BY_HOP | _STOPPED | _connection_tokens(headers)
     kept = [(n, v) for n, v in headers if n not in dropped and not n.startswith(b"impersonate-")]
     host = next((v for n, v in headers if n == b"host"), b"")
     kept += [(b"x-forwarded-host", host), (b"x-forwarded-proto", b"https")]
@@ -154,33 +186,31 @@ async def _body(receive: Receive, ended: asyncio.Event) -> AsyncIterator[bytes]:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise httpx.WriteError("the client went away")
+            raise httpcore.WriteError("the client went away")
         if chunk := message.get("body", b""):
             yield chunk
         more = message.get("more_body", False)
     ended.set()
 
 
-async def _answer(response: httpx.Response, url: str, prefix: str, send: Send) -> None:
-    headers = [(n.lower(), v) for n, v in response.headers.raw if n.lower() not in _HOP_BY_HOP]
+async def _answer(response: httpcore.Response, method: str, url: str, prefix: str, send: Send) -> None:
+    headers = [(n.lower(), v) for n, v in response.headers if n.lower() not in _HOP_BY_HOP]
     headers = [(n, _own_location(v, url, prefix) if n == b"location" else v) for n, v in headers]
-    if _is_rewritten(response):
+    if method != "HEAD" and _is_rewritten(dict(headers)):
         data = rewrite_links(await response.aread(), prefix.encode("latin-1"))
-        dropped = (b"content-length", b"content-encoding")
-        headers = [(n, v) for n, v in headers if n not in dropped]
-        await _respond(send, response.status_code, headers, data)
+        await _respond(send, response.status, [(n, v) for n, v in headers if n != b"content-length"], data)
         return
-    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-    async for chunk in response.aiter_raw():
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    async for chunk in response.aiter_stream():
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _is_rewritten(response: httpx.Response) -> bool:
-    """HTML of a size that may be held in memory. A HEAD's headers are left as they are."""
-    if response.request.method == "HEAD" or not response.headers.get("content-type", "").startswith("text/html"):
+def _is_rewritten(headers: Mapping[bytes, bytes]) -> bool:
+    """HTML in the clear, of a size that may be held in memory."""
+    if not headers.get(b"content-type", b"").startswith(b"text/html") or b"content-encoding" in headers:
         return False
-    return int(response.headers.get("content-length") or 0) <= _MAX_REWRITTEN_BYTES
+    return int(headers.get(b"content-length") or 0) <= _MAX_REWRITTEN_BYTES
 
 
 def rewrite_links(html: bytes, prefix: bytes) -> bytes:
@@ -213,19 +243,12 @@ async def _respond(send: Send, status: int, headers: Headers, data: bytes) -> No
     await send({"type": "http.response.body", "body": data})
 
 
-async def _pass_websocket(url: str, scope: Scope, receive: Receive, send: Send) -> None:
-    protocols = list(scope.get("subprotocols") or ())
-    backend_url = "ws" + url.removeprefix("http")
-    tls = ssl._create_unverified_context() if url.startswith("https") else None  # noqa: S323 - as upstream
-    try:
-        backend = await websockets.connect(
-            backend_url, ssl=tls, subprotocols=protocols or None, open_timeout=_CONNECT_SECONDS, proxy=None
-        )
-    except (OSError, TimeoutError, websockets.WebSocketException) as error:
-        raise ServiceUnavailable(f"error trying to reach service: {error}") from error
-    async with backend:
-        await websocket.accept(receive, send, backend.subprotocol or "")
-        await _pump(backend, receive, send)
+def _unverified() -> ssl.SSLContext:
+    """A pod's certificate is made by whoever runs it; nobody here could verify it, and upstream does not either."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 async def _pump(backend: websockets.ClientConnection, receive: Receive, send: Send) -> None:

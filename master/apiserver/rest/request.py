@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from apimachinery.errors import BadRequest, RequestEntityTooLarge
 
 from ..auth.user import User
+from ..registry.pipeline import Target
 
 MAX_BODY = 3 * 1024 * 1024
 """Bytes. Upstream's limit; etcd's own is half of it and answers as well."""
@@ -54,14 +55,30 @@ def parse_path(path: str) -> Place | None:
 class Request:
     """One HTTP request on its way through the REST front. ``warnings`` become Warning headers of the response."""
 
-    __slots__ = ("_query", "audit_id", "headers", "method", "receive", "scope", "send", "started", "user", "warnings")
+    __slots__ = (
+        "_query",
+        "audit_id",
+        "headers",
+        "method",
+        "receive",
+        "scope",
+        "send",
+        "started",
+        "status",
+        "target",
+        "user",
+        "warnings",
+        "watching",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, user: User, audit_id: str) -> None:
         self.scope, self.receive, self.send, self.user, self.audit_id = scope, receive, send, user, audit_id
         self.method: str = scope.get("method", "GET")
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.warnings: list[str] = []
-        self.started = False
+        self.started = self.watching = False
+        self.status = 0
+        self.target: Target | None = None
         self._query: dict[str, str] | None = None
 
     @property

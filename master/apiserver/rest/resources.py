@@ -46,10 +46,10 @@ class Resources:
         kind = self._registry.catalog.scheme.by_resource(place.group, place.version, place.resource)
         if kind is None or (place.subresource and place.subresource not in kind.subresources):
             raise unknown_path()
+        target = request.target = Target(kind, place.namespace, place.name, place.subresource)
         if (kind.group, kind.resource, place.subresource) in self._connectors:
             await self._connect(request, place, kind)
             return
-        target = Target(kind, place.namespace, place.name, place.subresource)
         handlers: Any = self._object if place.name else self._collection
         if place.subresource in _CREATES:
             handlers = {"POST": self._create}
@@ -68,7 +68,8 @@ class Resources:
             shape = shapes.of_object(self._strategy(target), wanted, result.object, request.query)
             await send_object(request, 200, shape, wanted.media_type)
         else:
-            await send_data(request, 200, result.data, wanted.media_type)
+            data = shapes.object_bytes(self._strategy(target), result.data)
+            await send_data(request, 200, data, wanted.media_type)
 
     async def _list(self, request: Request, target: Target) -> None:
         wanted = self._accept(request)
@@ -91,7 +92,7 @@ class Resources:
             shape = shapes.of_listing(self._strategy(target), wanted, listing, query)
             await send_object(request, 200, shape, wanted.media_type)
         else:
-            await send_data(request, 200, shapes.list_bytes(kind, listing), wanted.media_type)
+            await send_data(request, 200, shapes.list_bytes(self._strategy(target), listing), wanted.media_type)
 
     # Writes.
 
@@ -136,7 +137,7 @@ class Resources:
         options = await body.delete_options(request)
         write = body.write_options(request)
         listing = await self._registry.delete_collection(request.user, target, selection, options, write)
-        await send_bytes(request, 200, shapes.list_bytes(target.kind, listing))
+        await send_bytes(request, 200, shapes.list_bytes(self._strategy(target), listing))
 
     # Connections.
 
@@ -153,6 +154,7 @@ class Resources:
         async def send(message: Message) -> None:
             # From here on an error can no longer be answered by a Status.
             request.started = True
+            request.status = message.get("status", request.status)
             await request.send(message)
 
         await connector(asked, request.scope, request.receive, send)
@@ -166,7 +168,8 @@ class Resources:
             shape = shapes.of_object(self._strategy(target), wanted, obj(), request.query)
             await send_object(request, status, shape, wanted.media_type)
         else:
-            await send_data(request, status, data, wanted.media_type)
+            shown = shapes.object_bytes(self._strategy(target), data) if target.kind.stored else data
+            await send_data(request, status, shown, wanted.media_type)
 
     @staticmethod
     def _accept(request: Request) -> Wanted:

@@ -32,7 +32,7 @@ async def send_bytes(
     ]
     if request.warnings:
         headers.extend(_warnings(request.warnings))
-    request.started = True
+    request.started, request.status = True, status
     await request.send({"type": "http.response.start", "status": status, "headers": headers})
     await request.send({"type": "http.response.body", "body": data})
 
@@ -57,7 +57,7 @@ def yaml_of(obj: Any) -> bytes:
 async def start_stream(request: Request, content_type: bytes = b"application/json") -> None:
     """Begin a response whose length is not known."""
     headers = [(b"audit-id", request.audit_id.encode()), _CACHE, (b"content-type", content_type)]
-    request.started = True
+    request.started, request.status = True, 200
     await request.send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
@@ -65,7 +65,7 @@ async def send_refusal(request: Request, error: ApiError) -> None:
     """Answer a WebSocket's handshake with a Status instead of accepting it."""
     data = orjson.dumps(error.to_status())
     headers = [_JSON_TYPE, (b"content-length", b"%d" % len(data))]
-    request.started = True
+    request.started, request.status = True, error.status_code
     status = {"type": "websocket.http.response.start", "status": error.status_code, "headers": headers}
     await request.send(status)
     await request.send({"type": "websocket.http.response.body", "body": data})
@@ -86,7 +86,7 @@ async def send_error(request: Request, error: ApiError) -> None:
         headers.append((b"www-authenticate", b'Bearer realm="kubernetes"'))
     if request.warnings:
         headers.extend(_warnings(request.warnings))
-    request.started = True
+    request.started, request.status = True, error.status_code
     await request.send({"type": "http.response.start", "status": error.status_code, "headers": headers})
     await request.send({"type": "http.response.body", "body": data})
 

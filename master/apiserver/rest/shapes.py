@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from apimachinery.errors import BadRequest
-from apimachinery.scheme import Kind
 
 from ..registry.reads import Listing
 from ..registry.strategy import Column, Strategy
@@ -14,8 +15,17 @@ Object = dict[str, Any]
 _INCLUDES = ("", "None", "Metadata", "Object")
 
 
-def list_bytes(kind: Kind, listing: Listing) -> bytes:
+def object_bytes(strategy: Strategy, data: bytes) -> bytes:
+    """Cached bytes as clients of this kind see them; nearly always, as they are."""
+    return orjson.dumps(strategy.shown(orjson.loads(data))) if strategy.second_view else data
+
+
+def list_bytes(strategy: Strategy, listing: Listing) -> bytes:
     """A list as JSON, of the cached bytes of its items."""
+    kind = strategy.kind
+    items = [e.data for e in listing.entries]
+    if strategy.second_view:
+        items = [object_bytes(strategy, data) for data in items]
     more = b""
     if listing.continue_token:
         more = b',"continue":"%b"' % listing.continue_token.encode()
@@ -27,7 +37,7 @@ def list_bytes(kind: Kind, listing: Listing) -> bytes:
         listing.revision,
         more,
     )
-    return b"%b%b]}" % (head, b",".join([e.data for e in listing.entries]))
+    return b"%b%b]}" % (head, b",".join(items))
 
 
 def list_metadata(listing: Listing) -> Object:

@@ -96,7 +96,7 @@ async def start(call: Call, opening: pb.TerminalInput, node: str) -> None:
     call.cancel()
     if output == "status":
         raise from_status(orjson.loads(first.status))
-    raise InternalError(f'the agent of node "{node}" answered with {first!r} where it should have opened')
+    raise InternalError(f'the agent of node "{node}" answered with {output!r} where it should have opened')
 
 
 async def bridge(call: Call, side: TerminalSide, node: str) -> None:

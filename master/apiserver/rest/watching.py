@@ -14,7 +14,7 @@ from ..registry.reads import Watch, WatchOptions
 from ..registry.selection import Selection
 from ..registry.store import Registry
 from ..storage.entry import Event, EventType
-from . import shapes
+from . import metrics, shapes
 from .negotiation import Wanted
 from .request import Request
 from .respond import start_stream
@@ -31,6 +31,7 @@ async def serve_watch(
     request: Request, registry: Registry, target: Target, selection: Selection, wanted: Wanted
 ) -> None:
     """Open the watch and stream it until it ends. Raises ApiError before the first byte."""
+    request.watching = True
     options = WatchOptions(
         request.query.get("resourceVersion", ""),
         request.query.get("resourceVersionMatch", ""),
@@ -41,11 +42,14 @@ async def serve_watch(
     watch = await registry.watch(request.user, target, selection, options)
     stream = _Stream(request, target.kind, watch, _Frames(registry, target.kind, wanted, request), options.bookmarks)
     gone = asyncio.create_task(_client_gone(request, watch))
+    open_watches = metrics.open_watches(request)
+    open_watches.inc()
     try:
         await start_stream(request)
         await stream.run(timeout)
         await request.send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:
+        open_watches.dec()
         gone.cancel()
         watch.watcher.close()
 
@@ -67,13 +71,16 @@ class _Frames:
         self._first = True
 
     def join(self, batch: list[tuple[EventType, Event]]) -> bytes:
-        if not self._wanted.shape:
+        if not self._wanted.shape and not self._strategy.second_view:
             return b"".join([event.frame(type_) for type_, event in batch])
         return b"".join([self._shaped(type_, event) for type_, event in batch])
 
     def _shaped(self, type_: EventType, event: Event) -> bytes:
         obj = orjson.loads(event.payload(type_))
-        shape = shapes.of_object(self._strategy, self._wanted, obj, self._query)
+        if not self._wanted.shape:
+            shape = self._strategy.shown(obj)
+        else:
+            shape = shapes.of_object(self._strategy, self._wanted, obj, self._query)
         if self._wanted.shape == "Table" and not self._first:
             shape["columnDefinitions"] = None  # told once, in the first event
         self._first = False

@@ -1,6 +1,7 @@
 """Sets up the volumes of a pod, keeps them up to date, and takes them away. One line a kind of volume."""
 
 import asyncio
+import glob
 import os
 import shutil
 from collections.abc import Mapping
@@ -41,6 +42,13 @@ def kind_of(volume: Object) -> str:
 async def remove(paths: NodePaths, uid: str) -> None:
     """Unmount and delete everything that was made for a pod. Idempotent."""
     await asyncio.to_thread(_remove, paths.pod(uid))
+    await asyncio.to_thread(remove_logs, paths, uid)
+
+
+def remove_logs(paths: NodePaths, uid: str) -> None:
+    """The log files of a pod that is gone."""
+    for folder in glob.glob(os.path.join(glob.escape(paths.logs), f"*_{uid}")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove(folder: str) -> None:

@@ -58,7 +58,7 @@ STRATEGIES: Mapping[tuple[str, str], type[Strategy]] = {
     ("certificates.k8s.io", "certificatesigningrequests"): rbac.CertificateSigningRequestStrategy,
     ("coordination.k8s.io", "leases"): leases.LeaseStrategy,
     ("discovery.k8s.io", "endpointslices"): endpoints.EndpointSliceStrategy,
-    ("events.k8s.io", "events"): events.EventStrategy,
+    ("events.k8s.io", "events"): events.SecondEventStrategy,
     ("flowcontrol.apiserver.k8s.io", "flowschemas"): extensions.FlowSchemaStrategy,
     ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): extensions.PriorityLevelStrategy,
     ("networking.k8s.io", "ingressclasses"): networking.IngressClassStrategy,

@@ -65,8 +65,15 @@ def _label(path: str) -> tuple[str, Any]:
     return path, lambda event: str(at(event, path, ""))
 
 
+_ABOUT = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+
+
+def _regarding(key: str) -> Any:
+    return lambda event: str(at(event, f"involvedObject.{key}", ""))
+
+
 class EventStrategy(Strategy):
-    """Sees core/v1 events, whichever API they come by."""
+    """The stored view, core/v1."""
 
     has_generation = False
     create_on_update = True
@@ -102,6 +109,7 @@ class EventStrategy(Strategy):
             "type",
         )
     ) | {
+        **{f"regarding.{k}": _regarding(k) for k in _ABOUT},
         "source": lambda e: str(at(e, "source.component") or at(e, "reportingComponent", "")),
         "reportingController": lambda e: str(at(e, "reportingComponent", "")),
     }
@@ -113,3 +121,17 @@ class EventStrategy(Strategy):
         if at(obj, "eventTime") and not obj.get("reportingComponent"):
             return [required("reportingController")]
         return []
+
+
+class SecondEventStrategy(EventStrategy):
+    """The events.k8s.io/v1 view of the same events."""
+
+    second_view = True
+
+    def to_stored(self, obj: Object) -> None:
+        made = to_core(obj)
+        obj.clear()
+        obj.update(made)
+
+    def shown(self, obj: Object) -> Object:
+        return from_core(obj) if obj.get("kind") == self.kind.kind else obj

@@ -10,6 +10,7 @@ from apimachinery import quantity, validation
 from apimachinery.errors import Cause
 
 from .causes import Causes, duplicate, each_invalid, forbidden, invalid, non_negative, not_supported, one_of, required
+from .pod_probes import validate_lifecycle, validate_probes
 
 Object = dict[str, Any]
 
@@ -19,7 +20,6 @@ _FIELD_PATHS = (
     "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP",
     "status.hostIPs", "status.podIP", "status.podIPs",
 )  # fmt: skip
-_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 
 
 def validate_containers(spec: Object, volumes: Collection[str], field: str) -> Causes:
@@ -55,8 +55,8 @@ def _container(container: Object, volumes: Collection[str], field: str) -> Cause
         *_env_from(container.get("envFrom") or (), f"{field}.envFrom"),
         *_mounts(container.get("volumeMounts") or (), volumes, f"{field}.volumeMounts"),
         *validate_resources(container.get("resources") or {}, f"{field}.resources"),
-        *_probes(container, field),
-        *_lifecycle(container.get("lifecycle") or {}, f"{field}.lifecycle"),
+        *validate_probes(container, field),
+        *validate_lifecycle(container.get("lifecycle") or {}, f"{field}.lifecycle"),
         *_security(container.get("securityContext") or {}, f"{field}.securityContext"),
     ]
 
@@ -253,48 +253,6 @@ def _amount(name: str, amount: str, field: str) -> Causes:
     if "/" in name and value != value.to_integral_value():
         causes.append(invalid(field, amount, "must be an integer"))
     return causes
-
-
-def _probes(container: Object, field: str) -> Causes:
-    causes: list[Cause] = []
-    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
-        probe = container.get(name)
-        if probe is None:
-            continue
-        place = f"{field}.{name}"
-        causes += _handler(probe, place)
-        for key in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"):
-            causes += non_negative(f"{place}.{key}", probe.get(key))
-        if name != "readinessProbe" and probe.get("successThreshold", 1) != 1:
-            causes.append(invalid(f"{place}.successThreshold", probe["successThreshold"], "must be 1"))
-    return causes
-
-
-def _handler(handler: Object, field: str) -> Causes:
-    kinds = [k for k in _HANDLERS if handler.get(k) is not None]
-    if not kinds:
-        return [required(field, "must specify a handler type")]
-    if len(kinds) > 1:
-        return [forbidden(f"{field}.{kinds[1]}", "may not specify more than 1 handler type")]
-    action = handler[kinds[0]]
-    if kinds[0] == "exec" and not action.get("command"):
-        return [required(f"{field}.exec.command")]
-    return _port(action.get("port"), f"{field}.{kinds[0]}.port") if kinds[0] not in ("exec", "sleep") else []
-
-
-def _port(port: Any, field: str) -> Causes:
-    if isinstance(port, str):
-        return each_invalid(field, port, validation.port_name(port))
-    return each_invalid(field, port or 0, validation.port_number(port or 0))
-
-
-def _lifecycle(lifecycle: Object, field: str) -> Causes:
-    return [
-        cause
-        for name in ("postStart", "preStop")
-        if lifecycle.get(name) is not None
-        for cause in _handler(lifecycle[name], f"{field}.{name}")
-    ]
 
 
 def _security(context: Object, field: str) -> Causes:

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from apimachinery.netlink import wire
-from node.proxy.plan import Target
+
+Target = tuple[str, int]
+"""Address and port."""
 
 # linux/netfilter/nfnetlink_conntrack.h
 _GET, _DELETE = 0x0101, 0x0102
