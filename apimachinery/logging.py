@@ -80,7 +80,7 @@ def _level(verbosity: int) -> int:
 
 
 def _quote(value: Any) -> str:
-    if isinstance(value, tuple):  # an object key
+    if type(value) is tuple:  # an object key
         value = "/".join(str(v) for v in value if v)
     text = str(value) if not isinstance(value, dict | list) else json.dumps(value, default=str)
     plain = text and not any(c.isspace() or c in '"=' for c in text)

@@ -16,13 +16,15 @@ from apimachinery.client.api import ApiClient, Write
 from apimachinery.client.informer import InformerFactory
 from apimachinery.config import load_kubeconfig
 from apimachinery.errors import AlreadyExists, ApiError
+from apimachinery.meta import name_suffix
 from apimachinery.scheme import NAMESPACES, NODES, PODS, SERVICE_ACCOUNTS, Kind
 from bench.scheduler import node, pod
 from master.scheduler.profile import DEFAULT_PROFILE
 from master.scheduler.scheduler import Scheduler
 
 Object = dict[str, Any]
-_NAMESPACE, _BATCH = "bench-scheduling", 100
+_NAMESPACE = f"bench-{name_suffix()}"  # a run that was cut off leaves its namespace behind
+_BATCH = 100
 
 
 async def write(client: ApiClient, writes: list[Write]) -> None:
@@ -70,18 +72,24 @@ async def measure(client: ApiClient, count: int) -> float:
         return time.perf_counter() - start
 
 
-async def run(kubeconfig: str, node_count: int, pod_count: int) -> None:
-    client = await ApiClient.connect(load_kubeconfig(kubeconfig), user_agent="bench")
-    nodes = [node(n) for n in range(node_count)]
-    pods = [pod(n) for n in range(pod_count)]
+async def bindings_per_second(client: ApiClient, node_count: int, pod_count: int) -> float:
+    """Set up, measure and clean up."""
+    nodes, pods = [node(n) for n in range(node_count)], [pod(n) for n in range(pod_count)]
     for obj in pods:
         obj["metadata"] = {k: v for k, v in obj["metadata"].items() if k != "uid"} | {"namespace": _NAMESPACE}
     try:
         await prepare(client, nodes, pods)
-        seconds = await measure(client, pod_count)
-        print(f"{pod_count} pods on {node_count} nodes: {seconds:.2f} s, {pod_count / seconds:.0f} bindings/s stored")
+        return pod_count / await measure(client, pod_count)
     finally:
         await clean(client, nodes, pods)
+
+
+async def run(kubeconfig: str, node_count: int, pod_count: int) -> None:
+    client = await ApiClient.connect(load_kubeconfig(kubeconfig), user_agent="bench")
+    try:
+        rate = await bindings_per_second(client, node_count, pod_count)
+        print(f"{pod_count} pods on {node_count} nodes: {rate:.0f} bindings/s stored")
+    finally:
         await client.close()
 
 

@@ -17,7 +17,7 @@ from apimachinery.logging import get_logger
 from cni import conflist, invoke
 from cni.cache import Attached, Cache
 from cni.conflist import Folder, NetworkList
-from cni.spec import INVALID_CONFIG, CniError, Object, Request
+from cni.spec import INVALID_CONFIG, IO_FAILURE, CniError, Object, Request
 
 _log = get_logger(__name__)
 
@@ -48,13 +48,13 @@ class CniNetwork:
         wanted = Attached(container_id, ifname, netns, network.raw, args, capabilities, None)
         async with self._alone(container_id, ifname):
             async with self._gate:
-                self._cache.save(wanted)  # before anything is done: a crash in between still leads to a full DEL
+                self._save(wanted)  # before anything is done: a crash in between still leads to a full DEL
             try:
                 result = await self._add(network, wanted)
+                self._save(replace(wanted, result=result))
             except BaseException:
                 await self._undo(wanted)
                 raise
-            self._cache.save(replace(wanted, result=result))
         return AddResult(_addresses(result), result)
 
     async def delete(
@@ -64,8 +64,10 @@ class CniNetwork:
         async with self._alone(container_id, ifname):
             attached = self._cache.load(container_id, ifname)
             if attached is None:
-                raw = self._folder.current().raw
-                attached = Attached(container_id, ifname, netns, raw, args, capabilities, None)
+                network = self._current()
+                if network is None:
+                    return  # with neither a record nor a network, nothing was ever done
+                attached = Attached(container_id, ifname, netns, network.raw, args, capabilities, None)
             await self._delete(attached)
 
     async def check(
@@ -99,11 +101,8 @@ class CniNetwork:
             if (attached.container_id, attached.ifname) not in valid:
                 async with self._alone(attached.container_id, attached.ifname):
                     await self._delete(attached)
-        try:
-            network = self._folder.current()
-        except CniError:
-            return  # a node that has no network yet holds nothing else
-        if not network.supports("1.1.0") or network.raw.get("disableGC"):
+        network = self._current()
+        if network is None or not network.supports("1.1.0") or network.raw.get("disableGC"):
             return
         async with self._gate:
             begun = {(each.container_id, each.ifname) for each in self._cache.all()}
@@ -112,6 +111,18 @@ class CniNetwork:
             for plugin in network.plugins:
                 marked = {**plugin, "cni.dev/valid-attachments": entries, "cni.dev/attachments": entries}
                 await self._call(network, marked, "GC", None, None)
+
+    def _current(self) -> NetworkList | None:
+        try:
+            return self._folder.current()
+        except CniError:
+            return None
+
+    def _save(self, attached: Attached) -> None:
+        try:
+            self._cache.save(attached)
+        except OSError as error:
+            raise CniError(IO_FAILURE, "the attachment cannot be recorded", str(error)) from error
 
     async def _add(self, network: NetworkList, wanted: Attached) -> Object:
         result: Object | None = None

@@ -7,9 +7,11 @@ Source: KEP-555, ``sigs.k8s.io/structured-merge-diff/v6/merge/update.go``,
 ``k8s.io/apimachinery/pkg/util/managedfields``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from apimachinery.errors import BadRequest, Cause, Conflict
 from apimachinery.patch import fields, structured
@@ -20,6 +22,9 @@ from apimachinery.patch.structured import Schema
 Object = dict[str, Any]
 
 BEFORE_FIRST_APPLY = "before-first-apply"
+CLIENT_SIDE_APPLY = "kubectl-client-side-apply"
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_LAST_APPLIED_PATH = ("f:metadata", "f:annotations", f"f:{_LAST_APPLIED}")
 _META = ("name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion",
          "generateName", "deletionTimestamp", "deletionGracePeriodSeconds")  # fmt: skip
 _UNTRACKED = frozenset({("f:apiVersion",), ("f:kind",), ("f:metadata",), *(("f:metadata", f"f:{m}") for m in _META)})
@@ -74,11 +79,19 @@ class _Managed:
 
 
 def apply(
-    live: Object | None, applied: Object, schema: Schema, manager: FieldManager, *, force: bool = False
+    live: Object | None,
+    applied: Object,
+    schema: Schema,
+    manager: FieldManager,
+    *,
+    force: bool = False,
+    defaults: Callable[[Object], None] | None = None,
 ) -> Object:
     """What applying makes of the stored object; None = there is none yet.
 
-    ``applied`` has been through the schema check. Raises Conflict, and BadRequest when it carries managedFields.
+    ``applied`` has been through the schema check. ``defaults`` fills in the kind's defaults in place: the stored object
+    has them, and what merely lacks them must not look like a change. Raises Conflict, and BadRequest when ``applied``
+    carries managedFields.
     """
     if (applied.get("metadata") or {}).get("managedFields"):
         raise BadRequest("metadata.managedFields must be nil")
@@ -94,7 +107,10 @@ def apply(
     if before is not None:
         kept = mine.paths.union(*(m.paths for m in managers.values()))
         merged = structured.remove(merged, before.paths - kept, kept, schema)
-    _settle(managers.values(), stored, merged, schema, force=force)
+    whole = copy(merged)
+    if defaults is not None:
+        defaults(whole)
+    _settle(managers.values(), stored, whole, schema, force=force)
     return _with_managers(merged, [*managers.values(), mine])
 
 
@@ -132,10 +148,28 @@ def _managers(obj: Object, schema: Schema) -> dict[tuple[str, str, str, str], _M
         )
         for e in entries
     ]
-    if not found:
-        everything = structured.field_set(obj, schema) - _UNTRACKED
-        found = [_Managed(BEFORE_FIRST_APPLY, "Update", obj.get("apiVersion", ""), "", "", everything)]
-    return {m.id: m for m in found}
+    return {m.id: m for m in found or _before_first_apply(obj, schema)}
+
+
+def _before_first_apply(obj: Object, schema: Schema) -> list[_Managed]:
+    """What can be known of an object's managers when nobody has kept them.
+
+    kubectl's client-side apply left what it had applied in an annotation. On the first server-side apply kubectl takes
+    those fields over, and would take everything if they were not told apart.
+    """
+    everything = structured.field_set(obj, schema) - _UNTRACKED
+    theirs = _last_applied(obj, schema) & everything
+    version = obj.get("apiVersion", "")
+    found = [_Managed(CLIENT_SIDE_APPLY, "Update", version, "", "", theirs)] if theirs else []
+    return [*found, _Managed(BEFORE_FIRST_APPLY, "Update", version, "", "", everything - theirs)]
+
+
+def _last_applied(obj: Object, schema: Schema) -> Paths:
+    text = ((obj.get("metadata") or {}).get("annotations") or {}).get(_LAST_APPLIED)
+    try:
+        return structured.field_set(orjson.loads(text), schema) | {_LAST_APPLIED_PATH} if text else NONE
+    except (orjson.JSONDecodeError, BadRequest):
+        return NONE  # anybody may write annotations
 
 
 def _difference(old: Object, new: Object, schema: Schema) -> structured.Difference:

@@ -1,8 +1,10 @@
 """The controllers that exist: one line each."""
 
+from master.controller_manager.clusterrole_aggregation import ClusterRoleAggregationController
 from master.controller_manager.cronjob import CronJobController
 from master.controller_manager.daemonset import DaemonSetController
 from master.controller_manager.deployment import DeploymentController
+from master.controller_manager.disruption import DisruptionController
 from master.controller_manager.endpoints import EndpointsController
 from master.controller_manager.endpointslice import EndpointSliceController
 from master.controller_manager.endpointslicemirroring import EndpointSliceMirroringController
@@ -15,6 +17,7 @@ from master.controller_manager.node_lifecycle import NodeLifecycleController
 from master.controller_manager.pod_gc import PodGCController
 from master.controller_manager.replicaset import ReplicaSetController
 from master.controller_manager.replicationcontroller import ReplicationControllerController
+from master.controller_manager.resource_quota import ResourceQuotaController
 from master.controller_manager.root_ca import RootCAPublisher
 from master.controller_manager.serviceaccount import ServiceAccountController
 from master.controller_manager.statefulset import StatefulSetController
@@ -22,9 +25,11 @@ from master.controller_manager.taint_eviction import TaintEvictionController
 from master.controller_manager.ttl_after_finished import TtlAfterFinishedController
 
 CONTROLLERS: tuple[type[AnyController], ...] = (
+    ClusterRoleAggregationController,
     CronJobController,
     DaemonSetController,
     DeploymentController,
+    DisruptionController,
     EndpointSliceController,
     EndpointSliceMirroringController,
     EndpointsController,
@@ -36,6 +41,7 @@ CONTROLLERS: tuple[type[AnyController], ...] = (
     PodGCController,
     ReplicaSetController,
     ReplicationControllerController,
+    ResourceQuotaController,
     StatefulSetController,
     TtlAfterFinishedController,
     RootCAPublisher,

@@ -54,6 +54,7 @@ class DaemonSetController(ManagedController):
         self._sets.add_index("namespace", lambda o: [namespace_of(o)])
         self._revisions = Revisions(self.client, DAEMON_SETS, revisions)
         self._expectations: Expectations[Key] = Expectations(self._pods, context.clock)
+        self._status_writes: Expectations[Key] = Expectations(self._sets, context.clock)
         self._control = PodControl(self.client, self.events, self._expectations)
         self._failed: dict[FailedOn, tuple[Backoff, float]] = {}  # and when its next pod may be replaced
         self.enqueue_object(self._sets)
@@ -80,7 +81,10 @@ class DaemonSetController(ManagedController):
         daemon_set = self._sets.store.get(*key)
         if daemon_set is None:
             self._expectations.forget(key)
+            self._status_writes.forget(key)
             return None
+        if not self._status_writes.satisfied(key):
+            return None  # its event is on its way
         selector = from_object(daemon_set["spec"].get("selector"))
         if selector.everything:
             message = "This daemon set is selecting all pods. A non-empty selector is required."
@@ -149,7 +153,9 @@ class DaemonSetController(ManagedController):
     async def _write_status(self, daemon_set: Object, pods: Sequence[Object], history: History) -> None:
         nodes, there = self._nodes.store.list(), plans.by_node(pods)
         status = plans.next_status(daemon_set, nodes, there, history.hash, self.clock.now())
-        await write_status(self.client, DAEMON_SETS, daemon_set, status)
+        written = await write_status(self.client, DAEMON_SETS, daemon_set, status)
+        if written is not None:
+            self._status_writes.wrote(key_of(daemon_set), written)
 
     def _look_again(self, daemon_set: Object, pods: Sequence[Object]) -> float | None:
         """When the next pod becomes available; and forget failures that are over."""

@@ -4,7 +4,7 @@ This file acts; what to do is decided in ``deployment_rollout`` (sizes), ``deplo
 annotations) and ``deployment_status`` (conditions). Source: ``pkg/controller/deployment``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from apimachinery.client.api import Write
 from apimachinery.errors import AlreadyExists, ApiError, NotFound
@@ -28,6 +28,7 @@ from master.controller_manager import deployment_rollout as rollout
 from master.controller_manager import deployment_status as statuses
 from master.controller_manager import ownership
 from master.controller_manager.deployment_revisions import Sets
+from master.controller_manager.expectations import Expectations
 from master.controller_manager.frame import Context, ManagedController
 from master.controller_manager.pod_control import in_ending_namespace
 from master.controller_manager.replicaset import replicas_of
@@ -48,6 +49,8 @@ class DeploymentController(ManagedController):
         self._deployments.add_index("namespace", lambda o: [namespace_of(o)])
         ownership.add_index(self._sets)
         ownership.add_index(self._pods)
+        self._status_writes: Expectations[Key] = Expectations(self._deployments, context.clock)
+        self._set_writes: Expectations[Key] = Expectations(self._sets, context.clock)
         self.enqueue_object(self._deployments)
         self.enqueue_by(self._sets, self._keys_of_set)
         self._pods.add_handler(self._pod_changed)
@@ -74,7 +77,11 @@ class DeploymentController(ManagedController):
     async def reconcile(self, key: Key) -> float | None:
         deployment = self._deployments.store.get(*key)
         if deployment is None:
+            self._status_writes.forget(key)
+            self._set_writes.forget(key)
             return None
+        if not (self._status_writes.satisfied(key) and self._set_writes.satisfied(key)):
+            return None  # the event is on its way
         selector = from_object(deployment["spec"].get("selector"))
         if selector.everything:
             message = "This deployment is selecting all pods. A non-empty selector is required."
@@ -112,8 +119,7 @@ class DeploymentController(ManagedController):
             return False
         status = deployment.get("status") or {}
         conditions = statuses.set_condition(status.get("conditions") or (), new)
-        written = await write_status(self.client, DEPLOYMENTS, deployment, {**status, "conditions": conditions})
-        return written is not None
+        return await self._store_status(deployment, {**status, "conditions": conditions})
 
     async def _update_new_set(self, deployment: Object, sets: Sets) -> bool:
         """Bring revision, annotations and minReadySeconds of the new set up to date; whether it had to be."""
@@ -125,7 +131,8 @@ class DeploymentController(ManagedController):
             return False
         metadata = {**sets.new["metadata"], "annotations": annotations}
         spec = {**sets.new["spec"], "minReadySeconds": delay}
-        await self.client.update(REPLICA_SETS, {**sets.new, "metadata": metadata, "spec": spec})
+        updated = await self.client.update(REPLICA_SETS, {**sets.new, "metadata": metadata, "spec": spec})
+        self._set_writes.wrote(key_of(deployment), updated)
         return True
 
     async def _create_set(self, deployment: Object, sets: Sets, size: int) -> Object | None:
@@ -140,6 +147,7 @@ class DeploymentController(ManagedController):
             if in_ending_namespace(error):
                 return None
             raise
+        self._set_writes.wrote(key_of(deployment), created)
         if size > 0:
             self._tell_scaled(deployment, created, 0, size)
         return created
@@ -154,7 +162,7 @@ class DeploymentController(ManagedController):
         status = deployment.get("status") or {}
         collisions = int(status.get("collisionCount") or 0) + 1
         self.log.info("Name of the new replica set is taken", deployment=key_of(deployment), name=name_of(new))
-        await write_status(self.client, DEPLOYMENTS, deployment, {**status, "collisionCount": collisions})
+        await self._store_status(deployment, {**status, "collisionCount": collisions})
         return None
 
     async def _note_failed_create(self, deployment: Object, new: Object, error: ApiError) -> None:
@@ -162,7 +170,7 @@ class DeploymentController(ManagedController):
         status = deployment.get("status") or {}
         failed = statuses.condition(statuses.PROGRESSING, "False", "ReplicaSetCreateError", message, self.clock.now())
         conditions = statuses.set_condition(status.get("conditions") or (), failed)
-        await write_status(self.client, DEPLOYMENTS, deployment, {**status, "conditions": conditions})
+        await self._store_status(deployment, {**status, "conditions": conditions})
         if not in_ending_namespace(error):
             self.events.event(deployment, "Warning", "ReplicaSetCreateError", message)
 
@@ -178,6 +186,7 @@ class DeploymentController(ManagedController):
                 failure = failure or (None if isinstance(result, NotFound) else result)
                 continue
             fresh[uid_of(one)] = result
+            self._set_writes.wrote(key_of(deployment), result)
             if size != replicas_of(one):
                 self._tell_scaled(deployment, one, replicas_of(one), size)
         if failure is not None:
@@ -195,8 +204,17 @@ class DeploymentController(ManagedController):
         annotations = {}
         if sets.new is not None and revisions.revision_of(sets.new):
             annotations[revisions.REVISION] = annotations_of(sets.new)[revisions.REVISION]
-        await write_status(self.client, DEPLOYMENTS, deployment, status, annotations=annotations)
+        await self._store_status(deployment, status, annotations)
         return status
+
+    async def _store_status(
+        self, deployment: Object, status: Object, annotations: Mapping[str, str] | None = None
+    ) -> bool:
+        """Whether it was written: False if it is what is there."""
+        written = await write_status(self.client, DEPLOYMENTS, deployment, status, annotations=annotations)
+        if written is not None:
+            self._status_writes.wrote(key_of(deployment), written)
+        return written is not None
 
     async def _clean_up(self, deployment: Object, sets: Sets) -> None:
         old = revisions.superfluous(deployment, sets.old)

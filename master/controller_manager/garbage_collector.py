@@ -7,6 +7,7 @@ A kind that is not served now proves nothing: what refers to it stays.
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from apimachinery.client.api import Write
 from apimachinery.errors import ApiError, NotFound
@@ -29,9 +30,19 @@ from master.controller_manager.garbage_plan import (
 )
 from master.controller_manager.inventory import Item
 
-Subject = tuple[Kind, str, str]  # kind, namespace, name
 _UNKNOWN_SECONDS = 30.0  # until an owner of an unknown kind is looked for again
 _BATCH = 100
+
+
+class Subject(NamedTuple):
+    """Which object is looked at."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.group_resource}/{self.namespace}/{self.name}"
 
 
 class GarbageCollectorController(BaseController[Subject]):
@@ -65,7 +76,7 @@ class GarbageCollectorController(BaseController[Subject]):
             self._enqueue(kind, owner)
 
     def _enqueue(self, kind: Kind, obj: Object) -> None:
-        self.queue.add((kind, namespace_of(obj), name_of(obj)))
+        self.queue.add(Subject(kind, namespace_of(obj), name_of(obj)))
 
     async def reconcile(self, key: Subject) -> float | None:
         kind, namespace, name = key

@@ -144,6 +144,7 @@ class ReplicaSetController(ManagedController):
         ownership.add_index(self._pods)
         self._owners.add_index("namespace", lambda o: [namespace_of(o)])
         self._expectations: Expectations[Key] = Expectations(self._pods, context.clock)
+        self._status_writes: Expectations[Key] = Expectations(self._owners, context.clock)
         self._control = PodControl(self.client, self.events, self._expectations)
         self.enqueue_object(self._owners)
         self.enqueue_by(self._pods, self._keys)
@@ -164,7 +165,10 @@ class ReplicaSetController(ManagedController):
         owner = self._owners.store.get(*key)
         if owner is None:
             self._expectations.forget(key)
+            self._status_writes.forget(key)
             return None
+        if not self._status_writes.satisfied(key):
+            return None  # its event is on its way
         # Asked before the pods are read: what they show afterwards includes every write of ours.
         settled = self._expectations.satisfied(key)
         pods = await ownership.claim(self.client, owner, self.kind, self.selector(owner), self._pods)
@@ -172,7 +176,9 @@ class ReplicaSetController(ManagedController):
         if settled and not is_deleting(owner):
             failure, grew = await self._manage(owner, pods)
         now = self.clock.now()
-        await write_status(self.client, self.kind, owner, next_status(owner, pods, failure, grew, now))
+        written = await write_status(self.client, self.kind, owner, next_status(owner, pods, failure, grew, now))
+        if written is not None:
+            self._status_writes.wrote(key, written)
         if failure is not None and not in_ending_namespace(failure):
             raise failure
         return seconds_to_available(owner, pods, now)

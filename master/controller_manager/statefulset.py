@@ -43,6 +43,7 @@ class StatefulSetController(ManagedController):
         self._sets.add_index("namespace", lambda o: [namespace_of(o)])
         self._revisions = Revisions(self.client, STATEFUL_SETS, revisions)
         self._expectations: Expectations[Key] = Expectations(self._pods, context.clock)
+        self._status_writes: Expectations[Key] = Expectations(self._sets, context.clock)
         self.enqueue_object(self._sets)
         self.enqueue_by(self._pods, self._keys)
         self.enqueue_by(revisions, lambda r: ownership.owner_keys(r, STATEFUL_SETS))
@@ -59,7 +60,10 @@ class StatefulSetController(ManagedController):
         owner = self._sets.store.get(*key)
         if owner is None:
             self._expectations.forget(key)
+            self._status_writes.forget(key)
             return None
+        if not self._status_writes.satisfied(key):
+            return None  # its event is on its way
         if is_deleting(owner) or not self._expectations.satisfied(key):
             return None
         history = await self._history(owner)
@@ -70,9 +74,10 @@ class StatefulSetController(ManagedController):
         pods = await ownership.claim(self.client, owner, STATEFUL_SETS, selector, self._pods)
         step = plans.plan(owner, pods, versions, self.clock.now())
         failure = await self._act(owner, step, versions)
-        await write_status(
-            self.client, STATEFUL_SETS, owner, plans.next_status(owner, pods, versions, self.clock.now())
-        )
+        status = plans.next_status(owner, pods, versions, self.clock.now())
+        written = await write_status(self.client, STATEFUL_SETS, owner, status)
+        if written is not None:
+            self._status_writes.wrote(key, written)
         if failure is not None and not in_ending_namespace(failure):
             raise failure
         used = {plans.revision_of(p) for p in pods} | {name_of(versions.current)}

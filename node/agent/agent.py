@@ -15,6 +15,7 @@ from apimachinery.client.api import ApiClient
 from apimachinery.client.events import EventRecorder
 from apimachinery.client.informer import Informer
 from apimachinery.lifecycle import Tasks
+from apimachinery.meta import get_condition
 from node.agent.events import RuntimeWatch
 from node.agent.host import HostReader
 from node.agent.images import Images
@@ -126,9 +127,10 @@ class NodeAgent:
         """The node as the gRPC server answers for it."""
         return LocalNode(self.settings.node_name, self._runtime, self.pods, self.watch, self._parts.host)
 
-    def node_changed(self, node: Object) -> None:
-        """The Node object has changed: a pod range, a label."""
-        self._parts.leases.set_owner(node)
+    def node_changed(self, node: Object | None) -> None:
+        """The Node object has changed: a pod range, readiness; None = it was deleted."""
+        if node is not None:
+            self._parts.leases.set_owner(node)
         self.reporter.node_changed()
 
     def start(self, tasks: Tasks) -> None:
@@ -163,8 +165,8 @@ async def run_nodes(parts: ProcessParts, agents: dict[str, NodeAgent]) -> None:
             agent.pods.on_pod(event, old, new)  # type: ignore[arg-type]
 
     def on_node(event: str, old: Object | None, new: Object | None) -> None:
-        agent = agents.get(new["metadata"]["name"]) if new else None
-        if agent is not None and new is not None and _interesting(old, new):
+        agent = agents.get((new or old or {})["metadata"]["name"])
+        if agent is not None and _interesting(old, new):
             agent.node_changed(new)
 
     parts.nodes.add_handler(on_node)
@@ -180,6 +182,8 @@ async def run_nodes(parts: ProcessParts, agents: dict[str, NodeAgent]) -> None:
         await asyncio.gather(*(agent.close() for agent in agents.values()))
 
 
-def _interesting(old: Object | None, new: Object) -> bool:
+def _interesting(old: Object | None, new: Object | None) -> bool:
     """Most updates of a Node are its own reports."""
-    return old is None or old.get("spec") != new.get("spec") or old["metadata"].get("uid") != new["metadata"].get("uid")
+    if old is None or new is None or old.get("spec") != new.get("spec"):
+        return True
+    return get_condition(old, "Ready") != get_condition(new, "Ready")

@@ -29,6 +29,7 @@ from protos.cri.runtime.v1 import api_pb2 as pb
 
 _log = get_logger(__name__)
 _NOT_READY_INTERVAL: Final = 0.2
+_ECHO_SECONDS: Final = 1.0  # after which what was written has come back through the watch
 
 
 class NodeReporter:
@@ -53,6 +54,7 @@ class NodeReporter:
         self._wake = asyncio.Event()
 
     def node_changed(self) -> None:
+        _log.debug("Node changed", node=self._settings.node_name, gone=self._is_gone())
         self._wake.set()
 
     async def run(self) -> None:
@@ -61,7 +63,7 @@ class NodeReporter:
         registered = False
         while True:
             try:
-                registered = registered or await self._register()
+                registered = (registered and not self._is_gone()) or await self._register()
                 await self._report()
                 backoff.reset()
                 delay = self._settings.status_interval if self._facts.network_ready else _NOT_READY_INTERVAL
@@ -86,6 +88,7 @@ class NodeReporter:
         except AlreadyExists:
             labels = {"metadata": {"labels": self._facts.labels}}
             await self._client.patch(NODES, self._settings.node_name, "", labels)
+        self._reported = {}
         _log.info("Node registered", node=self._settings.node_name)
         return True
 
@@ -97,7 +100,8 @@ class NodeReporter:
         if ready != self._facts.network_ready:
             _log.info("Node readiness changed", node=self._settings.node_name, ready=ready, why=view.not_ready or None)
         self._facts.network_ready = ready
-        if status == self._reported and now - self._reported_at < self._settings.status_report_interval:
+        fresh = now - self._reported_at < self._settings.status_report_interval
+        if fresh and status == self._reported and not self._overruled(ready, now):
             return
         changed = _changed(self._reported, status) | {"conditions": _beating(status)["conditions"]}
         patched = await self._client.patch(
@@ -129,6 +133,17 @@ class NodeReporter:
 
     def _stored(self) -> Object:
         return self._nodes.store.get("", self._settings.node_name) or {}
+
+    def _is_gone(self) -> bool:
+        """Whether the Node was deleted although the agent is here (its own creation may not have been seen yet)."""
+        seen = time.time() - self._reported_at > _ECHO_SECONDS
+        return seen and self._nodes.synced and not self._stored()
+
+    def _overruled(self, ready: bool, now: float) -> bool:
+        """Whether someone else (the node lifecycle controller, for a silent node) says otherwise than was reported."""
+        conditions = (self._stored().get("status") or {}).get("conditions") or ()
+        stored = next((c.get("status") for c in conditions if c.get("type") == "Ready"), None)
+        return now - self._reported_at > _ECHO_SECONDS and stored is not None and (stored == "True") != ready
 
     async def _apply_pod_cidr(self) -> None:
         """When the node's pod range is known: tell the runtime, and write the CNI configuration if none is there."""

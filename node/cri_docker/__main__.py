@@ -2,10 +2,11 @@
 
 import argparse
 import asyncio
+import fcntl
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from apimachinery import lifecycle, logging
 from node.cri_docker.options import Options
@@ -73,6 +74,7 @@ async def serve(config: Options) -> None:
     from node.cri_docker.streaming.urls import StreamingUrls
     from protos.cri.runtime.v1 import api_pb2_grpc
 
+    state_lock = await _lock_state(config.state_dir)
     runtime = Runtime(config, network.load(config.sandbox_network))
     urls = StreamingUrls(runtime.cache)
     streaming = StreamingServer(runtime, urls)
@@ -102,6 +104,32 @@ async def serve(config: Options) -> None:
         async with asyncio.timeout(_DRAIN_SECONDS / 2):
             await rpc.drain()
         runtime.close()
+        state_lock.close()
+
+
+async def _lock_state(state_dir: str) -> TextIO:
+    """Two shims on one state would fight; a predecessor that drains is waited for. Raises TimeoutError."""
+    file = _open_lock(state_dir)
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS + 5):
+            while not _locked(file):
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise TimeoutError(f"another kubeto-cri-docker has its state in {state_dir}") from None
+    return file
+
+
+def _open_lock(state_dir: str) -> TextIO:
+    os.makedirs(state_dir, mode=0o700, exist_ok=True)
+    return open(os.path.join(state_dir, "lock"), "w", encoding="ascii")
+
+
+def _locked(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 async def _serve(server: "grpc.aio.Server", runtime: "Runtime", path: str) -> None:

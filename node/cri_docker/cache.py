@@ -9,10 +9,10 @@ While the engine is away nothing is answered (``Unavailable``): stale answers wo
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from time import time_ns
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from node.cri_docker import naming
 from node.cri_docker.attachments import Attachments
@@ -41,7 +41,7 @@ class Cache:
         self._image_name, self._on_change = image_name, on_change
         self._sandboxes: dict[str, SandboxRecord] = {}
         self._containers: dict[str, ContainerRecord] = {}
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._hidden: set[str] = set()
         self._oom: set[str] = set()
         self._subscribers: set[asyncio.Queue[cri.ContainerEventResponse | None]] = set()
@@ -79,7 +79,7 @@ class Cache:
 
     async def refresh(self, identity: str) -> Record | None:
         """Ask the engine about one id; None when it is gone or not this node's."""
-        async with self._locks[identity]:
+        async with self._lock(identity):
             try:
                 inspect = await self._engine.get(f"/containers/{identity}/json")
             except EngineError as error:
@@ -101,9 +101,8 @@ class Cache:
 
     async def forget(self, identity: str) -> None:
         """It has been removed."""
-        async with self._locks[identity]:
+        async with self._lock(identity):
             self._forget(identity)
-        self._locks.pop(identity, None)
 
     def note_oom(self, identity: str) -> None:
         """The engine said that it, or a process in it, was killed for want of memory."""
@@ -135,6 +134,10 @@ class Cache:
     def end_subscriptions(self) -> None:
         for queue in self._subscribers:
             _end(queue)
+
+    def _lock(self, identity: str) -> asyncio.Lock:
+        """Lives as long as somebody holds or awaits it."""
+        return self._locks.setdefault(identity, asyncio.Lock())
 
     def _put(self, records: dict[str, R], new: R) -> None:
         old = records.get(new.id)

@@ -116,6 +116,7 @@ class Engine:
             raise ValueError(f"--docker-host {address}: only unix:// is supported, pods' namespaces must be local")
         self.path = address.removeprefix("unix://")
         self._idle: list[Connection] = []
+        self._pid = 0
 
     async def get(self, path: str, **query: Any) -> Any:
         return await self.call("GET", path, query=query)
@@ -224,16 +225,24 @@ class Engine:
         return connection
 
     def peer_pid(self) -> int:
-        """The pid of the engine, as the kernel tells it for the socket (of init under socket activation)."""
+        """The pid of the engine, as the kernel tells it for the socket (of init under socket activation).
+
+        Remembered until ``close``: a connect may block.
+        """
+        if self._pid:
+            return self._pid
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(self.path)
             except OSError as error:
                 raise EngineUnavailable(f"no Docker engine at {self.path}: {error.strerror}") from error
             pid: int = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-        return pid or os.getpid()
+        self._pid = pid or os.getpid()
+        return self._pid
 
     def close(self) -> None:
+        """Forget what belongs to this engine process; calls may go on, to the next one."""
+        self._pid = 0
         while self._idle:
             self._idle.pop().close()
 

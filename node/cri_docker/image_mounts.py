@@ -8,6 +8,7 @@ import asyncio
 import ctypes
 import os
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,12 +19,15 @@ from node.cri_docker.refusal import NotFound, Refused
 from protos.cri.runtime.v1 import api_pb2 as cri
 
 _MS_RDONLY, _MNT_DETACH = 1, 2
+_CREATE_SECONDS = 120.0
 
 
 class ImageMounts:
     def __init__(self, engine: Engine, images: Images, folder: Path) -> None:
         self._engine, self._images, self._folder = engine, images, folder
         self._lock = asyncio.Lock()
+        self._wanted: dict[str, float] = {}
+        """When an image was last asked for: its container is not known from the first moment."""
 
     async def ensure(self, mounts: Iterable[cri.Mount]) -> dict[str, str]:
         """Container path -> folder, for those of ``mounts`` that name an image; their ``image_ref`` becomes its id.
@@ -46,6 +50,7 @@ class ImageMounts:
             raise NotFound(f"image {mount.image.image!r} of mount {mount.container_path} is not here")
         mount.image.image_ref = image.id
         folder = self._folder / image.id.removeprefix("sha256:")
+        self._wanted[folder.name] = time.monotonic()
         async with self._lock:
             if not os.path.ismount(folder):
                 await self._mount(image.id, folder)
@@ -75,8 +80,11 @@ class ImageMounts:
         if not self._folder.is_dir():
             return
         libc = ctypes.CDLL(None, use_errno=True)
+        recent = time.monotonic() - _CREATE_SECONDS
+        self._wanted = {name: when for name, when in self._wanted.items() if when > recent}
         for folder in self._folder.iterdir():
-            if folder.name != "empty" and f"sha256:{folder.name}" not in used:
+            kept = folder.name == "empty" or folder.name in self._wanted or f"sha256:{folder.name}" in used
+            if not kept:
                 libc.umount2(os.fsencode(folder), _MNT_DETACH)
                 if not os.path.ismount(folder):
                     shutil.rmtree(folder, ignore_errors=True)

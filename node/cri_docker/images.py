@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from node.cri_docker.engine import Engine, EngineError
-from node.cri_docker.refusal import NotFound, Refused
+from node.cri_docker.refusal import CriError, NotFound, Refused
 from protos.cri.runtime.v1 import api_pb2 as cri
 
 _PULLS_AT_ONCE = 6
@@ -26,7 +26,7 @@ class Images:
         self._engine, self._host, self._pinned = engine, docker_host, pinned
         self._images: dict[str, cri.Image] = {}
         self._stale = True
-        self._refreshing = asyncio.Lock()
+        self._refreshing, self._removing = asyncio.Lock(), asyncio.Lock()
         self._threads = ThreadPoolExecutor(_PULLS_AT_ONCE, "images")
         self._usage: tuple[float, int] = (0.0, 0)
 
@@ -63,11 +63,17 @@ class Images:
 
     async def remove(self, reference: str) -> None:
         """Remove an image with all its names. Nothing to remove is success."""
-        image = await self.find(reference)
-        if image is None:
-            return
-        await self._in_thread(lambda: _registry().remove(self._host, image.id))
-        self._stale = True
+        async with self._removing:
+            image = await self.find(reference)
+            if image is None:
+                return
+            try:
+                await self._in_thread(lambda: _registry().remove(self._host, image.id))
+            except CriError:
+                self._stale = True
+                if await self.find(image.id):  # else another node on this engine was quicker
+                    raise
+            self._stale = True
 
     async def filesystem(self, root_dir: str) -> cri.FilesystemUsage:
         """What the layers of all images use. The engine adds it up slowly: not more often than every 30 s."""

@@ -4,7 +4,8 @@ Blocking: ``images`` calls this in its threads.
 """
 
 import docker
-from docker.errors import APIError, DockerException, ImageNotFound
+from docker.errors import APIError, DockerException
+from docker.errors import NotFound as EngineNotFound
 from docker.utils import parse_repository_tag
 
 from node.cri_docker.engine import API_VERSION
@@ -36,7 +37,7 @@ def remove(docker_host: str, image_id: str) -> None:
     sdk = docker.APIClient(base_url=docker_host, version=API_VERSION, timeout=_SECONDS)
     try:
         sdk.remove_image(image_id, force=True)
-    except ImageNotFound:
+    except EngineNotFound:
         return  # somebody else was quicker
     except DockerException as error:
         raise _translated(error, image_id) from error

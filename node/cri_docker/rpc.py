@@ -24,11 +24,20 @@ log = get_logger(__name__)
 _under_way: set[asyncio.Task[Any]] = set()
 
 
-def verb(
-    method: Callable[[Service, Request, Any], Awaitable[Reply]],
-) -> Callable[[Service, Request, Any], Awaitable[Reply]]:
-    """A caller that goes away does not stop the work half done: its repetition finds the result."""
+Method = Callable[[Service, Request, Any], Awaitable[Reply]]
 
+
+def verb(method: Method[Service, Request, Reply]) -> Method[Service, Request, Reply]:
+    """A caller that goes away does not stop the work half done: its repetition finds the result."""
+    return _method(method, shielded=True)
+
+
+def interruptible(method: Method[Service, Request, Reply]) -> Method[Service, Request, Reply]:
+    """The work ends with its caller."""
+    return _method(method, shielded=False)
+
+
+def _method(method: Method[Service, Request, Reply], *, shielded: bool) -> Method[Service, Request, Reply]:
     @functools.wraps(method)
     async def call(self: Service, request: Request, context: Any) -> Reply:
         async def work() -> Reply:
@@ -38,7 +47,7 @@ def verb(
         _under_way.add(task)
         task.add_done_callback(_ended)
         try:
-            return await asyncio.shield(task)
+            return await (asyncio.shield(task) if shielded else task)
         except CriError as error:
             await context.abort(error.code, str(error))
         except EngineError as error:

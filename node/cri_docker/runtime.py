@@ -93,7 +93,8 @@ class Runtime:
             await self._synced.wait()
             self._synced.clear()
             await guard("collect networks", self.sandboxes.collect)
-            await guard("collect image mounts", self._collect_image_mounts)
+            await guard("collect image mounts", self.collect_image_mounts)
+            self._collect_resolv_files()
             try:
                 async with asyncio.timeout(_COLLECT_SECONDS):
                     await self._synced.wait()
@@ -101,7 +102,13 @@ class Runtime:
                 if not self.cache.away:
                     self._synced.set()
 
-    async def _collect_image_mounts(self) -> None:
+    def _collect_resolv_files(self) -> None:
+        for path in self._resolv_folder.glob("*"):
+            if self.cache.state_of(path.name) is None:
+                path.unlink(missing_ok=True)
+
+    async def collect_image_mounts(self) -> None:
+        """Unmount images that no container has as a volume."""
         mounts = (mount for record in self.cache.containers() for mount in record.config.mounts)
         used = {found.id for m in mounts if m.image.image and (found := await self.images.find(m.image.image))}
         self.image_mounts.collect(used)

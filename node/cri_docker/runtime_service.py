@@ -8,7 +8,7 @@ import grpc
 import orjson
 
 from node.cri_docker.records import ContainerRecord, SandboxRecord
-from node.cri_docker.rpc import refuse, verb
+from node.cri_docker.rpc import interruptible, refuse, verb
 from node.cri_docker.runtime import Runtime
 from node.cri_docker.streaming.urls import StreamingUrls
 from protos.cri.runtime.v1 import api_pb2 as cri
@@ -25,7 +25,7 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
         self._cache = runtime.cache
 
     @verb
-    async def Version(self, request: cri.VersionRequest, context: Context) -> cri.VersionResponse:  # noqa: N802
+    async def Version(self, request: cri.VersionRequest, context: Context) -> cri.VersionResponse:
         return cri.VersionResponse(
             version="0.1.0",
             runtime_name=RUNTIME_NAME,
@@ -34,7 +34,7 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
         )
 
     @verb
-    async def Status(self, request: cri.StatusRequest, context: Context) -> cri.StatusResponse:  # noqa: N802
+    async def Status(self, request: cri.StatusRequest, context: Context) -> cri.StatusResponse:
         away = self._cache.away
         not_ready = await self._runtime.network.status()
         response = cri.StatusResponse()
@@ -56,44 +56,38 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
         return response
 
     @verb
-    async def RuntimeConfig(  # noqa: N802
-        self, request: cri.RuntimeConfigRequest, context: Context
-    ) -> cri.RuntimeConfigResponse:
+    async def RuntimeConfig(self, request: cri.RuntimeConfigRequest, context: Context) -> cri.RuntimeConfigResponse:
         driver = self._runtime.limits().cgroup_driver
         return cri.RuntimeConfigResponse(
             linux=cri.LinuxRuntimeConfiguration(cgroup_driver=cri.SYSTEMD if driver == "systemd" else cri.CGROUPFS)
         )
 
     @verb
-    async def UpdateRuntimeConfig(  # noqa: N802
+    async def UpdateRuntimeConfig(
         self, request: cri.UpdateRuntimeConfigRequest, context: Context
     ) -> cri.UpdateRuntimeConfigResponse:
         """The pod CIDR reaches the network through its own configuration: nothing to do here."""
         return cri.UpdateRuntimeConfigResponse()
 
     @verb
-    async def RunPodSandbox(  # noqa: N802
-        self, request: cri.RunPodSandboxRequest, context: Context
-    ) -> cri.RunPodSandboxResponse:
+    async def RunPodSandbox(self, request: cri.RunPodSandboxRequest, context: Context) -> cri.RunPodSandboxResponse:
         sandbox_id = await self._runtime.sandboxes.run(request.config, request.runtime_handler)
         return cri.RunPodSandboxResponse(pod_sandbox_id=sandbox_id)
 
     @verb
-    async def StopPodSandbox(  # noqa: N802
-        self, request: cri.StopPodSandboxRequest, context: Context
-    ) -> cri.StopPodSandboxResponse:
+    async def StopPodSandbox(self, request: cri.StopPodSandboxRequest, context: Context) -> cri.StopPodSandboxResponse:
         await self._runtime.sandboxes.stop(request.pod_sandbox_id)
         return cri.StopPodSandboxResponse()
 
     @verb
-    async def RemovePodSandbox(  # noqa: N802
+    async def RemovePodSandbox(
         self, request: cri.RemovePodSandboxRequest, context: Context
     ) -> cri.RemovePodSandboxResponse:
         await self._runtime.sandboxes.remove(request.pod_sandbox_id)
         return cri.RemovePodSandboxResponse()
 
     @verb
-    async def PodSandboxStatus(  # noqa: N802
+    async def PodSandboxStatus(
         self, request: cri.PodSandboxStatusRequest, context: Context
     ) -> cri.PodSandboxStatusResponse:
         record = self._cache.sandbox(request.pod_sandbox_id)
@@ -106,9 +100,7 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
         return response
 
     @verb
-    async def ListPodSandbox(  # noqa: N802
-        self, request: cri.ListPodSandboxRequest, context: Context
-    ) -> cri.ListPodSandboxResponse:
+    async def ListPodSandbox(self, request: cri.ListPodSandboxRequest, context: Context) -> cri.ListPodSandboxResponse:
         wanted = request.filter
         return cri.ListPodSandboxResponse(
             items=[
@@ -121,37 +113,31 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
         )
 
     @verb
-    async def CreateContainer(  # noqa: N802
+    async def CreateContainer(
         self, request: cri.CreateContainerRequest, context: Context
     ) -> cri.CreateContainerResponse:
         container_id = await self._runtime.containers.create(request.pod_sandbox_id, request.config)
         return cri.CreateContainerResponse(container_id=container_id)
 
     @verb
-    async def StartContainer(  # noqa: N802
-        self, request: cri.StartContainerRequest, context: Context
-    ) -> cri.StartContainerResponse:
+    async def StartContainer(self, request: cri.StartContainerRequest, context: Context) -> cri.StartContainerResponse:
         await self._runtime.containers.start(request.container_id)
         return cri.StartContainerResponse()
 
     @verb
-    async def StopContainer(  # noqa: N802
-        self, request: cri.StopContainerRequest, context: Context
-    ) -> cri.StopContainerResponse:
+    async def StopContainer(self, request: cri.StopContainerRequest, context: Context) -> cri.StopContainerResponse:
         await self._runtime.containers.stop(request.container_id, request.timeout)
         return cri.StopContainerResponse()
 
     @verb
-    async def RemoveContainer(  # noqa: N802
+    async def RemoveContainer(
         self, request: cri.RemoveContainerRequest, context: Context
     ) -> cri.RemoveContainerResponse:
         await self._runtime.containers.remove(request.container_id)
         return cri.RemoveContainerResponse()
 
     @verb
-    async def ListContainers(  # noqa: N802
-        self, request: cri.ListContainersRequest, context: Context
-    ) -> cri.ListContainersResponse:
+    async def ListContainers(self, request: cri.ListContainersRequest, context: Context) -> cri.ListContainersResponse:
         wanted, name = request.filter, self._runtime.images.name_of
         await self._runtime.images.refresh()
         return cri.ListContainersResponse(
@@ -166,7 +152,7 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
         )
 
     @verb
-    async def ContainerStatus(  # noqa: N802
+    async def ContainerStatus(
         self, request: cri.ContainerStatusRequest, context: Context
     ) -> cri.ContainerStatusResponse:
         record = self._cache.container(request.container_id)
@@ -179,48 +165,44 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
         return response
 
     @verb
-    async def UpdateContainerResources(  # noqa: N802
+    async def UpdateContainerResources(
         self, request: cri.UpdateContainerResourcesRequest, context: Context
     ) -> cri.UpdateContainerResourcesResponse:
         await self._runtime.containers.update(request.container_id, request.linux)
         return cri.UpdateContainerResourcesResponse()
 
     @verb
-    async def ReopenContainerLog(  # noqa: N802
+    async def ReopenContainerLog(
         self, request: cri.ReopenContainerLogRequest, context: Context
     ) -> cri.ReopenContainerLogResponse:
         self._runtime.containers.reopen_log(request.container_id)
         return cri.ReopenContainerLogResponse()
 
-    @verb
-    async def ExecSync(self, request: cri.ExecSyncRequest, context: Context) -> cri.ExecSyncResponse:  # noqa: N802
+    @interruptible
+    async def ExecSync(self, request: cri.ExecSyncRequest, context: Context) -> cri.ExecSyncResponse:
         return await self._runtime.execs.sync(request.container_id, request.cmd, request.timeout)
 
     @verb
-    async def Exec(self, request: cri.ExecRequest, context: Context) -> cri.ExecResponse:  # noqa: N802
+    async def Exec(self, request: cri.ExecRequest, context: Context) -> cri.ExecResponse:
         return cri.ExecResponse(url=self._urls.exec(request))
 
     @verb
-    async def Attach(self, request: cri.AttachRequest, context: Context) -> cri.AttachResponse:  # noqa: N802
+    async def Attach(self, request: cri.AttachRequest, context: Context) -> cri.AttachResponse:
         return cri.AttachResponse(url=self._urls.attach(request))
 
     @verb
-    async def PortForward(  # noqa: N802
-        self, request: cri.PortForwardRequest, context: Context
-    ) -> cri.PortForwardResponse:
+    async def PortForward(self, request: cri.PortForwardRequest, context: Context) -> cri.PortForwardResponse:
         return cri.PortForwardResponse(url=self._urls.port_forward(request))
 
     @verb
-    async def ContainerStats(  # noqa: N802
-        self, request: cri.ContainerStatsRequest, context: Context
-    ) -> cri.ContainerStatsResponse:
+    async def ContainerStats(self, request: cri.ContainerStatsRequest, context: Context) -> cri.ContainerStatsResponse:
         record = self._cache.container(request.container_id)
         stats = self._runtime.stats.container(record)
         self._runtime.stats.refresh_layers()
         return cri.ContainerStatsResponse(stats=stats)
 
     @verb
-    async def ListContainerStats(  # noqa: N802
+    async def ListContainerStats(
         self, request: cri.ListContainerStatsRequest, context: Context
     ) -> cri.ListContainerStatsResponse:
         wanted = request.filter
@@ -236,7 +218,7 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
         return cri.ListContainerStatsResponse(stats=stats)
 
     @verb
-    async def PodSandboxStats(  # noqa: N802
+    async def PodSandboxStats(
         self, request: cri.PodSandboxStatsRequest, context: Context
     ) -> cri.PodSandboxStatsResponse:
         record = self._cache.sandbox(request.pod_sandbox_id)
@@ -245,7 +227,7 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
         return cri.PodSandboxStatsResponse(stats=stats)
 
     @verb
-    async def ListPodSandboxStats(  # noqa: N802
+    async def ListPodSandboxStats(
         self, request: cri.ListPodSandboxStatsRequest, context: Context
     ) -> cri.ListPodSandboxStatsResponse:
         wanted = request.filter
@@ -257,27 +239,21 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
         self._runtime.stats.refresh_layers()
         return cri.ListPodSandboxStatsResponse(stats=stats)
 
-    async def CheckpointContainer(  # noqa: N802
-        self, request: cri.CheckpointContainerRequest, context: Context
-    ) -> NoReturn:
+    async def CheckpointContainer(self, request: cri.CheckpointContainerRequest, context: Context) -> NoReturn:
         await refuse("CheckpointContainer", context)
 
-    async def ListMetricDescriptors(  # noqa: N802
-        self, request: cri.ListMetricDescriptorsRequest, context: Context
-    ) -> NoReturn:
+    async def ListMetricDescriptors(self, request: cri.ListMetricDescriptorsRequest, context: Context) -> NoReturn:
         await refuse("ListMetricDescriptors", context)
 
-    async def ListPodSandboxMetrics(  # noqa: N802
-        self, request: cri.ListPodSandboxMetricsRequest, context: Context
-    ) -> NoReturn:
+    async def ListPodSandboxMetrics(self, request: cri.ListPodSandboxMetricsRequest, context: Context) -> NoReturn:
         await refuse("ListPodSandboxMetrics", context)
 
-    async def UpdatePodSandboxResources(  # noqa: N802
+    async def UpdatePodSandboxResources(
         self, request: cri.UpdatePodSandboxResourcesRequest, context: Context
     ) -> NoReturn:
         await refuse("UpdatePodSandboxResources", context)
 
-    async def GetContainerEvents(  # noqa: N802
+    async def GetContainerEvents(
         self, request: cri.GetEventsRequest, context: Context
     ) -> AsyncIterator[cri.ContainerEventResponse]:
         async for event in self._cache.events():

@@ -16,7 +16,7 @@ from apimachinery.client.types import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_P
 from apimachinery.clock import Clock, SystemClock
 from apimachinery.meta import Key, Object, format_time, key_of, name_suffix, new_uid, with_condition
 from apimachinery.patch import json_patch, merge
-from apimachinery.scheme import NAMESPACES, PODS, Kind
+from apimachinery.scheme import BUILTIN, NAMESPACES, PODS, Kind, Scheme
 
 _OWNED = (
     "uid",
@@ -42,6 +42,7 @@ class FakeCluster:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock: Clock = clock or SystemClock()
+        self.scheme = Scheme(BUILTIN)
         self.version = 1
         self.compacted = 0
         self.log: list[Change] = []

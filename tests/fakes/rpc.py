@@ -7,14 +7,14 @@ import orjson
 
 from apimachinery import errors
 from apimachinery.meta import Object
-from apimachinery.scheme import BUILTIN, PODS, Kind
+from apimachinery.scheme import PODS, Kind
 from protos.kubeto.v1 import apiserver_pb2 as pb
 from tests.fakes.cluster import Change, FakeCluster
 from tests.fakes.selection import Selected
 
 
-def kind_of(resource: pb.Resource) -> Kind:
-    kind = BUILTIN.by_resource(resource.group, resource.version, resource.resource)
+def kind_of(cluster: FakeCluster, resource: pb.Resource) -> Kind:
+    kind = cluster.scheme.by_resource(resource.group, resource.version, resource.resource)
     if kind is None:
         raise errors.NotFound("the server could not find the requested resource")
     return kind
@@ -27,12 +27,14 @@ class FakeRpc:
     async def get(self, request: pb.GetRequest) -> pb.ObjectReply:
         await asyncio.sleep(0)
         ref = request.ref
-        return pb.ObjectReply(json=orjson.dumps(self._cluster.get(kind_of(ref.resource), ref.namespace, ref.name)))
+        return pb.ObjectReply(
+            json=orjson.dumps(self._cluster.get(kind_of(self._cluster, ref.resource), ref.namespace, ref.name))
+        )
 
     async def list(self, request: pb.ListRequest) -> pb.ListReply:
         await asyncio.sleep(0)
         selected = Selected(request.selection)
-        kind = kind_of(request.selection.resource)
+        kind = kind_of(self._cluster, request.selection.resource)
         found = [o for o in self._cluster.all(kind, request.selection.namespace) if selected(o)]
         start = int(request.continue_token or 0)
         page = found[start : start + request.limit] if request.limit else found
@@ -53,7 +55,7 @@ class FakeRpc:
 
     def _write(self, write: pb.Write) -> Object:
         ref, cluster = write.ref, self._cluster
-        kind, body = kind_of(ref.resource), orjson.loads(write.body)
+        kind, body = kind_of(self._cluster, ref.resource), orjson.loads(write.body)
         if write.verb == pb.Write.CREATE:
             if ref.subresource == "eviction":
                 return cluster.delete(PODS, ref.namespace, ref.name, body.get("deleteOptions"))
@@ -124,7 +126,7 @@ class _Stream:
     def _open(self, request: pb.WatchRequest) -> None:
         cluster, id_ = self._cluster, request.id
         try:
-            kind = kind_of(request.open.resource)
+            kind = kind_of(cluster, request.open.resource)
             cluster.intercept("watch", kind, "", None)
             selected = Selected(request.open)
             if request.resource_version:
@@ -158,7 +160,7 @@ def _event(id_: int, type_: "pb.WatchEvent.Type.ValueType", obj: Object) -> pb.W
 
 def _select(id_: int, kind: Kind, selected: Selected, change: Change) -> pb.WatchEvent | None:
     """The event that a watch sees: entering a selector is ADDED, leaving it is DELETED."""
-    if change.kind is not kind:
+    if change.kind != kind:
         return None
     before = change.old is not None and selected(change.old)
     after = change.new is not None and selected(change.new)

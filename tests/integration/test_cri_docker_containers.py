@@ -81,7 +81,7 @@ async def test_a_localhost_seccomp_profile_holds(cri_docker: Cri, sandbox: str, 
     (tmp_path / "p.json").write_text(rule)
     profile = cri.SecurityProfile(profile_type=cri.SecurityProfile.Localhost, localhost_ref=str(tmp_path / "p.json"))
     text = await output(cri_docker, sandbox, "chmod 777 /tmp 2>/dev/null || chmod 777 /bin || echo no", seccomp=profile)
-    assert text.endswith("no\n")
+    assert "no\n" in text
 
 
 async def test_paths_are_hidden_and_read_only(cri_docker: Cri, sandbox: str) -> None:

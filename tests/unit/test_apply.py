@@ -1,5 +1,6 @@
 """Server-side apply, as the KEP and structured-merge-diff have it."""
 
+import json
 from typing import Any
 
 import pytest
@@ -100,6 +101,20 @@ def test_before_the_first_apply() -> None:
     assert owners(apply(live, deployment(replicas=3))) == {
         "ann": [".spec.replicas"],
         "before-first-apply": [".spec.replicas"],
+    }
+
+
+def test_fields_of_client_side_apply_are_told_apart() -> None:
+    live = deployment(replicas=3, minReadySeconds=1)
+    said = json.dumps(deployment(replicas=3))
+    live["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": said}
+    assert owners(apply(live, deployment(replicas=3))) == {
+        "ann": [".spec.replicas"],
+        "before-first-apply": [".spec.minReadySeconds"],
+        "kubectl-client-side-apply": [
+            ".metadata.annotations.kubectl.kubernetes.io/last-applied-configuration",
+            ".spec.replicas",
+        ],
     }
 
 

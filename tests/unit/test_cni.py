@@ -128,7 +128,7 @@ async def test_status_names_a_plugin_that_is_not_installed(network: CniNetwork, 
     assert "two is not installed" in await network.status()
 
 
-async def test_gc_needs_no_configuration(network: CniNetwork, tmp_path: Path) -> None:
+async def test_gc_and_delete_need_no_configuration(network: CniNetwork, tmp_path: Path) -> None:
     """A runtime may collect before the node has its pod range."""
     plugin(tmp_path, "one", """echo '{"cniVersion":"1.0.0"}'""")
     plugin(tmp_path, "two", """echo '{"cniVersion":"1.0.0"}'""")
@@ -137,3 +137,11 @@ async def test_gc_needs_no_configuration(network: CniNetwork, tmp_path: Path) ->
     await network.gc(set())
     assert [call for call, _ in calls(tmp_path)][2:] == ["DEL two", "DEL one"]
     await network.gc(set())
+    await network.delete("c", "/n", "eth0", {}, {})
+    assert len(calls(tmp_path)) == 4
+
+
+async def test_an_attachment_that_cannot_be_recorded_is_refused(network: CniNetwork, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("not a folder")
+    with pytest.raises(CniError, match="cannot be recorded"):
+        await network.add("c", "/n", "eth0", {}, {})

@@ -120,3 +120,42 @@ async def test_an_owner_of_a_kind_that_is_not_served_proves_nothing(world: World
     world.cluster.create(CONFIG_MAPS, {"metadata": {"name": "a", "namespace": "ns", "ownerReferences": [reference]}})
     await settle(world.cluster)
     assert world.names() == ["a"]
+
+
+WIDGETS = Kind("example.com", "v1", "Widget", "widgets")
+
+
+def serve_widgets(cluster: fakes.FakeCluster) -> None:
+    cluster.scheme.add(WIDGETS)
+    names = {"kind": "Widget", "plural": "widgets"}
+    versions = [{"name": "v1", "served": True, "storage": True}]
+    spec = {"group": "example.com", "names": names, "scope": "Namespaced", "versions": versions}
+    made = cluster.create(CRDS, {"metadata": {"name": "widgets.example.com"}, "spec": spec})
+    established = {"conditions": [{"type": "Established", "status": "True"}]}
+    cluster.update(CRDS, {**made, "status": established}, "status")
+
+
+async def test_custom_resources_own_and_are_owned(world: World) -> None:
+    serve_widgets(world.cluster)
+    root = world.make("root")
+    widget = world.make("w", root, kind=WIDGETS)
+    reference = owner_reference(widget, WIDGETS)
+    world.cluster.create(CONFIG_MAPS, {"metadata": {"name": "leaf", "namespace": "ns", "ownerReferences": [reference]}})
+    await settle(world.cluster)
+    assert world.names() == ["leaf", "root"]
+    world.delete("root")
+    await until(lambda: not world.names() and not world.names(WIDGETS))
+
+
+async def test_the_end_of_a_custom_kind_takes_nothing_else_along(world: World) -> None:
+    serve_widgets(world.cluster)
+    widget = world.make("w", kind=WIDGETS)
+    reference = owner_reference(widget, WIDGETS)
+    world.cluster.create(CONFIG_MAPS, {"metadata": {"name": "leaf", "namespace": "ns", "ownerReferences": [reference]}})
+    await settle(world.cluster)
+    world.cluster.scheme.remove(WIDGETS)
+    world.cluster.delete(CRDS, "", "widgets.example.com")
+    await settle(world.cluster)
+    world.cluster.patch(CONFIG_MAPS, "ns", "leaf", {"data": {"k": "v"}}, MERGE)
+    await settle(world.cluster)
+    assert world.names() == ["leaf"]

@@ -75,6 +75,12 @@ def test_unchanged_documents_are_not_sent_again(client: TestClient) -> None:
     assert client.get("/openapi/v3/apis/no.such/v1").status_code == 404
 
 
+def test_version_2_is_json_only(client: TestClient) -> None:
+    protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+    assert client.get("/openapi/v2", headers={"accept": protobuf}).json()["reason"] == "NotAcceptable"
+    assert client.get("/openapi/v2", headers={"accept": f"{protobuf},application/json"}).status_code == 200
+
+
 def test_custom_kinds_come_and_go(client: TestClient, catalog: Catalog) -> None:
     before = client.get("/openapi/v2").headers["etag"]
     catalog.add(Strategy(WIDGET))

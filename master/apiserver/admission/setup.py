@@ -6,7 +6,7 @@ from ..auth.authorizer import Authorizer
 from ..auth.rbac import RbacAuthorizer
 from ..registry.reader import Reader
 from .chain import Chain
-from .plugins.certificates import CertificateDecisions, CertificateSubjectRestriction
+from .plugins.certificates import CertificateDecisions, CertificateRequester, CertificateSubjectRestriction
 from .plugins.default_class import DefaultIngressClass, DefaultStorageClass
 from .plugins.limit_ranger import LimitRanger
 from .plugins.namespace_lifecycle import NamespaceLifecycle
@@ -34,6 +34,7 @@ def build(reader: Reader, authorizer: Authorizer, rbac: RbacAuthorizer) -> Chain
             DefaultTolerationSeconds(),
             DefaultStorageClass(reader),
             RuntimeClass(reader),
+            CertificateRequester(),
             CertificateDecisions(authorizer),
             CertificateSubjectRestriction(),
             DefaultIngressClass(reader),

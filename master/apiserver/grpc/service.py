@@ -119,9 +119,7 @@ class ApiServerService(ApiServerServicer):
             dry_run=write.dry_run, field_manager=write.field_manager, field_validation="Ignore", force=write.force
         )
         if write.verb == pb.Write.PATCH:
-            transform = patching.transform(
-                self._registry.pipeline.schemas, target, write.patch_type, write.body, options
-            )
+            transform = patching.transform(self._registry.pipeline, target, write.patch_type, write.body, options)
             may_create = write.patch_type == patching.MEDIA_TYPES[-1] and not target.subresource
             return await self._registry.patch(user, target, transform, options, may_create=may_create)
         body = _object(write.body) if write.body else {}

@@ -11,7 +11,7 @@ from apimachinery.schema import Schemas
 
 from . import metadata
 from .answers import WriteOptions
-from .pipeline import Target
+from .pipeline import Pipeline, Target
 
 Object = dict[str, Any]
 Transform = Callable[[Object], Object]
@@ -21,7 +21,7 @@ _STATUS_WRITES = ("apiVersion", "kind", "metadata", "status")
 MEDIA_TYPES = (patch.JSON_PATCH, patch.MERGE_PATCH, patch.STRATEGIC_MERGE_PATCH, patch.APPLY_PATCH)
 
 
-def transform(schemas: Schemas, target: Target, media: str, raw: bytes, options: WriteOptions) -> Transform:
+def transform(pipeline: Pipeline, target: Target, media: str, raw: bytes, options: WriteOptions) -> Transform:
     """Raises UnsupportedMediaType, BadRequest; so may the transform, for a patch that does not fit the object."""
     if media not in MEDIA_TYPES:
         raise UnsupportedMediaType(
@@ -29,16 +29,16 @@ def transform(schemas: Schemas, target: Target, media: str, raw: bytes, options:
         )
     change = parse(raw)
     if media == patch.APPLY_PATCH:
-        return apply(schemas, target, change, options)
+        return apply(pipeline, target, change, options)
     if media == patch.JSON_PATCH:
         return lambda current: patch.json_patch(current, change)
     if media == patch.MERGE_PATCH:
         return lambda current: patch.merge(current, change)
-    schema = schemas.of(target.kind)
+    schema = pipeline.schemas.of(target.kind)
     return lambda current: patch.strategic_merge(current, change, schema)
 
 
-def apply(schemas: Schemas, target: Target, wanted: Any, options: WriteOptions) -> Transform:
+def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions) -> Transform:
     """Server-side apply. Raises BadRequest, and ApiError for what the schema does not have; the transform Conflict."""
     kind = target.kind
     if not isinstance(wanted, dict):
@@ -49,17 +49,18 @@ def apply(schemas: Schemas, target: Target, wanted: Any, options: WriteOptions) 
         raise NotImplementedByServer(f"server-side apply on the {target.subresource} subresource is not supported")
     wanted.setdefault("metadata", {}).setdefault("name", target.name)
     about = f"{target.namespace}/{target.name}; {kind.api_version}, Kind={kind.kind}"
-    for problem in schemas.check(kind, wanted):
+    for problem in pipeline.schemas.check(kind, wanted):
         why = f".{problem.path}: field not declared in schema" if problem.form == "unknown" else problem.message
         raise ApiError(f"failed to create typed patch object ({about}): {why}", reason="")
     options.applying = True
-    schema = schemas.of(kind)
+    schema = pipeline.schemas.of(kind)
     main = () if "status" not in kind.subresources else ("status",)
     ignored = main if not target.subresource else tuple(k for k in wanted if k not in _STATUS_WRITES)
     manager = patch.FieldManager(
         options.field_manager, kind.api_version, metadata.now(), subresource=target.subresource, ignored=ignored
     )
-    return lambda current: patch.apply(current or None, wanted, schema, manager, force=options.force)
+    defaults = pipeline.catalog.strategy(kind).default
+    return lambda current: patch.apply(current or None, wanted, schema, manager, force=options.force, defaults=defaults)
 
 
 def track(schemas: Schemas, target: Target, old: Object, obj: Object, options: WriteOptions) -> None:

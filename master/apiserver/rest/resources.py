@@ -121,7 +121,7 @@ class Resources:
         raw = await request.body()
         if media == patch.APPLY_PATCH:
             raw = body.applied(request, raw, options)
-        transform = patching.transform(self._registry.pipeline.schemas, target, media, raw, options)
+        transform = patching.transform(self._registry.pipeline, target, media, raw, options)
         may_create = media == patch.APPLY_PATCH and not target.subresource
         result = await self._registry.patch(request.user, target, transform, options, may_create=may_create)
         await self._answer(request, target, wanted, 201 if result.created else 200, result.data, lambda: result.object)

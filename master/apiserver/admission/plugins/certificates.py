@@ -48,6 +48,26 @@ class CertificateDecisions(Plugin):
             raise forbidden(request, f'user not permitted to {verb} requests with signerName "{signer}"')
 
 
+class CertificateRequester(Plugin):
+    """A request says who made it, whatever its maker says."""
+
+    name = "CertificateRequester"
+
+    def handles(self, request: AdmissionRequest) -> bool:
+        return request.kind is REQUESTS and request.operation == "CREATE" and not request.subresource
+
+    async def mutate(self, request: AdmissionRequest) -> None:
+        if request.object is None:
+            return
+        user = request.user
+        spec = request.object.setdefault("spec", {})
+        for key in ("username", "uid", "groups", "extra"):
+            spec.pop(key, None)
+        said: Object = {"username": user.name, "uid": user.uid, "groups": list(user.groups)}
+        said["extra"] = {k: list(v) for k, v in user.extra.items()}
+        spec.update({k: v for k, v in said.items() if v})
+
+
 class CertificateSubjectRestriction(Plugin):
     """No client certificate is asked for in the name of system:masters."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from ..strategy import Strategy
+from ..strategy import Column, Strategy
 from .causes import Causes, forbidden, invalid, non_negative, one_of, required
 from .pod_defaults import set_default
 from .policy import CREATED_AT
@@ -148,26 +148,36 @@ def _param_kind(policy: Object) -> object:
     return f"{kind.get('apiVersion')}/{kind.get('kind')}" if kind else "<unset>"
 
 
-class AdmissionPolicyStrategy(Strategy):
-    """ValidatingAdmissionPolicy and MutatingAdmissionPolicy."""
-
-    unconditional_update = False
-    columns = (
+def _policy_columns(rules: str) -> tuple[Column, ...]:
+    return (
         NAME,
         number(
-            "Rules", lambda p: len(at(p, "spec.validations", at(p, "spec.mutations", ()))), "Validations or mutations."
+            rules,
+            lambda p: len(at(p, f"spec.{rules.lower()}", ())),
+            f"{rules} indicates the number of {rules.lower()} rules defined.",
         ),
         text("ParamKind", _param_kind, "ParamKind specifies the kind of resources used to parameterize this policy"),
         AGE,
     )
+
+
+class ValidatingAdmissionPolicyStrategy(Strategy):
+    unconditional_update = False
+    columns = _policy_columns("Validations")
 
     def default(self, obj: Object) -> None:
         spec = obj.setdefault("spec", {})
         set_default(spec, "failurePolicy", "Fail")
         if spec.get("matchConstraints") is not None:
             _default_match(spec["matchConstraints"])
-        if self.kind.kind == "MutatingAdmissionPolicy":
-            set_default(spec, "reinvocationPolicy", "Never")
+
+
+class MutatingAdmissionPolicyStrategy(ValidatingAdmissionPolicyStrategy):
+    columns = _policy_columns("Mutations")
+
+    def default(self, obj: Object) -> None:
+        super().default(obj)
+        set_default(obj["spec"], "reinvocationPolicy", "Never")
 
 
 class PolicyBindingStrategy(Strategy):

@@ -78,8 +78,13 @@ class ResourceClaimStrategy(Strategy):
         default_claim_spec(obj.get("spec") or {})
 
 
+class DeviceClassStrategy(Strategy):
+    columns = (NAME, AGE)
+
+
 class ResourceClaimTemplateStrategy(Strategy):
     has_generation = False
+    columns = (NAME, AGE)
 
     def default(self, obj: Object) -> None:
         default_claim_spec(at(obj, "spec.spec", {}))

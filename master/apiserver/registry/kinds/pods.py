@@ -7,7 +7,7 @@ from apimachinery import quantity
 from apimachinery.duration import since
 
 from ..strategy import Strategy
-from .causes import Causes, forbidden
+from .causes import Causes, forbidden, invalid
 from .pod_defaults import default_pod
 from .pod_validation import validate_ephemeral_update, validate_pod_spec, validate_spec_update
 from .printing import AGE, NAME, NONE, at, or_none, text
@@ -103,6 +103,8 @@ class PodStrategy(Strategy):
         spec, before = obj.get("spec") or {}, old.get("spec") or {}
         if part == "ephemeralcontainers":
             return validate_ephemeral_update(spec, before) + self.validate(obj)
+        if part == "resize" and qos_class(obj) != at(old, "status.qosClass", qos_class(old)):
+            return [invalid("spec", qos_class(obj), "Pod QOS Class may not change as a result of resizing")]
         return self.validate(obj)
 
     def grace_period(self, obj: Object, requested: int | None) -> int:

@@ -8,7 +8,7 @@ from apimachinery.errors import Cause
 from ..strategy import Strategy
 from .causes import Causes, forbidden, invalid, one_of, required
 from .pod_defaults import set_default
-from .printing import AGE, NAME, access_modes, at, or_none, text
+from .printing import AGE, NAME, access_modes, at, number, or_none, text
 
 Object = dict[str, Any]
 
@@ -173,3 +173,57 @@ class CSIDriverStrategy(Strategy):
         for key, value in defaults.items():
             spec.setdefault(key, value)
         set_default(spec, "volumeLifecycleModes", ["Persistent"])
+
+
+class CSINodeStrategy(Strategy):
+    has_generation = False
+    unconditional_update = False
+    columns = (
+        NAME,
+        number(
+            "Drivers",
+            lambda n: len(at(n, "spec.drivers", ())),
+            "Drivers indicates the number of CSI drivers registered on the node",
+        ),
+        AGE,
+    )
+
+
+class VolumeAttachmentStrategy(Strategy):
+    has_generation = False
+    unconditional_update = False
+    columns = (
+        NAME,
+        text("Attacher", "spec.attacher", "the name of the volume driver that must handle this request."),
+        text("PV", "spec.source.persistentVolumeName", "the volume that should be attached."),
+        text("Node", "spec.nodeName", "The node that the volume should be attached to."),
+        text(
+            "Attached", lambda a: "true" if at(a, "status.attached") else "false", "Indicates the volume is attached."
+        ),
+        AGE,
+    )
+
+    def validate_update(self, obj: Object, old: Object) -> Causes:
+        spec = obj.get("spec")
+        return [] if spec == old.get("spec") else [invalid("spec", spec, "field is immutable")]
+
+
+class VolumeAttributesClassStrategy(Strategy):
+    has_generation = False
+    columns = (NAME, text("DriverName", "driverName", "Name of the CSI driver"), AGE)
+
+    def validate(self, obj: Object) -> Causes:
+        return [] if obj.get("driverName") else [required("driverName")]
+
+    def validate_update(self, obj: Object, old: Object) -> Causes:
+        fixed = ("driverName", "parameters")
+        return [forbidden(k, f"updates to {k} are forbidden.") for k in fixed if obj.get(k) != old.get(k)]
+
+
+class CSIStorageCapacityStrategy(Strategy):
+    has_generation = False
+    columns = (
+        NAME,
+        text("StorageClassName", "storageClassName"),
+        text("Capacity", lambda c: at(c, "capacity", "<unset>")),
+    )

@@ -6,9 +6,12 @@ Source: KEP-2896 (OpenAPI v3), ``k8s.io/kube-openapi/pkg/handler3``.
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
+from apimachinery.errors import NotAcceptable
+
 from .documents import OpenApi
 
 _V2 = "v2"
+_PROTOBUF = "proto-openapi.spec.v2"
 
 
 def router(documents: OpenApi) -> APIRouter:
@@ -16,6 +19,10 @@ def router(documents: OpenApi) -> APIRouter:
 
     @routes.get("/openapi/v2")
     async def version_2(request: Request) -> Response:
+        accepted = request.headers.get("accept", "")
+        if _PROTOBUF in accepted and "json" not in accepted and "*/*" not in accepted:
+            refusal = NotAcceptable("OpenAPI v2 is served as application/json only; clients of v1.27 on use version 3")
+            return JSONResponse(refusal.to_status(), refusal.status_code)
         return await _answer(documents, request, _V2)
 
     @routes.get("/openapi/v3")
