@@ -42,6 +42,7 @@ class Shim:
     node: str = field(default_factory=lambda: f"kd-{uuid.uuid4().hex[:8]}")
     process: subprocess.Popen[bytes] | None = None
     docker_host: str = "unix:///var/run/docker.sock"
+    host_network_container: str = ""
 
     @property
     def socket(self) -> str:
@@ -74,6 +75,8 @@ class Shim:
             *(("nsenter", f"--net=/run/netns/{self.node}") if self.network == "cni" else ()),
             *(sys.executable, "-m", "node.cri_docker"),
             *(
+                "--host-network-container",
+                self.host_network_container,
                 "--docker-host",
                 self.docker_host,
                 "--listen",

@@ -53,8 +53,8 @@ class DaemonSetController(ManagedController):
         ownership.add_index(self._pods)
         self._sets.add_index("namespace", lambda o: [namespace_of(o)])
         self._revisions = Revisions(self.client, DAEMON_SETS, revisions)
-        self._expectations: Expectations[Key] = Expectations(self._pods, context.clock)
-        self._status_writes: Expectations[Key] = Expectations(self._sets, context.clock)
+        self._expectations: Expectations[Key] = Expectations(self._pods, self.queue, context.clock)
+        self._status_writes: Expectations[Key] = Expectations(self._sets, self.queue, context.clock)
         self._control = PodControl(self.client, self.events, self._expectations)
         self._failed: dict[FailedOn, tuple[Backoff, float]] = {}  # and when its next pod may be replaced
         self.enqueue_object(self._sets)

@@ -6,7 +6,8 @@ of one etcd: a creation is visible once the informer has reached its version, an
 gone from the store, has another uid, or is being deleted. Nothing has to be counted and nothing can be
 miscounted; the state is asked whenever it matters.
 
-The informer's event for the write enqueues the owner again, as every event of a dependent does.
+The informer's event for the write enqueues the owner again, as every event of a dependent does. What came and
+went while the watch was cut off causes no event, so the owner is also looked at again after a while.
 """
 
 from collections.abc import Hashable
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from apimachinery.client.informer import Informer
+from apimachinery.client.workqueue import WorkQueue
 from apimachinery.clock import Clock
 from apimachinery.meta import Key, Object, is_deleting, key_of, uid_of, version_of
 
@@ -21,6 +23,8 @@ K = TypeVar("K", bound=Hashable)
 
 TIMEOUT_SECONDS = 300.0
 """After this long an expectation is given up, as upstream: something else must have gone wrong."""
+
+RECHECK_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -31,10 +35,11 @@ class _Expected:
 
 
 class Expectations(Generic[K]):
-    """What each owner (by key) waits for in one informer."""
+    """What each owner (by key) waits for in one informer. ``queue`` is where owners wait for their reconcile."""
 
-    def __init__(self, informer: Informer, clock: Clock) -> None:
+    def __init__(self, informer: Informer, queue: WorkQueue[K], clock: Clock) -> None:
         self._informer = informer
+        self._queue = queue
         self._clock = clock
         self._expected: dict[K, _Expected] = {}
 
@@ -64,6 +69,7 @@ class Expectations(Generic[K]):
     def _of(self, owner: K) -> _Expected:
         expected = self._expected.setdefault(owner, _Expected(0.0))
         expected.since = self._clock.monotonic()
+        self._queue.add_after(owner, RECHECK_SECONDS)
         return expected
 
     def _there(self, key: Key, uid: str) -> bool:

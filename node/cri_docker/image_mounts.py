@@ -1,17 +1,19 @@
 """Images as read-only volumes (KEP-4639): an image's file system, mounted once and shared by all who ask for it.
 
-The engine's overlay2 layers are stacked by the kernel: nothing is copied. Another storage driver, or an engine
-whose folders cannot be seen, is refused by name.
+The engine's overlay2 layers are stacked by the kernel, in the engine's mount namespace: nothing is copied. Another
+storage driver is refused by name.
 """
 
 import asyncio
 import ctypes
 import os
-import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+from node.cri_docker import namespaces
 from node.cri_docker.engine import Engine
 from node.cri_docker.images import Images
 from node.cri_docker.limits import engine_root
@@ -20,6 +22,7 @@ from protos.cri.runtime.v1 import api_pb2 as cri
 
 _MS_RDONLY, _MNT_DETACH = 1, 2
 _CREATE_SECONDS = 120.0
+_LINKS = 100
 
 
 class ImageMounts:
@@ -52,51 +55,82 @@ class ImageMounts:
         folder = self._folder / image.id.removeprefix("sha256:")
         self._wanted[folder.name] = time.monotonic()
         async with self._lock:
-            if not os.path.ismount(folder):
+            if not os.path.ismount(self._seen(folder)):
                 await self._mount(image.id, folder)
-        return str(_inside(folder, mount.image_sub_path))
+        return f"{folder}{_inside(self._seen(folder), mount.image_sub_path)}"
 
     async def _mount(self, image_id: str, folder: Path) -> None:
         driver = (await self._engine.get(f"/images/{image_id}/json")).get("GraphDriver") or {}
         if driver.get("Name") != "overlay2":
             raise Refused(f"image volumes need the engine's overlay2 driver, not {driver.get('Name')}")
-        root = engine_root(self._engine.peer_pid())
         data = driver["Data"]
         layers = [data["UpperDir"], *filter(None, data.get("LowerDir", "").split(":"))]
-        folder.mkdir(parents=True, exist_ok=True)
         # overlayfs wants two layers at least without an upper one.
-        empty = self._folder / "empty"
-        empty.mkdir(exist_ok=True)
-        lower = ":".join([*(os.path.realpath(root + layer) for layer in layers), str(empty)])
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.mount(b"overlay", os.fsencode(folder), b"overlay", _MS_RDONLY, f"lowerdir={lower}".encode()):
-            raise Refused(f"image {image_id} cannot be mounted: {os.strerror(ctypes.get_errno())}")
-        if not os.path.ismount(f"{root}{folder}"):
-            libc.umount2(os.fsencode(folder), _MNT_DETACH)
-            raise Refused(f"image volumes need {self._folder} to be shared with the engine (rshared)")
+        empty = str(self._folder / "empty")
+        try:
+            await self._in_engine(lambda: _mount_overlay([*layers, empty], str(folder)))
+        except OSError as error:
+            raise Refused(f"image {image_id} cannot be mounted: {error.strerror}") from error
 
-    def collect(self, used: set[str]) -> None:
+    async def _in_engine(self, work: Callable[[], None]) -> None:
+        """Where the engine, which makes the containers, sees it: in its mount namespace."""
+        pid = self._engine.peer_pid()
+        if engine_root(pid):
+            await namespaces.enter(f"/proc/{pid}/ns/mnt", namespaces.MOUNT, work)
+        else:
+            work()
+
+    def _seen(self, folder: Path) -> str:
+        """A folder of the engine's, as this process sees it."""
+        return f"{engine_root(self._engine.peer_pid())}{folder}"
+
+    async def collect(self, used: set[str]) -> None:
         """Unmount what no container uses any more. ``used``: image ids."""
-        if not self._folder.is_dir():
-            return
-        libc = ctypes.CDLL(None, use_errno=True)
         recent = time.monotonic() - _CREATE_SECONDS
         self._wanted = {name: when for name, when in self._wanted.items() if when > recent}
-        for folder in self._folder.iterdir():
-            kept = folder.name == "empty" or folder.name in self._wanted or f"sha256:{folder.name}" in used
-            if not kept:
-                libc.umount2(os.fsencode(folder), _MNT_DETACH)
-                if not os.path.ismount(folder):
-                    shutil.rmtree(folder, ignore_errors=True)
+        mounted = os.listdir(self._seen(self._folder)) if os.path.isdir(self._seen(self._folder)) else []
+        for name in mounted:
+            if name != "empty" and name not in self._wanted and f"sha256:{name}" not in used:
+                await self._in_engine(partial(_unmount, str(self._folder / name)))
 
 
-def _inside(folder: Path, sub_path: str) -> Path:
-    """A path within the image; NotFound if it is not there, Refused if it leads out."""
-    if not sub_path:
-        return folder
-    path = Path(os.path.realpath(folder / sub_path.lstrip("/")))
-    if not path.is_relative_to(os.path.realpath(folder)):
-        raise Refused(f"sub path {sub_path!r} leads out of the image")
-    if not path.exists():
-        raise NotFound(f"sub path {sub_path!r} does not exist in the image")
-    return path
+def _mount_overlay(layers: list[str], folder: str) -> None:
+    for needed in (folder, layers[-1]):
+        os.makedirs(needed, mode=0o755, exist_ok=True)
+    options = "lowerdir=" + ":".join(layers)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"overlay", os.fsencode(folder), b"overlay", _MS_RDONLY, os.fsencode(options)):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), folder)
+
+
+def _unmount(folder: str) -> None:
+    ctypes.CDLL(None).umount2(os.fsencode(folder), _MNT_DETACH)
+    with suppress(OSError):  # still busy: the next time
+        os.rmdir(folder)
+
+
+def _inside(folder: str, sub_path: str) -> str:
+    """A path within the image, with its slash; NotFound if it is not there, Refused if it leads out.
+
+    Links are followed by hand, as seen from the image's root: ``realpath`` would leave it, and ``/proc/PID/root``.
+    """
+    parts, path = [part for part in sub_path.split("/") if part not in ("", ".")], ""
+    for _ in range(_LINKS):
+        if not parts:
+            return path
+        part = parts.pop(0)
+        if part == "..":
+            if not path:
+                raise Refused(f"sub path {sub_path!r} leads out of the image")
+            path = path.rpartition("/")[0]
+            continue
+        try:
+            target = os.readlink(f"{folder}{path}/{part}")
+        except FileNotFoundError:
+            raise NotFound(f"sub path {sub_path!r} does not exist in the image") from None
+        except OSError:  # no link
+            path = f"{path}/{part}"
+            continue
+        path = "" if target.startswith("/") else path
+        parts = [step for step in target.split("/") if step not in ("", ".")] + parts
+    raise Refused(f"sub path {sub_path!r} has too many steps")

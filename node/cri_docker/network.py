@@ -4,23 +4,16 @@ Whoever offers the entry point group ``kubeto.sandbox_network`` gives pods their
 CNI. ``loopback`` is always there: pods that talk to nobody, for tests of everything else.
 """
 
-import asyncio
-import ctypes
 import fcntl
-import os
 import socket
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future
 from importlib.metadata import entry_points
-from threading import Thread
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from protos.cri.runtime.v1 import api_pb2 as cri
 
-T = TypeVar("T")
 INTERFACE = "eth0"
-_CLONE_NEWNET = 0x40000000
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _HOSTS = """127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -146,25 +139,6 @@ def resolv_conf(dns: cri.DNSConfig) -> str:
 
 def hosts_file(hostname: str, ips: Sequence[str]) -> str:
     return _HOSTS + "".join(f"{ip}\t{hostname}\n" for ip in ips if hostname)
-
-
-async def in_namespace(netns: str, work: Callable[[], T]) -> T:
-    """Run ``work`` in a thread of its own that has entered the network namespace. OSError if it is gone."""
-    done: Future[T] = Future()
-
-    def enter() -> None:
-        try:
-            with open(netns, "rb") as handle:
-                libc = ctypes.CDLL(None, use_errno=True)
-                if libc.setns(handle.fileno(), _CLONE_NEWNET):
-                    number = ctypes.get_errno()
-                    raise OSError(number, os.strerror(number), netns)
-            done.set_result(work())
-        except BaseException as error:
-            done.set_exception(error)
-
-    Thread(target=enter, name="netns", daemon=True).start()
-    return await asyncio.wrap_future(done)
 
 
 def raise_loopback() -> None:

@@ -111,7 +111,7 @@ class Runtime:
         """Unmount images that no container has as a volume."""
         mounts = (mount for record in self.cache.containers() for mount in record.config.mounts)
         used = {found.id for m in mounts if m.image.image and (found := await self.images.find(m.image.image))}
-        self.image_mounts.collect(used)
+        await self.image_mounts.collect(used)
 
     def _pod_mounts(self, pod: SandboxRecord, config: cri.ContainerConfig) -> list[dict[str, Any]]:
         """resolv.conf of a pod in the node's network: what the engine would mount belongs to the node."""

@@ -13,11 +13,14 @@ from protos.kubeto.v1.node_pb2_grpc import NodeAgentServicer, add_NodeAgentServi
 
 
 class FakeNodeAgent(NodeAgentServicer):
-    """``exec`` of ``["echo", ...]`` writes its words, ``["cat"]`` its stdin, ``["exit", "N"]`` ends with N."""
+    """``exec`` of ``["echo", ...]`` writes its words, ``["cat"]`` its stdin, ``["exit", "N"]`` ends with N,
+    ``["sleep"]`` never ends."""
 
     def __init__(self) -> None:
         self.sizes: list[tuple[int, int]] = []
         self.asked: list[pb.LogsRequest] = []
+        # Set when a log of pod "two" begins to be followed, and when nobody follows it any more.
+        self.followed, self.abandoned = asyncio.Event(), asyncio.Event()
 
     async def serve(self, port: int, key: bytes, certificate: bytes, ca: bytes) -> grpc.aio.Server:
         server = grpc.aio.server(options=SERVER_OPTIONS)
@@ -33,6 +36,15 @@ class FakeNodeAgent(NodeAgentServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "previous terminated container not found")
         for line in (b"one\n", b"two\n"):
             yield pb.LogsReply(data=line)
+        if request.pod == "two":
+            await self._endless()
+
+    async def _endless(self) -> None:
+        self.followed.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.abandoned.set()
 
     async def Exec(self, requests: AsyncIterator[pb.TerminalInput], context: Any) -> Any:  # noqa: N802
         opening = (await anext(requests)).open
@@ -49,6 +61,8 @@ class FakeNodeAgent(NodeAgentServicer):
                     self.sizes.append((message.resize.width, message.resize.height))
                 elif message.WhichOneof("input") == "close_stdin":
                     break
+        elif command[0] == "sleep":
+            await self._endless()
         elif command[0] == "exit":
             code = int(command[1])
         yield pb.TerminalOutput(status=orjson.dumps(exit_status(code)))

@@ -228,3 +228,40 @@ async def test_a_frozen_server_is_noticed_and_found_again(cluster: Cluster, node
         server.send_signal(signal.SIGCONT)
     await cluster.kubectl("scale", "deployment/web", "--replicas=5")
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+
+
+STATEFUL_SET = """
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  replicas: 3
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec: {containers: [{name: c, image: v1}]}
+"""
+
+
+async def test_stateful_set_rollout_and_undo(cluster: Cluster) -> None:
+    await cluster.kubectl("apply", "-f", "-", stdin=STATEFUL_SET)
+    await cluster.kubectl("rollout", "status", "statefulset/db", "--timeout=30s")
+    assert [p["metadata"]["name"] for p in (await cluster.get("pods"))["items"]] == ["db-0", "db-1", "db-2"]
+    await cluster.kubectl("set", "image", "statefulset/db", "*=v2")
+    await cluster.kubectl("rollout", "status", "statefulset/db", "--timeout=30s")
+    await cluster.kubectl("rollout", "undo", "statefulset/db")
+    await cluster.kubectl("rollout", "status", "statefulset/db", "--timeout=30s")
+    assert images(await cluster.get("pods")) == {"v1"}
+    assert len((await cluster.get("controllerrevisions"))["items"]) == 2
+
+
+async def test_work_goes_on_after_etcd_was_killed(cluster: Cluster) -> None:
+    await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 5)
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    await cluster.kubectl("set", "image", "deployment/web", "*=v2")
+    cluster.plane.kill("etcd")
+    cluster.plane.start_etcd()
+    await asyncio.to_thread(cluster.plane.wait_ready)
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    await cluster.until("5 pods", lambda found: len(found["items"]) == 5 and images(found) == {"v2"}, "pods")

@@ -100,6 +100,21 @@ async def test_v5_closes_stdin_and_resizes(cluster: StreamingCluster) -> None:
     assert cluster.agent.sizes[-1] == (80, 24)
 
 
+@pytest.mark.parametrize("arguments", [("logs", "-f", "two", "-c", "x"), ("exec", "p", "--", "sleep")])
+async def test_what_nobody_waits_for_ends(cluster: StreamingCluster, arguments: tuple[str, ...]) -> None:
+    agent = cluster.agent
+    agent.followed.clear()
+    agent.abandoned.clear()
+    environment = {**os.environ, "KUBECONFIG": str(cluster.directory / "admin.conf")}
+    kubectl = (str(BIN / "kubectl"), "-n", "a", *arguments)
+    running = await asyncio.create_subprocess_exec(*kubectl, stdout=asyncio.subprocess.DEVNULL, env=environment)
+    async with asyncio.timeout(20):
+        await agent.followed.wait()
+        running.kill()
+        await running.wait()
+        await agent.abandoned.wait()
+
+
 @contextlib.asynccontextmanager
 async def forwarding(cluster: StreamingCluster, local: int, remote: int) -> AsyncIterator[None]:
     command = (str(BIN / "kubectl"), "port-forward", "-n", "a", "pod/p", f"{local}:{remote}")

@@ -25,6 +25,13 @@ Object = dict[str, Any]
 Handler = Callable[[Request], Awaitable[None]]
 
 _CREATES = ("token", "binding", "eviction")
+_BODY_KINDS = {
+    "token": Kind("authentication.k8s.io", "v1", "TokenRequest", ""),
+    "binding": Kind("", "v1", "Binding", ""),
+    "eviction": Kind("policy", "v1", "Eviction", ""),
+    "scale": Kind("autoscaling", "v1", "Scale", ""),
+}
+"""What a body is that does not say so: a subresource that takes another kind than its resource's."""
 
 
 class Resources:
@@ -99,7 +106,7 @@ class Resources:
     async def _create(self, request: Request, target: Target) -> None:
         wanted = self._accept(request)
         options = body.write_options(request)
-        obj = await body.read_object(request, target.kind, options)
+        obj = await body.read_object(request, _BODY_KINDS.get(target.subresource, target.kind), options)
         if not target.subresource:
             body.check_kind(obj, target.kind)
         result = await self._registry.create(request.user, target, obj, options)
@@ -108,7 +115,7 @@ class Resources:
     async def _update(self, request: Request, target: Target) -> None:
         wanted = self._accept(request)
         options = body.write_options(request)
-        obj = await body.read_object(request, target.kind, options)
+        obj = await body.read_object(request, _BODY_KINDS.get(target.subresource, target.kind), options)
         if target.subresource != "scale":
             body.check_kind(obj, target.kind)
         result = await self._registry.update(request.user, target, obj, options)

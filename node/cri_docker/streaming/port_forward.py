@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from apimachinery import spdy
-from node.cri_docker import network
+from node.cri_docker import namespaces
 from node.cri_docker.streaming.websocket import WebSocket
 
 SPDY_PROTOCOLS = ("portforward.k8s.io",)
@@ -30,7 +30,7 @@ async def connect(netns: str, port: int) -> tuple[asyncio.StreamReader, asyncio.
         except ConnectionRefusedError:
             return socket.create_connection(("::1", port), _CONNECT_SECONDS)
 
-    connected = await network.in_namespace(netns, dial)
+    connected = await namespaces.enter(netns, namespaces.NETWORK, dial)
     connected.setblocking(False)
     return await asyncio.open_connection(sock=connected)
 

@@ -2,14 +2,14 @@
 
 from ..chain import AdmissionRequest, Plugin
 
-GROUP = "admissionregistration.k8s.io"
+GROUPS = ("admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io")
 
 
 class NotEnforced(Plugin):
     name = "NotEnforced"
 
     def handles(self, request: AdmissionRequest) -> bool:
-        return request.kind.group == GROUP and request.operation == "CREATE" and not request.subresource
+        return request.kind.group in GROUPS and request.operation == "CREATE" and not request.subresource
 
     async def mutate(self, request: AdmissionRequest) -> None:
-        request.warnings.append(f"{request.kind.kind} is stored, but not enforced by this build of Kubeto")
+        request.warnings.append(f"{request.kind.kind} is stored, but has no effect in this build of Kubeto")
