@@ -46,12 +46,19 @@ _BY_CODE: dict[grpc.StatusCode, type[errors.ApiError]] = {
 
 def api_error(error: grpc.aio.AioRpcError) -> errors.ApiError:
     """The API error that a failed call tells of: its Status trailer, else one that fits its code."""
+    status = _status_trailer(error)
+    if status is not None:
+        return errors.from_status(orjson.loads(status))
+    cls = _BY_CODE.get(error.code(), errors.InternalError)
+    return cls(f"call to the API server failed: {error.code().name}: {error.details()}")
+
+
+def _status_trailer(error: grpc.aio.AioRpcError) -> bytes | None:
     trailer: Any
     for trailer in error.trailing_metadata() or ():
         if trailer[0] == _STATUS_TRAILER:
-            return errors.from_status(orjson.loads(trailer[1]))
-    cls = _BY_CODE.get(error.code(), errors.InternalError)
-    return cls(f"call to the API server failed: {error.code().name}: {error.details()}")
+            return bytes(trailer[1])
+    return None
 
 
 class Connection:
@@ -138,10 +145,10 @@ class Connection:
             raise self._translate(error) from error
 
     def _translate(self, error: grpc.aio.AioRpcError) -> errors.ApiError:
-        translated = api_error(error)
-        if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED}:
+        # With a Status it is the server's own answer (its etcd is away, say): then the server is where it was.
+        if error.code() is grpc.StatusCode.UNAVAILABLE and _status_trailer(error) is None:
             self._suspect = True
-        return translated
+        return api_error(error)
 
     async def get(self, request: pb.GetRequest) -> pb.ObjectReply:
         return await self._call((await self._ready()).Get(request, timeout=self._timeout))

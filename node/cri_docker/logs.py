@@ -45,7 +45,8 @@ class Logs:
             return
         watched = self._copies.get(record.id) or self._begin(record)
         if record.state == cri.CONTAINER_EXITED:
-            await watched.drain()
+            if not await watched.drain():
+                return  # a full disk: it goes on trying for as long as the engine keeps the container
             watched.close()
             self._copies.pop(record.id, None)
             self._finished.add(record.id)
@@ -110,10 +111,13 @@ class _Watched:
             log.error("Log cannot be written", path=self._copy.target, error=error)
             return _RETRY_SECONDS
 
-    async def drain(self) -> None:
-        """Copy all there is. A disk that is full ends it: the rest would be lost with the container anyway."""
-        while self._step() == 0.0:
+    async def drain(self) -> bool:
+        """Copy all there is; False when that is not possible now."""
+        while (delay := self._step()) == 0.0:
             await asyncio.sleep(0)
+        if delay is not None:
+            self._woken()
+        return delay is None
 
     def reopen(self) -> None:
         while self._step() == 0.0:

@@ -7,12 +7,12 @@ it did.
 
 import asyncio
 import os
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from apimachinery.lifecycle import guard
 from apimachinery.logging import get_logger
@@ -46,10 +46,14 @@ class Host:
         return engine_root(self.engine.peer_pid())
 
 
+class NoNamespace(WrongState):
+    """A pause process has ended, or goes on without a network namespace of its own."""
+
+
 class Sandboxes:
     def __init__(self, host: Host, shape: SandboxShape, net: SandboxNetwork, attachments: Attachments) -> None:
         self._host, self._shape, self._net, self._attachments = host, shape, net, attachments
-        self._names: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._names: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._unshare: Sequence[str] | None = None
 
     async def run(self, config: cri.PodSandboxConfig, handler: str) -> str:
@@ -59,11 +63,15 @@ class Sandboxes:
         """
         self._host.cache.require()
         name = naming.sandbox_name(config.metadata)
-        async with self._names[name]:
+        async with self._names.setdefault(name, asyncio.Lock()):
             try:
                 return await self._run(name, config, handler)
-            finally:
-                self._names.pop(name, None)
+            except NoNamespace as error:
+                if not self._unshare:
+                    raise
+                log.warning("The pause image cannot make network namespaces, the engine has to", error=error)
+                self._unshare = ()
+                return await self._run(name, config, handler)
 
     async def _run(self, name: str, config: cri.PodSandboxConfig, handler: str) -> str:
         shape = replace(self._shape, unshare=await self._unshare_command())
@@ -134,7 +142,7 @@ class Sandboxes:
     async def _refreshed(self, sandbox_id: str) -> SandboxRecord:
         record = await self._host.cache.refresh(sandbox_id)
         if not isinstance(record, SandboxRecord) or record.state != cri.CONTAINER_RUNNING:
-            raise WrongState(f"sandbox {sandbox_id} did not stay alive: the pause image must run for ever")
+            raise NoNamespace(f"sandbox {sandbox_id} did not stay alive: the pause image must run for ever")
         return record
 
     async def _own_network(self, record: SandboxRecord) -> None:
@@ -148,7 +156,7 @@ class Sandboxes:
                     await asyncio.sleep(0.002)
             await namespaces.enter(record.netns, namespaces.NETWORK, network.raise_loopback)
         except (OSError, TimeoutError) as error:
-            raise WrongState(f"sandbox {record.id} has no network namespace of its own: {error!r}") from error
+            raise NoNamespace(f"sandbox {record.id} has no network namespace of its own: {error!r}") from error
 
     def _is_own(self, netns: str) -> bool:
         """Whether a namespace is neither the engine's nor this process's. OSError when it is gone."""

@@ -254,3 +254,14 @@ async def test_stateful_set_rollout_and_undo(cluster: Cluster) -> None:
     await cluster.kubectl("rollout", "status", "statefulset/db", "--timeout=30s")
     assert images(await cluster.get("pods")) == {"v1"}
     assert len((await cluster.get("controllerrevisions"))["items"]) == 2
+
+
+async def test_work_goes_on_after_etcd_was_killed(cluster: Cluster) -> None:
+    await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 5)
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
+    await cluster.kubectl("set", "image", "deployment/web", "*=v2")
+    cluster.plane.kill("etcd")
+    cluster.plane.start_etcd()
+    await asyncio.to_thread(cluster.plane.wait_ready)
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    await cluster.until("5 pods", lambda found: len(found["items"]) == 5 and images(found) == {"v2"}, "pods")

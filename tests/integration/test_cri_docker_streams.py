@@ -23,6 +23,9 @@ class Pod:
     sandbox: str
     container: str
 
+    async def exec_sync(self, request: cri.ExecSyncRequest) -> cri.ExecSyncResponse:
+        return await self.cri.runtime.ExecSync(request)
+
     async def exec_url(self, *command: str, stdin: bool = False, tty: bool = False) -> str:
         request = cri.ExecRequest(
             container_id=self.container, cmd=command, stdin=stdin, stdout=True, stderr=not tty, tty=tty
@@ -120,6 +123,14 @@ async def test_a_command_whose_client_left_is_killed(pod: Pod) -> None:
             await connection.open_stream({"streamtype": name})
         await until_listed(pod, "sleep 4321", True)
     await until_listed(pod, "sleep 4321", False)
+
+
+async def test_a_synchronous_command_ends_with_its_caller(pod: Pod) -> None:
+    request = cri.ExecSyncRequest(container_id=pod.container, cmd=["/bin/sleep", "5432"])
+    call = asyncio.create_task(pod.exec_sync(request))
+    await until_listed(pod, "sleep 5432", True)
+    call.cancel()
+    await until_listed(pod, "sleep 5432", False)
 
 
 async def until_listed(pod: Pod, text: str, wanted: bool) -> None:
