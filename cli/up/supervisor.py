@@ -27,13 +27,18 @@ _TERMINATE_WITHIN = 10.0
 
 
 def is_alive(pid: int, program: str) -> bool:
-    """Whether ``pid`` is a live process that runs ``program``; a reused pid runs something else."""
+    """Whether ``pid`` is a live process that runs ``program``; a reused pid runs something else.
+
+    A process in the middle of its exec has no command line yet: it counts as alive.
+    """
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except (FileNotFoundError, ProcessLookupError, IndexError):
         return False
-    return state != "Z" and any(os.path.basename(program).encode() in part for part in command[:4])
+    return state != "Z" and (
+        command == [b""] or any(os.path.basename(program).encode() in part for part in command[:4])
+    )
 
 
 def read_pid(path: Path) -> int:
@@ -133,8 +138,13 @@ async def supervise(config: ClusterConfig, components: list[Component], *, log_t
         folder.mkdir(parents=True, exist_ok=True)
     keepers = [Keeper(c, config, log_to_files=log_to_files) for c in components]
     asked = asyncio.Event()
+
+    def stop(number: int) -> None:
+        print(f"asked to stop by signal {number}", flush=True)
+        asked.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
     tasks = [asyncio.create_task(k.keep(), name=k.component.name) for k in keepers]
     for task in tasks:
         task.add_done_callback(lambda _: asked.set())  # a keeper ends only by a fault of its own

@@ -178,6 +178,8 @@ async def _follow(
             continue
         following = await asyncio.to_thread(_rotated, path, file)
         if following is not None:
+            while rest := await asyncio.to_thread(_next_chunk, file, reader):
+                yield rest  # written between the read above and the rotation
             file.close()
             file = following
             continue

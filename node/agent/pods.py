@@ -99,6 +99,8 @@ class Pods:
         """Remove what was an orphan the last time too (an event may still be on its way); the orphans of now."""
         held = {uid for uid, _ in (await watch.snapshot()).values()}
         held |= await asyncio.to_thread(_names_in, self._services.paths.pods)
+        logs = await asyncio.to_thread(_names_in, self._services.paths.logs)
+        held |= {name.rpartition("_")[2] for name in logs}
         orphans = held - self._workers.keys()
         first_time = not suspects
         for uid in orphans if first_time else orphans & suspects:

@@ -66,7 +66,7 @@ async def test_follow_goes_on_after_rotation_and_ends_with_the_container(tmp_pat
             got.append(data)
 
     following = asyncio.create_task(collect())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while b"".join(got) != b"a\n":
             await asyncio.sleep(0.01)
         log.rename(tmp_path / "0.log.20260101-000000")

@@ -1,0 +1,207 @@
+"""A whole node in memory: API server's store, agent and runtime. End states are asserted, not calls."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apimachinery.client.api import ApiClient
+from apimachinery.client.informer import InformerFactory
+from apimachinery.errors import NotFound, ServiceUnavailable
+from apimachinery.scheme import NODES, PODS
+from node.agent.agent import NodeAgent, ProcessParts, run_nodes
+from node.agent.host import HostReader
+from node.agent.leases import LeaseRenewer
+from node.agent.settings import AgentSettings
+from node.agent.status_writer import StatusWriter
+from node.cri.fake import FakeRuntime
+from node.cri.fake_images import FakeOptions
+from tests.fakes.cluster import FakeCluster
+from tests.fakes.rpc import FakeRpc
+
+Object = dict[str, Any]
+NODE = "n1"
+
+
+def pod(name: str, *command: str, **spec: Any) -> Object:
+    container = {"name": "c", "image": "img", "imagePullPolicy": "IfNotPresent", "command": list(command)}
+    full = {"nodeName": NODE, "restartPolicy": "Always", "containers": [container], **spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": full}
+
+
+class World:
+    """One cluster whose only node comes and goes."""
+
+    def __init__(self, root: Path) -> None:
+        self.cluster = FakeCluster()
+        self.runtime = FakeRuntime(FakeOptions(missing_images=frozenset({"missing"})))
+        self._root = root
+
+    @asynccontextmanager
+    async def node(self) -> AsyncIterator[NodeAgent]:
+        client = ApiClient(FakeRpc(self.cluster), user_agent="test")
+        informers = InformerFactory(client)
+        settings = AgentSettings(NODE, str(self._root), ("10.1.1.1",))
+        parts = ProcessParts(
+            client=client,
+            writer=StatusWriter(client),
+            leases=LeaseRenewer(client, 10.0, 40),
+            host=HostReader(str(self._root)),
+            nodes=informers.informer(NODES),
+            pods=informers.informer(PODS, field_selector=f"spec.nodeName={NODE}"),
+            services=list,
+        )
+        agent = NodeAgent(parts, self.runtime, settings, network=False)
+        tasks = [asyncio.create_task(informers.run()), asyncio.create_task(run_nodes(parts, {NODE: agent}))]
+        try:
+            yield agent
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await client.close()
+
+    def status(self, name: str) -> Object:
+        return dict(self.cluster.get(PODS, "default", name).get("status") or {})
+
+    def exists(self, name: str) -> bool:
+        try:
+            self.cluster.get(PODS, "default", name)
+        except NotFound:
+            return False
+        return True
+
+
+async def until(check: Callable[[], Any]) -> None:
+    async with asyncio.timeout(20):
+        while not check():
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def is_ready(world: World, name: str) -> bool:
+    conditions = world.status(name).get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+async def test_pod_runs_and_is_gone_without_a_trace(world: World) -> None:
+    async with world.node() as agent:
+        world.cluster.create(PODS, pod("web", "sleep", "1000"))
+        await until(lambda: is_ready(world, "web"))
+        assert world.status("web")["phase"] == "Running"
+        world.cluster.delete(PODS, "default", "web", {})
+        await until(lambda: not world.exists("web"))
+        await until(lambda: len(agent.pods) == 0)
+    assert not await world.runtime.list_pod_sandboxes({})
+    assert not await world.runtime.list_containers({})
+
+
+async def test_node_is_registered_and_ready(world: World) -> None:
+    async with world.node():
+        await until(lambda: world.cluster.find(NODES, "", NODE))
+        conditions = world.cluster.get(NODES, "", NODE)["status"]["conditions"]
+        assert {c["type"]: c["status"] for c in conditions}["Ready"] == "True"
+
+
+async def test_restarted_agent_adopts_what_runs(world: World) -> None:
+    world.cluster.create(PODS, pod("web", "sleep", "1000"))
+    async with world.node():
+        await until(lambda: is_ready(world, "web"))
+    (before,) = await world.runtime.list_containers({})
+    async with world.node() as agent:
+        await until(lambda: len(agent.pods) == 1)
+        world.cluster.create(PODS, pod("other", "sleep", "1000"))
+        await until(lambda: is_ready(world, "other"))
+    assert before.id in {c.id for c in await world.runtime.list_containers({})}
+    assert world.status("web")["containerStatuses"][0]["restartCount"] == 0
+
+
+async def test_what_was_deleted_while_the_agent_was_away_is_cleared(world: World) -> None:
+    world.cluster.create(PODS, pod("web", "sleep", "1000"))
+    async with world.node():
+        await until(lambda: is_ready(world, "web"))
+    world.cluster.delete(PODS, "default", "web", {"gracePeriodSeconds": 0})
+    async with world.node():
+        await until(lambda: not world.runtime._sandboxes)
+
+
+async def test_crashing_container_is_restarted_and_then_held_back(world: World) -> None:
+    async with world.node():
+        world.cluster.create(PODS, pod("crash", "false"))
+
+        def held_back() -> bool:
+            statuses = world.status("crash").get("containerStatuses") or [{}]
+            return bool((statuses[0].get("state") or {}).get("waiting", {}).get("reason") == "CrashLoopBackOff")
+
+        await until(held_back)
+    (status,) = world.status("crash")["containerStatuses"]
+    assert status["restartCount"] == 1
+    assert status["lastState"]["terminated"]["exitCode"] == 1
+
+
+async def test_finished_pod_stays_and_its_end_is_told(world: World) -> None:
+    async with world.node():
+        world.cluster.create(PODS, pod("job", "sh", "-c", "echo hi; exit 3", restartPolicy="Never"))
+        await until(lambda: world.status("job").get("phase") == "Failed")
+    (status,) = world.status("job")["containerStatuses"]
+    assert status["state"]["terminated"]["exitCode"] == 3
+
+
+async def test_missing_image_is_told_and_holds_up_nothing_else(world: World) -> None:
+    async with world.node():
+        broken = pod("broken", "true")
+        broken["spec"]["containers"].append({"name": "d", "image": "missing", "imagePullPolicy": "IfNotPresent"})
+        broken["spec"]["containers"][0]["command"] = ["sleep", "1000"]
+        world.cluster.create(PODS, broken)
+
+        def told() -> bool:
+            states = [s["state"] for s in world.status("broken").get("containerStatuses") or ()]
+            reasons = [s.get("waiting", {}).get("reason") for s in states]
+            return len(states) == 2 and "running" in states[0] and reasons[1] in ("ErrImagePull", "ImagePullBackOff")
+
+        await until(told)
+
+
+async def test_pod_that_does_not_fit_is_rejected(world: World) -> None:
+    async with world.node():
+        big = pod("big", "true")
+        big["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1000"}}
+        world.cluster.create(PODS, big)
+        await until(lambda: world.status("big").get("phase") == "Failed")
+    assert world.status("big")["reason"] == "OutOfcpu"
+
+
+async def test_shorter_grace_period_interrupts_a_longer_one(world: World) -> None:
+    async with world.node():
+        stubborn = pod("stubborn", "sh", "-c", "trap '' TERM; sleep 1000", terminationGracePeriodSeconds=600)
+        world.cluster.create(PODS, stubborn)
+        await until(lambda: is_ready(world, "stubborn"))
+        world.cluster.delete(PODS, "default", "stubborn", {})
+        await asyncio.sleep(0.05)
+        assert world.exists("stubborn")
+        world.cluster.delete(PODS, "default", "stubborn", {"gracePeriodSeconds": 1})
+        await until(lambda: not world.exists("stubborn"))
+
+
+async def test_status_is_written_when_the_api_server_is_back(world: World) -> None:
+    async with world.node():
+        world.cluster.create(PODS, pod("web", "sleep", "0.2"))
+        await until(lambda: is_ready(world, "web"))
+
+        def away(verb: str, *_: Any) -> None:
+            if verb in ("patch", "PATCH"):
+                raise ServiceUnavailable("away")
+
+        world.cluster.intercept = away
+        async with asyncio.timeout(20):
+            while len(await world.runtime.list_containers({})) < 2:
+                await asyncio.sleep(0.01)
+        world.cluster.intercept = lambda *_: None
+        await until(lambda: world.status("web")["containerStatuses"][0]["restartCount"] == 1)
