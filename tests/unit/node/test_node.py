@@ -17,7 +17,8 @@ from node.agent.host import HostReader
 from node.agent.leases import LeaseRenewer
 from node.agent.settings import AgentSettings
 from node.agent.status_writer import StatusWriter
-from node.cri.fake import FakeOptions, FakeRuntime
+from node.cri.fake import FakeRuntime
+from node.cri.fake_images import FakeOptions
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.rpc import FakeRpc
 
