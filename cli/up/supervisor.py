@@ -100,8 +100,11 @@ class Keeper:
             started = time.monotonic()
             try:
                 await self._run_once()
-            except subprocess.CalledProcessError as error:  # the engine is away: its return is worth waiting for
-                print(f"{self.component.name}: {error} {error.stderr or ''}", flush=True)
+            except (
+                subprocess.CalledProcessError,
+                OSError,
+            ) as error:  # the engine is away: its return is worth waiting for
+                print(f"{self.component.name}: {error} {getattr(error, 'stderr', '')}", flush=True)
             delay = _FIRST_DELAY if time.monotonic() - started > _STEADY_AFTER else min(delay * 2, _LONGEST_DELAY)
             print(f"{self.component.name} ended; it is started again in {delay:.1f} s", flush=True)
             await asyncio.sleep(delay)
