@@ -33,7 +33,8 @@ from node.agent.settings import KUBELET_VERSION, AgentSettings
 from node.agent.status_writer import StatusWriter
 from node.agent.tls import TlsFiles, server_credentials
 from node.cri.client import CriClient
-from node.cri.fake import FakeOptions, FakeRuntime
+from node.cri.fake import FakeRuntime
+from node.cri.fake_images import FakeOptions
 from node.cri.runtime import Runtime
 from protos.kubeto.v1 import node_pb2_grpc as rpc
 

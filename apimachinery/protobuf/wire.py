@@ -30,6 +30,18 @@ def varint(data: bytes, position: int) -> tuple[int, int]:
         raise WireError("unexpected EOF") from e
 
 
+def encode_varint(value: int) -> bytes:
+    """An unsigned number as it travels."""
+    if value < 0x80:
+        return bytes((value,))
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
 def fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
     """Each field as (number, wire type, value); a fixed value comes as its raw bytes."""
     position, end = 0, len(data)

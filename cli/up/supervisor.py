@@ -27,13 +27,18 @@ _TERMINATE_WITHIN = 10.0
 
 
 def is_alive(pid: int, program: str) -> bool:
-    """Whether ``pid`` is a live process that runs ``program``; a reused pid runs something else."""
+    """Whether ``pid`` is a live process that runs ``program``; a reused pid runs something else.
+
+    A process in the middle of its exec has no command line yet: it counts as alive.
+    """
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except (FileNotFoundError, ProcessLookupError, IndexError):
         return False
-    return state != "Z" and any(os.path.basename(program).encode() in part for part in command[:4])
+    return state != "Z" and (
+        command == [b""] or any(os.path.basename(program).encode() in part for part in command[:4])
+    )
 
 
 def read_pid(path: Path) -> int:
@@ -95,8 +100,11 @@ class Keeper:
             started = time.monotonic()
             try:
                 await self._run_once()
-            except subprocess.CalledProcessError as error:  # the engine is away: its return is worth waiting for
-                print(f"{self.component.name}: {error} {error.stderr or ''}", flush=True)
+            except (
+                subprocess.CalledProcessError,
+                OSError,
+            ) as error:  # the engine is away: its return is worth waiting for
+                print(f"{self.component.name}: {error} {getattr(error, 'stderr', '')}", flush=True)
             delay = _FIRST_DELAY if time.monotonic() - started > _STEADY_AFTER else min(delay * 2, _LONGEST_DELAY)
             print(f"{self.component.name} ended; it is started again in {delay:.1f} s", flush=True)
             await asyncio.sleep(delay)
@@ -133,8 +141,13 @@ async def supervise(config: ClusterConfig, components: list[Component], *, log_t
         folder.mkdir(parents=True, exist_ok=True)
     keepers = [Keeper(c, config, log_to_files=log_to_files) for c in components]
     asked = asyncio.Event()
+
+    def stop(number: int) -> None:
+        print(f"asked to stop by signal {number}", flush=True)
+        asked.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop, number)
     tasks = [asyncio.create_task(k.keep(), name=k.component.name) for k in keepers]
     for task in tasks:
         task.add_done_callback(lambda _: asked.set())  # a keeper ends only by a fault of its own

@@ -8,8 +8,7 @@ from apimachinery import lifecycle, logging
 from apimachinery.client.api import ApiClient
 from apimachinery.client.informer import InformerFactory
 from apimachinery.client.leader import LeaderElector
-from apimachinery.config import ClusterAccess, ConfigError, load_kubeconfig
-from apimachinery.errors import ApiError
+from apimachinery.config import ClusterAccess, load_kubeconfig
 from apimachinery.metrics import ControllerMetrics, HealthServer, new_registry
 from master.controller_manager.controllers import CONTROLLERS
 from master.controller_manager.frame import AnyController, Context
@@ -73,11 +72,7 @@ async def _close(controllers: list[AnyController]) -> None:
 def main() -> None:
     options = parse()
     logging.setup(options.v)
-    try:
-        code = lifecycle.run(lambda: _serve(options))
-    except (ConfigError, ApiError) as error:
-        sys.exit(str(error))
-    sys.exit(code)
+    sys.exit(lifecycle.run(lambda: _serve(options)))
 
 
 if __name__ == "__main__":

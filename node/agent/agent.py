@@ -16,6 +16,7 @@ from apimachinery.client.events import EventRecorder
 from apimachinery.client.informer import Informer
 from apimachinery.lifecycle import Tasks
 from apimachinery.meta import get_condition
+from apimachinery.scheme import kind_of
 from node.agent.events import RuntimeWatch
 from node.agent.host import HostReader
 from node.agent.images import Images
@@ -38,6 +39,7 @@ from node.agent.tokens import TokenManager
 from node.cri.runtime import Runtime
 
 COMPONENT: Final = "kubelet"
+_RUNTIME_CLASSES: Final = kind_of("runtimeclasses", "node.k8s.io")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,14 @@ class NodeAgent:
         self.pods = Pods(self._services)
         self.watch = RuntimeWatch(runtime, settings, self.pods.wake)
         self.reporter = NodeReporter(
-            parts.client, runtime, settings, self._facts, parts.host, parts.nodes, write_cni=self._network
+            parts.client,
+            runtime,
+            settings,
+            self._facts,
+            parts.host,
+            parts.nodes,
+            became_ready=self.pods.reconcile,
+            write_cni=self._network,
         )
 
     def _make_services(self) -> NodeServices:
@@ -108,13 +117,17 @@ class NodeAgent:
             runtime=self._runtime,
             writer=parts.writer,
             recorder=recorder,
-            images=Images(self._runtime, recorder),
+            images=Images(self._runtime, recorder, objects),
             preparer=preparer,
             prober=prober,
             gone=self._forget,
+            runtime_handler=self._runtime_handler,
             objects=objects,
             tokens=tokens,
         )
+
+    async def _runtime_handler(self, name: str) -> str:
+        return str((await self._parts.client.get(_RUNTIME_CLASSES, name))["handler"])
 
     def _wake(self, uid: str) -> None:
         self.pods.wake(uid)

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Final
 
 from apimachinery.client.events import EventRecorder
+from node.agent.environment import ObjectSource
 from node.agent.pod_state import Object, Waiting, uid_of
+from node.agent.pull_secrets import credentials
 from node.agent.restart_backoff import RestartBackoff
 from node.cri.runtime import Runtime, RuntimeFault
 from protos.cri.runtime.v1 import api_pb2 as pb
@@ -29,8 +31,14 @@ class ImageError(Exception):
 class Images:
     """The images of one node's runtime."""
 
-    def __init__(self, runtime: Runtime, recorder: EventRecorder, clock: Callable[[], float] = time.time) -> None:
-        self._runtime, self._recorder, self._clock = runtime, recorder, clock
+    def __init__(
+        self,
+        runtime: Runtime,
+        recorder: EventRecorder,
+        secrets: ObjectSource | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._runtime, self._recorder, self._secrets, self._clock = runtime, recorder, secrets, clock
         self._backoff = RestartBackoff()
         self._failed: dict[str, tuple[float, str]] = {}
         self._slots = asyncio.Semaphore(_PARALLEL_PULLS)
@@ -74,7 +82,7 @@ class Images:
         try:
             async with self._slots:
                 waited = time.monotonic() - started
-                await self._runtime.pull_image(name, None, sandbox)
+                await self._pull_with_credentials(pod, name, sandbox)
             image = await self._runtime.image_status(name)
         except RuntimeFault as fault:
             if present is not None:
@@ -88,6 +96,19 @@ class Images:
         self._event(pod, "Normal", "Pulled", f'Successfully pulled image "{name}" {about}')
         self._failed.pop(_key(pod, spec), None)
         return image
+
+    async def _pull_with_credentials(self, pod: Object, image: str, sandbox: pb.PodSandboxConfig) -> None:
+        """Try each credential that fits the registry, or none at all. Raises the last RuntimeFault."""
+        keys: list[pb.AuthConfig | None] = []
+        if self._secrets is not None:
+            keys += await credentials(self._secrets, pod, image)
+        for key in keys[:-1]:
+            try:
+                await self._runtime.pull_image(image, key, sandbox)
+                return
+            except RuntimeFault:
+                continue
+        await self._runtime.pull_image(image, keys[-1] if keys else None, sandbox)
 
     def _pull_failed(self, pod: Object, spec: Object, error: str) -> ImageError:
         key, now = _key(pod, spec), self._clock()

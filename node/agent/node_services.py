@@ -1,6 +1,6 @@
 """What the workers of one node share."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from apimachinery.client.events import EventRecorder
@@ -18,7 +18,11 @@ from node.cri.runtime import Runtime
 
 @dataclass(frozen=True, slots=True)
 class NodeServices:
-    """``objects`` and ``tokens`` are None on a hollow node. ``gone`` is told of a pod of which nothing is left."""
+    """``objects`` and ``tokens`` are None on a hollow node.
+
+    ``gone`` is told of a pod of which nothing is left. ``runtime_handler`` gives the handler of a RuntimeClass by
+    name and raises ApiError when there is none.
+    """
 
     settings: AgentSettings
     facts: NodeFacts
@@ -29,6 +33,7 @@ class NodeServices:
     preparer: Preparer
     prober: Prober
     gone: Callable[[str], None]
+    runtime_handler: Callable[[str], Awaitable[str]]
     objects: WatchedObjects | None = None
     tokens: TokenManager | None = None
 

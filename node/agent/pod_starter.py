@@ -87,9 +87,11 @@ class PodStarter:
         if await self._volumes(pod, runtime, outcome) is None:
             return
         config = self.sandbox_config(pod, attempt)
+        name = pod["spec"].get("runtimeClassName")
         try:
-            await self._services.runtime.run_pod_sandbox(config)
-        except RuntimeFault as fault:
+            handler = await self._services.runtime_handler(name) if name else ""
+            await self._services.runtime.run_pod_sandbox(config, handler)
+        except (RuntimeFault, ApiError) as fault:
             message = f"Failed to create pod sandbox: {fault}"
             self._event(pod, "Warning", "FailedCreatePodSandBox", message)
             outcome.retry(time.time() + _SANDBOX_RETRY_SECONDS)

@@ -7,12 +7,9 @@ from what is there now, so a worker of a restarted agent goes on where the old o
 only state.
 """
 
-import asyncio
 import time
 from typing import Final
 
-from apimachinery.backoff import Backoff
-from apimachinery.errors import ApiError
 from apimachinery.logging import get_logger
 from node.agent import pod_actions
 from node.agent.cri_configs import grace_period, hashes
@@ -25,9 +22,9 @@ from node.agent.pod_stopper import PodStopper
 from node.agent.probe_manager import PodProbes
 from node.agent.restart_backoff import RestartBackoff
 from node.agent.status import StatusInputs, Verdict, make_status
+from node.agent.step_loop import StepLoop
 from node.agent.times import parse_rfc3339
 from node.agent.volumes.volume import VolumeError
-from node.cri.runtime import RuntimeFault
 
 _log = get_logger(__name__)
 _FINISHED: Final = ("Succeeded", "Failed")
@@ -42,8 +39,6 @@ class PodWorker:
         self.pod = pod
         self.uid = uid_of(pod)
         self.verdict: Verdict | None = None
-        self.done = False
-        """Whether nothing of the pod is left here."""
         self._services = services
         self._observer = PodObserver(services.runtime, self.uid)
         self._probes = PodProbes(services.prober, services.recorder, self.wake)
@@ -56,20 +51,22 @@ class PodWorker:
         self._start_time = _start_time(self._status) or time.time()
         self._failed_init = ""
         self._removed = False  # the API object is gone
-        self._dirty = False
-        self._task: asyncio.Task[None] | None = None
-        self._step: asyncio.Task[float | None] | None = None
         self._stopping_with: int | None = None  # the grace period of the stop under way
-        self._timer: asyncio.TimerHandle | None = None
-        self._retry = Backoff(initial=0.5, maximum=30.0)
+        self._loop = StepLoop(f"pod-{pod_key(pod)}", self._sync)
 
     # -- what happens to the pod
 
     def update(self, pod: Object) -> None:
         """The API object has changed."""
         self.pod = pod
+        self.reconcile()
         self._interrupt_if_needed()
         self.wake()
+
+    def reconcile(self) -> None:
+        """Insist on the reported status, unless the node itself is in trouble: then others' doubts are right."""
+        if self._services.facts.network_ready:
+            self._services.writer.reconcile(self.pod)
 
     def remove(self) -> None:
         """The API object is gone: stop what runs, report nothing."""
@@ -84,20 +81,12 @@ class PodWorker:
 
     def wake(self) -> None:
         """Something may have changed: look again."""
-        if self.done:
-            return
-        self._dirty = True
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name=f"pod-{pod_key(self.pod)}")
+        self._loop.wake()
 
     async def close(self) -> None:
         """The agent ends; the pod's containers go on."""
-        self.done = True
         self._probes.stop()
-        self._cancel_timer()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._loop.close()
 
     @property
     def ending(self) -> bool:
@@ -110,54 +99,13 @@ class PodWorker:
         return not self._was_finished and self.verdict is None and self._status.get("phase") not in _FINISHED
 
     def _interrupt_if_needed(self) -> None:
-        if self._step is None or not self.ending:
+        if not self._loop.stepping or not self.ending:
             return
         if self._stopping_with is None or self._grace() < self._stopping_with:
-            self._step.cancel()
+            self._loop.interrupt()
 
     def _grace(self) -> int:
         return grace_period(self.pod)
-
-    # -- the loop
-
-    async def _run(self) -> None:
-        self._cancel_timer()
-        while self._dirty and not self.done:
-            self._dirty = False
-            self._step = asyncio.create_task(self._guarded(), name=f"step-{pod_key(self.pod)}")
-            try:
-                await asyncio.wait({self._step})
-            except asyncio.CancelledError:
-                self._step.cancel()
-                raise
-            if not self._step.cancelled():
-                self._wake_in(self._step.result())
-        self._step = self._task = None
-        if self._dirty and not self.done:
-            self.wake()
-
-    async def _guarded(self) -> float | None:
-        """One step; what it raises is logged and tried again later."""
-        try:
-            delay = await self._sync()
-        except (RuntimeFault, ApiError, OSError) as error:
-            _log.warning("Pod step failed, trying again", pod=pod_key(self.pod), error=str(error))
-            return self._retry.next()
-        except Exception:
-            _log.exception("Pod step broke", pod=pod_key(self.pod))
-            return self._retry.next()
-        self._retry.reset()
-        return delay
-
-    def _wake_in(self, delay: float | None) -> None:
-        if delay is not None and not self._dirty and not self.done:
-            self._cancel_timer()
-            self._timer = asyncio.get_running_loop().call_later(max(delay, 0.01), self.wake)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     # -- one step
 
@@ -275,7 +223,7 @@ class PodWorker:
             await self._services.runtime.remove_container(container.id)
         await self._services.preparer.remove(self.uid)
         self._services.forget(self.pod)
-        self.done = True
+        self._loop.finish()
 
     # -- the report
 

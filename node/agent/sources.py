@@ -82,6 +82,7 @@ def references(pod: Object) -> set[_Ref]:
     """Every config map and secret that a pod's volumes and environment name."""
     namespace = pod["metadata"].get("namespace", "")
     found = set(_volume_references(pod))
+    found |= {("secrets", ref["name"]) for ref in pod["spec"].get("imagePullSecrets") or ()}
     for spec in (*init_containers(pod), *regular_containers(pod), *ephemeral_containers(pod)):
         found |= set(_container_references(spec))
     return {(resource, namespace, name) for resource, name in found}

@@ -12,11 +12,11 @@ import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from node.cri import fake_program
-from node.cri.fake_state import Container, Sandbox, digest
+from node.cri.fake_images import FakeImages, FakeOptions, pause
+from node.cri.fake_state import Container, Sandbox
 from node.cri.logs import format_record
 from node.cri.runtime import ExecResult, RuntimeDeadline, RuntimeFault, RuntimeNotFound, RuntimeUnimplemented
 from protos.cri.runtime.v1 import api_pb2 as pb
@@ -25,36 +25,19 @@ SIGTERM_CODE: Final = 143
 SIGKILL_CODE: Final = 137
 
 
-@dataclass(frozen=True, slots=True)
-class FakeOptions:
-    """How the fake behaves. Latencies are seconds."""
-
-    sandbox_latency: float = 0.0
-    create_latency: float = 0.0
-    start_latency: float = 0.0
-    stop_latency: float = 0.0
-    pull_latency: float = 0.0
-    missing_images: frozenset[str] = frozenset()  # names whose pull fails
-    pulled_images: frozenset[str] | None = None  # None: every image is there already, except the missing
-    write_logs: bool = True
-    events: bool = True  # False: GetContainerEvents is unimplemented, as in containerd 1.6
-    pod_cidr: str = "10.88.0.0/16"
-
-
 def _matches(wanted: Mapping[str, str], labels: Mapping[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in wanted.items())
 
 
-class FakeRuntime:
+class FakeRuntime(FakeImages):
     """A ``Runtime`` in memory. Must be used from one running event loop."""
 
-    def __init__(self, options: FakeOptions = FakeOptions()) -> None:
-        self.options = options
+    def __init__(self, options: FakeOptions | None = None) -> None:
+        super().__init__(options or FakeOptions())
         self._sandboxes: dict[str, Sandbox] = {}
         self._containers: dict[str, Container] = {}
-        self._images: set[str] = set(options.pulled_images or ())
         self._listeners: list[asyncio.Queue[pb.ContainerEventResponse]] = []
-        self._addresses = _addresses(options.pod_cidr)
+        self._addresses = _addresses(self.options.pod_cidr)
 
     # -- the runtime itself
 
@@ -96,7 +79,7 @@ class FakeRuntime:
     async def run_pod_sandbox(self, config: pb.PodSandboxConfig, handler: str = "") -> str:
         if handler:
             raise RuntimeFault(f"no runtime for {handler!r} is configured")
-        await _pause(self.options.sandbox_latency)
+        await pause(self.options.sandbox_latency)
         host = config.linux.security_context.namespace_options.network == pb.NODE
         sandbox = Sandbox(uuid.uuid4().hex * 2, config, "" if host else self._next_ip(), time.time_ns())
         self._sandboxes[sandbox.id] = sandbox
@@ -117,7 +100,7 @@ class FakeRuntime:
             return
         for container in self._of(sandbox):
             self._finish(container, SIGKILL_CODE, "Error")
-        await _pause(self.options.stop_latency)
+        await pause(self.options.stop_latency)
         sandbox.ready = False
         self._emit(sandbox.id, pb.CONTAINER_STOPPED_EVENT, sandbox)
 
@@ -156,7 +139,7 @@ class FakeRuntime:
             raise RuntimeFault(f"sandbox {sandbox_id!r} is not running")
         if not self._has(config.image.image):
             raise RuntimeNotFound(f"image {config.image.image!r} not found")
-        await _pause(self.options.create_latency)
+        await pause(self.options.create_latency)
         program = fake_program.parse([*config.command, *config.args])
         container = Container(uuid.uuid4().hex * 2, sandbox, config, program, time.time_ns())
         self._containers[container.id] = container
@@ -173,7 +156,7 @@ class FakeRuntime:
         container = self._container(container_id)
         if container.state != pb.CONTAINER_CREATED:
             raise RuntimeFault(f"container {container_id!r} is in {_state_name(container)} state")
-        await _pause(self.options.start_latency)
+        await pause(self.options.start_latency)
         container.state, container.started_at = pb.CONTAINER_RUNNING, time.time_ns()
         self._emit(container.id, pb.CONTAINER_STARTED_EVENT, container.sandbox)
         self._schedule(container)
@@ -217,7 +200,7 @@ class FakeRuntime:
         if container is None or container.state != pb.CONTAINER_RUNNING:
             return
         if container.program.obeys_term:
-            await _pause(self.options.stop_latency)
+            await pause(self.options.stop_latency)
             self._finish(container, SIGTERM_CODE, "Error")
             return
         await asyncio.sleep(timeout)
@@ -258,7 +241,7 @@ class FakeRuntime:
         if timeout and program.seconds > timeout:
             await asyncio.sleep(timeout)
             raise RuntimeDeadline(f"command {' '.join(command)!r} timed out")
-        await _pause(program.seconds)
+        await pause(program.seconds)
         output = "".join(f"{line}\n" for _, line in program.output)
         return ExecResult(program.exit_code, output.encode())
 
@@ -282,45 +265,6 @@ class FakeRuntime:
 
     def _running(self) -> Iterator[Container]:
         return (c for c in self._containers.values() if c.state == pb.CONTAINER_RUNNING)
-
-    # -- images
-
-    def _has(self, image: str) -> bool:
-        if image in self.options.missing_images:
-            return False
-        return self.options.pulled_images is None or image in self._images
-
-    async def list_images(self) -> Sequence[pb.Image]:
-        return [self._image(name) for name in sorted(self._images)]
-
-    def _image(self, name: str) -> pb.Image:
-        return pb.Image(id=digest(name), repo_tags=[name], size=1_000_000)
-
-    async def image_status(self, image: str) -> pb.Image | None:
-        return self._image(image) if self._has(image) else None
-
-    async def pull_image(self, image: str, auth: pb.AuthConfig | None, sandbox_config: pb.PodSandboxConfig) -> str:
-        await _pause(self.options.pull_latency)
-        if image in self.options.missing_images:
-            raise RuntimeNotFound(f'failed to resolve reference "{image}": {image}: not found')
-        self._images.add(image)
-        return digest(image)
-
-    async def remove_image(self, image: str) -> None:
-        self._images.discard(image)
-
-    async def image_fs_info(self) -> Sequence[pb.FilesystemUsage]:
-        usage = pb.FilesystemUsage(
-            timestamp=time.time_ns(),
-            fs_id=pb.FilesystemIdentifier(mountpoint="/"),
-            used_bytes=pb.UInt64Value(value=len(self._images) * 1_000_000),
-        )
-        return [usage]
-
-
-async def _pause(seconds: float) -> None:
-    if seconds > 0:
-        await asyncio.sleep(seconds)
 
 
 def _addresses(pod_cidr: str) -> Iterator[str]:

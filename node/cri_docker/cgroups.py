@@ -7,6 +7,8 @@ Sources: Documentation/admin-guide/cgroup-v1/*.rst and cgroup-v2.rst; what a fig
 from dataclasses import dataclass
 from pathlib import Path
 
+from node.cri_docker import namespaces
+
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
@@ -41,11 +43,15 @@ class Cgroup:
         return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
 
 
-def cgroup_of(pid: int, root: str = "") -> Cgroup:
+def cgroup_of(pid: int, engine_pid: int, root: str = "") -> Cgroup:
     """The cgroup of a process. ``root``: where the engine's file system is seen. OSError when it has ended."""
     folders: dict[str, str] = {}
     mount = f"{root}/sys/fs/cgroup"
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+    listed = Path(f"/proc/{pid}/cgroup")
+    text = listed.read_text()
+    if ":/.." in text:  # it is outside of this process's cgroup namespace: look from within the engine's
+        text = namespaces.visit(f"/proc/{engine_pid}/ns/cgroup", namespaces.CGROUP, listed.read_text)
+    for line in text.splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
             folders[""] = f"{mount}{path}"

@@ -151,7 +151,7 @@ class Containers:
         files = resources.unified_files(linux)
         if not files or not self._host.limits().cgroup_v2:
             return
-        cgroup = cgroup_of(record.pid, self._host.root())
+        cgroup = cgroup_of(record.pid, self._host.engine.peer_pid(), self._host.root())
         for name, value in files.items():
             try:
                 (Path(cgroup.path("")) / name).write_text(value)

@@ -16,7 +16,6 @@ from node.cri_docker.refusal import CriError, NotFound, Refused
 from protos.cri.runtime.v1 import api_pb2 as cri
 
 _PULLS_AT_ONCE = 6
-_USAGE_SECONDS = 30.0
 _DOCKER_HUB = ("docker.io/library/", "index.docker.io/library/", "docker.io/", "index.docker.io/")
 
 
@@ -28,10 +27,14 @@ class Images:
         self._stale = True
         self._refreshing, self._removing = asyncio.Lock(), asyncio.Lock()
         self._threads = ThreadPoolExecutor(_PULLS_AT_ONCE, "images")
-        self._usage: tuple[float, int] = (0.0, 0)
+        self._changes = 0
+        self._usage: tuple[int, int] = (-1, 0)
+        """(changes seen when it was measured, bytes)."""
 
     def invalidate(self) -> None:
+        """An image has come, gone or been renamed."""
         self._stale = True
+        self._changes += 1
 
     async def list(self, reference: str = "") -> list[cri.Image]:
         await self.refresh()
@@ -76,12 +79,15 @@ class Images:
             self._stale = True
 
     async def filesystem(self, root_dir: str) -> cri.FilesystemUsage:
-        """What the layers of all images use. The engine adds it up slowly: not more often than every 30 s."""
-        taken, used = self._usage
-        if time.monotonic() - taken > _USAGE_SECONDS:
-            usage = await self._engine.get("/system/df")
-            used = usage.get("LayersSize") or 0
-            self._usage = (time.monotonic(), used)
+        """What the layers of all images use. The engine adds it up slowly: only after images have changed."""
+        changes, used = self._changes, self._usage[1]
+        if self._usage[0] != changes:
+            try:
+                used = (await self._engine.get("/system/df", type="image")).get("LayersSize") or 0
+                self._usage = (changes, used)
+            except EngineError as error:
+                if "already running" not in error.message:  # for another node: the figure before will do
+                    raise
         return cri.FilesystemUsage(
             timestamp=time.time_ns(),
             fs_id=cri.FilesystemIdentifier(mountpoint=root_dir),

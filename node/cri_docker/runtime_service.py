@@ -1,6 +1,7 @@
 """CRI RuntimeService: each method finds its verb. What is not supported is refused by name."""
 
 import platform
+import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, NoReturn
 
@@ -93,7 +94,9 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
         record = self._cache.sandbox(request.pod_sandbox_id)
         name = self._runtime.images.name_of
         response = cri.PodSandboxStatusResponse(
-            status=record.status(), containers_statuses=[c.status(name) for c in self._cache.containers(record.id)]
+            timestamp=time.time_ns(),
+            status=record.status(),
+            containers_statuses=[c.status(name) for c in self._cache.containers(record.id)],
         )
         if request.verbose:
             response.info["info"] = _json({"pid": record.pid, "netns": record.netns, "dockerName": record.name})

@@ -120,7 +120,7 @@ class Stats:
         known = self._known.get(identity)
         if known is None:
             try:
-                known = self._known[identity] = _Known(cgroup_of(pid, self._host.root()))
+                known = self._known[identity] = _Known(cgroup_of(pid, self._host.engine.peer_pid(), self._host.root()))
             except OSError:
                 return None  # it has just ended
         return known

@@ -22,10 +22,10 @@ def eventually(check: Callable[[], Any], within: float = 30.0, every: float = 0.
         try:
             if last := check():
                 return last
-        except (AssertionError, subprocess.CalledProcessError, OSError) as error:
+        except (AssertionError, OSError) as error:
             last = error
         time.sleep(every)
-    raise AssertionError(f"not within {within} s: {last!r} {getattr(last, 'stderr', '')}")
+    raise AssertionError(f"not within {within} s: {last!r}")
 
 
 @dataclass
@@ -47,7 +47,7 @@ class LocalCluster:
             env={**os.environ, "KUBECONFIG": self.kubeconfig}, cwd=ROOT,
         )  # fmt: skip
         if check and done.returncode:
-            raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+            raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout if check else f"{done.stdout}{done.stderr}"
 
     def kubectl(self, *arguments: str, **options: Any) -> str:

@@ -1,10 +1,14 @@
 """Authentication, authorization and admission as clients of a real API server see them."""
 
 import concurrent.futures
+import subprocess
 import time
 from typing import Any
 
-from tests.control_plane import USER_TOKEN, ApiServerProgram, eventually
+import yaml
+
+from apimachinery import pki
+from tests.control_plane import BIN, USER_TOKEN, ApiServerProgram, eventually
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 REVIEW = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -66,6 +70,41 @@ def test_account_tokens_live_as_long_as_their_pod(apiserver: ApiServerProgram, n
     assert apiserver.request("GET", "/openid/v1/jwks", token=token).json["keys"][0]["alg"] == "ES256"
     apiserver.request("DELETE", f"{base}/pods/p?gracePeriodSeconds=0")
     eventually(lambda: not review()["authenticated"])
+
+
+def node_says(apiserver: ApiServerProgram, node: str, *arguments: str, stdin: str = "") -> tuple[int, str]:
+    """What kubectl answers with the certificate of ``node``: exit code and output."""
+    directory = apiserver.directory
+    ca = pki.ensure_ca(directory)
+    pair = ca.ensure_client(directory / node, f"system:node:{node}", ["system:nodes"])
+    config = directory / f"{node}.conf"
+    config.write_text(yaml.safe_dump(pki.kubeconfig(apiserver.url, ca.pem, pair.certificate_pem, pair.key_pem)))
+    command = [str(BIN / "kubectl"), "--kubeconfig", str(config), *arguments]
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_node_keeps_to_itself(apiserver: ApiServerProgram, namespace: str) -> None:
+    base = f"/api/v1/namespaces/{namespace}"
+    for name in ("mine", "other"):
+        apiserver.request("POST", f"{base}/secrets", {"metadata": {"name": name}})
+    volumes = [{"name": "s", "secret": {"secretName": "mine"}}]
+    spec = {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}], "volumes": volumes}
+    apiserver.request("POST", f"{base}/pods", {"metadata": {"name": "p"}, "spec": spec})
+    in_namespace = ("-n", namespace)
+    eventually(lambda: node_says(apiserver, "n1", *in_namespace, "get", "secret", "mine")[0] == 0)
+    for node, name in (("n1", "other"), ("n2", "mine")):
+        code, text = node_says(apiserver, node, *in_namespace, "get", "secret", name)
+        assert code == 1 and f'User "system:node:{node}" cannot get resource "secrets"' in text
+    node = '{"apiVersion":"v1","kind":"Node","metadata":{"name":"%s"}}'
+    assert node_says(apiserver, "n1", "create", "-f", "-", stdin=node % "n1")[0] == 0
+    code, text = node_says(apiserver, "n1", "create", "-f", "-", stdin=node % "n2")
+    assert code == 1 and "is not allowed to modify node" in text
+    code, text = node_says(apiserver, "n2", *in_namespace, "delete", "pod", "p", "--wait=false")
+    assert code == 1 and "can only touch pods" in text
+    assert node_says(apiserver, "n1", *in_namespace, "delete", "pod", "p", "--wait=false")[0] == 0
+    code, text = node_says(apiserver, "n1", "taint", "node", "n1", "a=b:NoSchedule")
+    assert code == 1 and "is not allowed to modify taints" in text
 
 
 def test_a_quota_is_exact_under_a_rush(apiserver: ApiServerProgram, namespace: str) -> None:

@@ -66,6 +66,8 @@ def test_errors_are_statuses_in_upstreams_words(apiserver: ApiServerProgram, nam
     assert apiserver.request("POST", maps, b"x", headers={"Content-Type": "text/csv"}).code == 415
     assert apiserver.request("GET", maps, headers={"Accept": "image/png"}).code == 406
     assert apiserver.request("PATCH", maps).code == 405
+    assert apiserver.request("POST", "/api/v1/configmaps", config_map("x")).code == 405
+    assert apiserver.request("DELETE", "/api/v1/namespaces").code == 405
     assert apiserver.request("GET", "/apis/nothing/v1/here").code == 404
     assert apiserver.request("GET", maps).headers.get("audit-id")
 

@@ -251,3 +251,38 @@ async def test_the_image_file_system_is_measured(cri_docker: Cri) -> None:
     answer = await cri_docker.images.ImageFsInfo(cri.ImageFsInfoRequest())
     assert answer.image_filesystems[0].used_bytes.value > 1 << 20
     assert Path(answer.image_filesystems[0].fs_id.mountpoint).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("propagation", "inwards", "outwards"),
+    [
+        (cri.PROPAGATION_PRIVATE, False, False),
+        (cri.PROPAGATION_HOST_TO_CONTAINER, True, False),
+        (cri.PROPAGATION_BIDIRECTIONAL, True, True),
+    ],
+)
+async def test_mounts_propagate_as_asked(
+    cri_docker: Cri, sandbox: str, tmp_path: Path, propagation: cri.MountPropagation, inwards: bool, outwards: bool
+) -> None:
+    shared = tmp_path / "shared"
+    (shared / "in").mkdir(parents=True)
+    (shared / "out").mkdir()
+    (tmp_path / "flag").mkdir()
+    (tmp_path / "flag" / "file").touch()
+    try:
+        mount("--bind", str(shared), str(shared))
+        mount("--make-rshared", str(shared))
+        config = secured(cri_docker, "sleep 1000", privileged=True)
+        config.mounts.add(container_path="/shared", host_path=str(shared), propagation=propagation)
+        container = await cri_docker.run(sandbox, config)
+        assert (await cri_docker.status(container)).mounts[0].propagation == propagation
+        mount("--bind", str(tmp_path / "flag"), str(shared / "in"))
+        assert bool(await cri_docker.exec(container, "/bin/ls", "/shared/in")) is inwards
+        await cri_docker.exec(container, "/bin/mount", "-o", "bind", "/bin", "/shared/out")
+        assert bool(os.listdir(shared / "out")) is outwards
+    finally:
+        subprocess.run(["umount", "-R", str(shared)], capture_output=True, check=False)
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True)

@@ -1,6 +1,7 @@
 """The proxy subresources, metrics and explanations, through a real API server to backends on loopback."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -140,13 +141,52 @@ async def test_explain_without_a_scheduler(cluster: StreamingCluster) -> None:
     assert answer.status_code == 503 and "no scheduler leads" in answer.json()["message"]
 
 
+async def test_a_pod_is_reached_straight_where_there_is_a_route(cluster: StreamingCluster) -> None:
+    address = own_address()
+    if address.startswith("127."):
+        pytest.skip("this machine has no address but loopback")
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        peer = str(writer.get_extra_info("peername")[0]).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(peer), peer))
+        await writer.drain()
+
+    listener = await asyncio.start_server(answer, address, 0)
+    port = listener.sockets[0].getsockname()[1]
+    await running_pod(cluster, "near", address)
+    assert (await cluster.api.get(f"{BASE}/pods/near:{port}/proxy/")).text == address
+    listener.close()
+
+
+async def test_no_loopback_without_a_node(cluster: StreamingCluster, backend: int) -> None:
+    """A pod that shares its node's network is reached straight, and its status may say anything."""
+    await running_pod(cluster, "liar", "127.0.0.8", hostNetwork=True)
+    answer = await cluster.api.get(f"{BASE}/pods/liar:{backend}/proxy/")
+    assert answer.status_code == 503 and "address not allowed" in answer.json()["message"]
+
+
+def own_address() -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+async def running_pod(cluster: StreamingCluster, name: str, ip: str, **spec: bool) -> None:
+    body = {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}], **spec}
+    await cluster.post(f"{BASE}/pods", {"metadata": {"name": name}, "spec": body})
+    status = {"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}]}}
+    headers = {"Content-Type": "application/merge-patch+json"}
+    answer = await cluster.api.patch(f"{BASE}/pods/{name}/status", json=status, headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
 async def test_a_pod_that_only_its_node_can_reach(cluster: StreamingCluster, backend: int) -> None:
     """Nobody listens on the pod's address here; the node's agent finds the backend on the pod's loopback."""
-    spec = {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]}
-    await cluster.post(f"{BASE}/pods", {"metadata": {"name": "far"}, "spec": spec})
-    status = {"status": {"phase": "Running", "podIP": "127.0.0.9", "podIPs": [{"ip": "127.0.0.9"}]}}
-    headers = {"Content-Type": "application/merge-patch+json"}
-    await cluster.api.patch(f"{BASE}/pods/far/status", json=status, headers=headers)
+    await running_pod(cluster, "far", "127.0.0.9")
     answers = await asyncio.gather(
         *(cluster.api.post(f"{BASE}/pods/far:{backend}/proxy/{n}", content="b" * 99_999) for n in range(8))
     )

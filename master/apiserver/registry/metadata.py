@@ -4,7 +4,6 @@ Source: ``k8s.io/apiserver/pkg/registry/rest/{create,update,meta}.go``.
 """
 
 import random
-import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +13,7 @@ import orjson
 from apimachinery.errors import BadRequest, Cause
 from apimachinery.scheme import Kind
 
+from ..identifiers import new_uid
 from . import refusals
 
 Object = dict[str, Any]
@@ -30,7 +30,7 @@ _SERVER_OWNED = (
 )
 _KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 _STATUS_MAY_CHANGE = ("labels", "annotations", "managedFields")
-_random = random.SystemRandom()
+_random = random.Random()  # noqa: S311 - a name must be new, not unguessable
 
 
 def now() -> str:
@@ -53,7 +53,7 @@ def fill_new(kind: Kind, obj: Object, namespace: str, *, generation: bool) -> No
         metadata.pop(field, None)
     if not metadata.get("name") and metadata.get("generateName"):
         metadata["name"] = generated(metadata["generateName"])
-    metadata["uid"] = str(uuid.uuid4())
+    metadata["uid"] = new_uid()
     metadata["creationTimestamp"] = now()
     if generation:
         metadata["generation"] = 1

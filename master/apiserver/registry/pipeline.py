@@ -6,6 +6,7 @@ An object handed to a write belongs to the pipeline from then on.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from apimachinery import schema as schemas_
@@ -31,7 +32,6 @@ Object = dict[str, Any]
 
 ATTEMPTS = 32
 """How often a write without a version is tried again when others write meanwhile."""
-_RECENT = 256
 
 
 class Result:
@@ -153,11 +153,13 @@ class Pipeline:
         return Held(key, entry.data, entry.revision) if entry else None
 
     def remember(self, held: Held) -> None:
-        """Note what this process has just written."""
-        if len(self._recent) >= _RECENT:
-            seen = self.reads.cache.revision
-            self._recent = {k: h for k, h in self._recent.items() if h.revision > seen}
-        self._recent[held.key] = held
+        """Note what this process has just written, until the cache has seen it too."""
+        recent = self._recent
+        recent[held.key] = held
+        seen = self.reads.cache.revision
+        for key in list(islice(recent, 2)):  # two out for one in: it shrinks as soon as the cache keeps up
+            if recent[key].revision <= seen:
+                del recent[key]
 
     async def read(self, key: str) -> Held | None:
         """What etcd has. Raises ServiceUnavailable."""

@@ -7,13 +7,13 @@ for those asked for by value (KEP-3070), ports likewise (KEP-3668).
 
 import ipaddress
 import random
-import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from apimachinery import scheme
 from apimachinery.errors import Cause, InternalError
 
+from ..identifiers import new_uid
 from ..storage import codec
 from ..storage.interface import Delete, Op, Put
 from ..storage.keys import KeySpace
@@ -132,7 +132,7 @@ class ServiceClaims:
             "kind": IP_ADDRESSES.kind,
             "metadata": {
                 "name": ip,
-                "uid": str(uuid.uuid4()),
+                "uid": new_uid(),
                 "creationTimestamp": metadata.now(),
                 "labels": labels,
             },

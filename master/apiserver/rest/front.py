@@ -5,7 +5,6 @@ Resource requests bypass FastAPI's own middleware and routing, which take longer
 
 import base64
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 
 import orjson
@@ -19,6 +18,7 @@ from ..auth.authenticator import Authenticators
 from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.impersonation import impersonate
 from ..auth.user import User
+from ..identifiers import AuditIds
 from ..registry import refusals
 from .metrics import RequestMetrics
 from .peer import peer_of
@@ -76,7 +76,7 @@ class KubetoAPI(FastAPI):
         if scope["type"] == "lifespan":
             await super().__call__(scope, receive, send)
             return
-        request = Request(scope, receive, send, _NOBODY, str(uuid.uuid4()))
+        request = Request(scope, receive, send, _NOBODY, _audit_id())
         began = time.perf_counter()
         await self._answer(request)
         self._metrics.observe(request, time.perf_counter() - began)
@@ -125,6 +125,7 @@ def _too_deep(error: Exception) -> bool:
 
 
 _NOBODY = User("")
+_audit_id = AuditIds()
 _TOKEN_PROTOCOL = "base64url.bearer.authorization.k8s.io."  # noqa: S105 - a protocol's name
 
 

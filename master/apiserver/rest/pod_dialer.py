@@ -7,6 +7,7 @@ inside the pod: the pod sees it come from its own loopback.
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
@@ -72,7 +73,15 @@ class PodDialer:
         return ours
 
 
+def is_proxyable(ip: str) -> bool:
+    """Whether a pod could have this address. Who may write a pod's status must not lead us to our own loopback."""
+    address = ipaddress.ip_address(ip)
+    return not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
+
+
 async def _direct(host: str, port: int, timeout: float) -> socket.socket:
+    if not is_proxyable(host):
+        raise OSError("address not allowed")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)

@@ -88,7 +88,8 @@ def _service_port(service: Object, wanted: ProxyName) -> str:
 
 def _endpoints(reader: Reader, namespace: str, service: str, port_name: str) -> Iterator[tuple[str, int]]:
     for piece in reader.list(scheme.ENDPOINT_SLICES, namespace):
-        if (piece["metadata"].get("labels") or {}).get(SERVICE_NAME_LABEL) != service:
+        labels = piece["metadata"].get("labels") or {}
+        if labels.get(SERVICE_NAME_LABEL) != service or piece.get("addressType") == "FQDN":
             continue
         ports = [p["port"] for p in piece.get("ports") or () if (p.get("name") or "") == port_name and p.get("port")]
         for endpoint in piece.get("endpoints") or ():

@@ -61,7 +61,7 @@ class Resources:
         if place.subresource in _CREATES:
             handlers = {"POST": self._create}
         handler = handlers.get("GET" if request.method == "HEAD" else request.method)
-        if handler is None:
+        if handler is None or not _allowed(kind, place, request.method):
             raise method_not_allowed(kind, request.method)
         _check_scope(kind, place)
         await handler(request, target)
@@ -201,6 +201,19 @@ def _connect_verb(method: str, place: Place) -> str:
     if place.subresource == "proxy":
         return _PROXY_VERBS.get(method, "get")
     return "create" if method == "POST" else "get"
+
+
+_OBJECT_VERBS = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_COLLECTION_VERBS = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
+
+
+def _allowed(kind: Kind, place: Place, method: str) -> bool:
+    """Whether the kind has the verb; nothing namespaced is created or swept away in all namespaces at once."""
+    if place.subresource:
+        return True
+    if not place.name and kind.namespaced and not place.namespace and method in ("POST", "DELETE"):
+        return False
+    return (_OBJECT_VERBS if place.name else _COLLECTION_VERBS)[method] in kind.verbs
 
 
 def _check_scope(kind: Kind, place: Place) -> None:

@@ -61,7 +61,7 @@ def of_object(strategy: Strategy, wanted: Wanted, obj: Object, query: Mapping[st
 
 def of_listing(strategy: Strategy, wanted: Wanted, listing: Listing, query: Mapping[str, str]) -> Object:
     """A list in the wanted shape."""
-    objects = [e.object for e in listing.entries]
+    objects = [e.peek() for e in listing.entries]
     if wanted.shape == "Table":
         return _table(strategy, wanted, objects, query, list_metadata(listing))
     return {

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from apimachinery.errors import ApiError
+from apimachinery.errors import ApiError, Expired
 from apimachinery.scheme import Kind
 
 from ..registry.pipeline import Target
@@ -39,7 +39,12 @@ async def serve_watch(
         bool(request.flag("allowWatchBookmarks")),
     )
     timeout = request.number("timeoutSeconds") or random.randint(MIN_SECONDS, 2 * MIN_SECONDS)  # noqa: S311
-    watch = await registry.watch(request.user, target, selection, options)
+    try:
+        watch = await registry.watch(request.user, target, selection, options)
+    except Expired as expired:  # upstream tells this in the stream, and some clients look for it only there
+        await start_stream(request)
+        await request.send({"type": "http.response.body", "body": error_frame(expired), "more_body": False})
+        return
     stream = _Stream(request, target.kind, watch, _Frames(registry, target.kind, wanted, request), options.bookmarks)
     gone = asyncio.create_task(_client_gone(request, watch))
     open_watches = metrics.open_watches(request)

@@ -36,6 +36,10 @@ class Entry:
             self._object = decode(self.data)
         return self._object
 
+    def peek(self) -> Object:
+        """The object for one look: it is not kept, for a list of all pods would keep all of them decoded."""
+        return self._object if self._object is not None else decode(self.data)
+
     @property
     def namespace(self) -> str:
         return self.key.rpartition("/")[0]

@@ -16,6 +16,7 @@ from ...registry.catalog import Catalog
 from .. import discovery
 from . import definitions as defs
 from .definitions import Version
+from .gnostic import encode_document
 from .paths import PathWriter
 
 Object = dict[str, Any]
@@ -24,6 +25,7 @@ CustomSchema = Callable[[Kind], Mapping[str, Any] | None]
 _FORM = 1
 """Raised when the form of the documents changes, so that older ones on disk are not read."""
 _V2 = "v2"
+_PROTOBUF = "v2.protobuf"
 
 
 def _no_schema(kind: Kind) -> None:
@@ -55,6 +57,20 @@ class OpenApi:
     async def document(self, name: str) -> bytes | None:
         await self._refresh()
         return self._made.get(name) or self._builtin.read(name)
+
+    async def protobuf(self) -> bytes:
+        """Version 2 as gnostic's protobuf, encoded when first asked for and kept where its JSON is."""
+        await self._refresh()
+        async with self._lock:
+            return await asyncio.to_thread(self._protobuf)
+
+    def _protobuf(self) -> bytes:
+        own = self._made.get(_V2)
+        if own is None:
+            return self._builtin.protobuf()
+        if _PROTOBUF not in self._made:
+            self._made[_PROTOBUF] = encode_document(orjson.loads(own))
+        return self._made[_PROTOBUF]
 
     async def _refresh(self) -> None:
         async with self._lock:
@@ -101,16 +117,31 @@ class BuiltinDocuments:
             self._make()
             return self._kept.get(name) or self._path(name).read_bytes()
 
+    def protobuf(self) -> bytes:
+        """The v2 document as protobuf."""
+        if _PROTOBUF in self._kept:
+            return self._kept[_PROTOBUF]
+        try:
+            return self._path(_PROTOBUF).read_bytes()
+        except OSError:
+            content = encode_document(orjson.loads(self.read(_V2) or b"{}"))
+            self._keep(_PROTOBUF, content)
+            return content
+
     def _path(self, name: str) -> Path:
         return package.cache_path(f"{self._directory}/{name.replace('/', '_')}.json")
+
+    def _keep(self, name: str, content: bytes) -> None:
+        package.write_cache(self._path(name), content)
+        if not self._path(name).exists():
+            self._kept[name] = content
 
     def _make(self) -> None:
         made = builtin_documents(package.definitions(), scheme.KINDS)
         self._hashes = {name: _hash(content) for name, content in made.items()}
         for name, content in made.items():
-            package.write_cache(self._path(name), content)
+            self._keep(name, content)
         package.write_cache(self._path("index"), orjson.dumps(self._hashes))
-        self._kept = {name: content for name, content in made.items() if not self._path(name).exists()}
 
 
 def _hash(content: bytes) -> str:

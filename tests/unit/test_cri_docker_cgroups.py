@@ -1,0 +1,47 @@
+"""Usage as cgroups of either version tell it."""
+
+from pathlib import Path
+
+from node.cri_docker.cgroups import Cgroup, Usage, usage
+
+
+def write(folder: Path, **files: str) -> str:
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+    return str(folder)
+
+
+def test_version_1(tmp_path: Path) -> None:
+    memory = {
+        "memory__usage_in_bytes": "1000\n",
+        "memory__memsw__usage_in_bytes": "1200\n",
+        "memory__limit_in_bytes": "9223372036854771712\n",
+        "memory__memsw__limit_in_bytes": "5000\n",
+        "memory__stat": "cache 1\ntotal_inactive_file 300\ntotal_rss 400\ntotal_pgfault 5\ntotal_pgmajfault 6\n",
+    }
+    folders = {
+        "memory": write(tmp_path / "memory", **memory),
+        "cpuacct": write(tmp_path / "cpuacct", cpuacct__usage="77\n"),
+        "pids": write(tmp_path / "pids", pids__current="3\n"),
+    }
+    assert usage(Cgroup(folders)) == Usage(77, 1000, 700, 400, 5, 6, 0, 200, 5000, 3)
+
+
+def test_version_2(tmp_path: Path) -> None:
+    files = {
+        "cpu__stat": "usage_usec 12\nuser_usec 8\n",
+        "memory__current": "1000\n",
+        "memory__max": "max\n",
+        "memory__swap__current": "50\n",
+        "memory__swap__max": "100\n",
+        "memory__stat": "anon 400\ninactive_file 300\npgfault 5\npgmajfault 6\n",
+        "pids__current": "3\n",
+    }
+    cgroup = Cgroup({"": write(tmp_path / "c", **files)})
+    assert cgroup.v2
+    assert usage(cgroup) == Usage(12_000, 1000, 700, 400, 5, 6, 0, 50, 100, 3)
+
+
+def test_a_container_that_has_just_ended_uses_nothing(tmp_path: Path) -> None:
+    assert usage(Cgroup({"": str(tmp_path / "gone")})) == Usage()
