@@ -62,7 +62,16 @@ def _build(context: Path, digest: str) -> None:
         shutil.copy(DEPLOY / name, context / name)
     label = f"--label=kubeto.dev/sources={digest}"
     _run(
-        ["docker", "build", "--quiet", f"--build-arg=BASE={BASE}", label, f"--tag={IMAGE}", str(context)],
+        [
+            "docker",
+            "build",
+            "--quiet",
+            "--network=none",
+            f"--build-arg=BASE={BASE}",
+            label,
+            f"--tag={IMAGE}",
+            str(context),
+        ],
         "docker build",
     )
 
