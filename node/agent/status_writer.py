@@ -42,6 +42,7 @@ class StatusWriter:
         self._client = client
         self._waiting: dict[str, _Entry] = {}
         self._written: dict[str, Object] = {}
+        self._flying: set[str] = set()  # in the batch under way, whose news may come before its answer
         self._versions: dict[str, int] = {}  # resource version of what was written: older news are of before it
         self._wake = asyncio.Event()
 
@@ -73,7 +74,9 @@ class StatusWriter:
         """
         uid = uid_of(pod)
         written = self._written.get(uid)
-        if written is None or uid in self._waiting or version_of(pod) <= self._versions.get(uid, 0):
+        if written is None or uid in self._waiting or uid in self._flying:
+            return
+        if version_of(pod) <= self._versions.get(uid, 0):
             return
         stored = {c["type"]: c.get("status") for c in (pod.get("status") or {}).get("conditions") or ()}
         if any(stored.get(c["type"]) != c["status"] for c in written.get("conditions") or ()):
@@ -110,6 +113,7 @@ class StatusWriter:
         uids = list(self._waiting)[:BATCH]
         batch = {uid: self._waiting.pop(uid) for uid in uids}
         writes = [write for entry in batch.values() for write in self._writes(entry)]
+        self._flying = set(batch)
         try:
             results = iter(await self._client.write(writes))
         except ApiError as error:
@@ -117,6 +121,8 @@ class StatusWriter:
             for uid, entry in batch.items():
                 self._again(uid, entry)
             return False
+        finally:
+            self._flying = set()
         taken = [
             self._take(uid, entry, [next(results) for _ in range(2 if entry.delete else 1)])
             for uid, entry in batch.items()
