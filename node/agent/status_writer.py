@@ -43,6 +43,7 @@ class StatusWriter:
         self._waiting: dict[str, _Entry] = {}
         self._written: dict[str, Object] = {}
         self._flying: set[str] = set()  # in the batch under way, whose news may come before its answer
+        self._news: dict[str, Object] = {}
         self._versions: dict[str, int] = {}  # resource version of what was written: older news are of before it
         self._wake = asyncio.Event()
 
@@ -74,7 +75,10 @@ class StatusWriter:
         """
         uid = uid_of(pod)
         written = self._written.get(uid)
-        if written is None or uid in self._waiting or uid in self._flying:
+        if uid in self._flying:
+            self._news[uid] = pod  # its own echo or another's opinion: the answer will tell
+            return
+        if written is None or uid in self._waiting:
             return
         if version_of(pod) <= self._versions.get(uid, 0):
             return
@@ -127,6 +131,9 @@ class StatusWriter:
             self._take(uid, entry, [next(results) for _ in range(2 if entry.delete else 1)])
             for uid, entry in batch.items()
         ]
+        news, self._news = self._news, {}
+        for pod in news.values():
+            self.reconcile(pod)
         return all(taken)
 
     def _writes(self, entry: _Entry) -> list[Write]:
