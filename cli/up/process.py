@@ -1,5 +1,6 @@
 """``kubeto up --mode process``: every component a local process, every node in a network namespace of its own."""
 
+import asyncio
 import contextlib
 import functools
 import os
@@ -20,7 +21,7 @@ from cli.up.images import ensure_example_images
 from cli.up.namespaces import NodeNamespace
 from cli.up.prerequisites import CannotStart
 from cli.up.progress import Progress
-from cli.up.supervisor import is_alive, read_pid
+from cli.up.supervisor import left_behind, stop_all, supervisor_argv, supervisor_pid
 
 _READY_WITHIN = 60.0
 _STOP_WITHIN = 60.0
@@ -29,11 +30,18 @@ _POLL = 0.05
 
 def up(config: ClusterConfig, progress: Progress) -> None:
     """Start the cluster and wait until every node is Ready. Raises CannotStart with what to do about it."""
+    os.environ["DOCKER_HOST"] = config.engine
     if running(config):
         progress.say(f"The cluster in {config.root} already runs; its nodes are checked.")
     else:
-        prerequisites.check(config)
+        left = left_behind(config)
+        prerequisites.check(config, {keeper.pid for keeper in left})
         _prepare(config, progress)
+        asyncio.run(
+            stop_all(
+                [keeper for keeper in left if keeper.component not in components.load_components(config.components)]
+            )
+        )
         _start_supervisor(config)
     alive = functools.partial(running, config)
     with contextlib.closing(wait_for_api(config, progress, alive)) as api:
@@ -46,8 +54,7 @@ def up(config: ClusterConfig, progress: Progress) -> None:
 
 
 def running(config: ClusterConfig) -> bool:
-    pid = read_pid(config.run / "supervisor.pid")
-    return bool(pid) and is_alive(pid, "cli.up.supervisor")
+    return supervisor_pid(config) != 0
 
 
 def _prepare(config: ClusterConfig, progress: Progress) -> None:
@@ -62,7 +69,7 @@ def _prepare(config: ClusterConfig, progress: Progress) -> None:
     else:
         nodes = _prepare_nodes(config, certificates, progress)
     control_plane = components.control_plane(config, certificates)
-    components.save_components(config.root / "components.json", [*control_plane, *nodes])
+    components.save_components(config.components, [*control_plane, *nodes])
 
 
 def _prepare_nodes(config: ClusterConfig, certificates: Certificates, progress: Progress) -> list[components.Component]:
@@ -85,7 +92,7 @@ def _prepare_nodes(config: ClusterConfig, certificates: Certificates, progress: 
 def _start_supervisor(config: ClusterConfig) -> None:
     log = (config.logs / "supervisor.log").open("ab")
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli.up.supervisor", str(config.root)],
+        [sys.executable, *supervisor_argv(config)],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -168,6 +175,7 @@ def _wait(ready: Callable[[], bool], otherwise: str, alive: Callable[[], bool]) 
 
 def down(config: ClusterConfig, progress: Progress) -> None:
     """Stop every process, remove pods' containers, namespaces and the bridge; the data stay."""
+    os.environ["DOCKER_HOST"] = config.engine
     with progress.step("Processes stopped"):
         _stop_supervisor(config)
     if config.hollow:
@@ -183,15 +191,15 @@ def down(config: ClusterConfig, progress: Progress) -> None:
 
 
 def _stop_supervisor(config: ClusterConfig) -> None:
-    pid_file = config.run / "supervisor.pid"
-    pid = read_pid(pid_file)
+    pid = supervisor_pid(config)
     deadline = time.monotonic() + _STOP_WITHIN
-    if pid and is_alive(pid, "cli.up.supervisor"):
+    if pid:
         os.kill(pid, signal.SIGTERM)
-        while is_alive(pid, "cli.up.supervisor"):
+        while supervisor_pid(config):
             if time.monotonic() > deadline:
                 raise CannotStart(f"the supervisor (pid {pid}) does not stop: see {config.logs / 'supervisor.log'}")
             time.sleep(_POLL)
+    asyncio.run(stop_all(left_behind(config)))
     for left in config.run.glob("*.pid"):
         left.unlink(missing_ok=True)
 
