@@ -21,7 +21,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyroute2.netlink.exceptions import NetlinkError
 
 from cli.up.components import Component, load_components
 from cli.up.config import ClusterConfig, load
@@ -126,7 +125,7 @@ class Keeper:
             started = time.monotonic()
             try:
                 await self._run_once()
-            except (OSError, subprocess.CalledProcessError, NetlinkError) as error:
+            except (OSError, subprocess.CalledProcessError) as error:
                 # The engine is away, the disk is full, the namespace has just gone: worth waiting for.
                 print(f"{self.component.name}: {error} {getattr(error, 'stderr', None) or ''}", flush=True)
                 await self.stop()
@@ -148,6 +147,17 @@ class Keeper:
             await self.stop()
         self.pid = 0
 
+    async def end(self) -> None:
+        """Stop for good, in the component's own orderly way first."""
+        if self.pid and self.component.before_stop:
+            try:
+                await asyncio.to_thread(
+                    subprocess.run, self.component.before_stop, check=True, timeout=_TERMINATE_WITHIN
+                )
+            except subprocess.SubprocessError as error:
+                print(f"{self.component.name}: no orderly end: {error}", flush=True)
+        await self.stop()
+
     async def stop(self) -> None:
         if not self.pid:
             return
@@ -164,7 +174,7 @@ class Keeper:
 async def stop_all(keepers: list[Keeper]) -> None:
     """Stop their processes, in the order that the components tell."""
     for order in sorted({k.component.stop_after for k in keepers}, reverse=True):
-        await asyncio.gather(*(k.stop() for k in keepers if k.component.stop_after == order))
+        await asyncio.gather(*(k.end() for k in keepers if k.component.stop_after == order))
 
 
 def left_behind(config: ClusterConfig) -> list[Keeper]:
