@@ -21,7 +21,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-
 from cli.up.components import Component, load_components
 from cli.up.config import ClusterConfig, load
 from cli.up.namespaces import NodeNamespace, owner_pid
