@@ -6,18 +6,18 @@ has yet never leaves by the machine's uplink.
 """
 
 import contextlib
+import errno
+import ipaddress
 import os
 import subprocess
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyroute2 import IPRoute, NetNS
-from pyroute2.netlink.exceptions import NetlinkError
-
+from apimachinery.netlink import BLACKHOLE, Address, Netlink, Route
 from cli.up.config import ClusterConfig
 
-_EXISTS, _ABSENT, _NO_ROUTE = 17, 19, 3
+_MTU = 1500
 _RULE_COMMENT = "kubeto"
 
 
@@ -30,26 +30,45 @@ def _blackhole_metric(config: ClusterConfig) -> int:
 def _tolerate(*codes: int) -> Iterator[None]:
     try:
         yield
-    except NetlinkError as error:
-        if error.code not in codes:
+    except OSError as error:
+        if error.errno not in codes:
             raise
+
+
+def _mac(ip: str) -> str:
+    """A locally administered address made from an IPv4 address: the same after every start."""
+    return "0a:58:" + ipaddress.IPv4Address(ip).packed.hex(":")
+
+
+def _blackholes(config: ClusterConfig) -> list[Route]:
+    metric = _blackhole_metric(config)
+    return [Route(cidr, type=BLACKHOLE, metric=metric) for cidr in (config.cluster_cidr, config.service_cidr)]
+
+
+def _index(netlink: Netlink, name: str) -> int:
+    link = netlink.link(name)
+    if link is None:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), name)
+    return link.index
 
 
 def ensure_machine_side(config: ClusterConfig) -> None:
     """The bridge with the gateway address, forwarding, and blackholes for the pod and service networks."""
-    prefix = int(config.node_network.rpartition("/")[2])
-    with IPRoute() as ip:
-        with _tolerate(_EXISTS):
-            ip.link("add", ifname=config.bridge, kind="bridge")
-        index = ip.link_lookup(ifname=config.bridge)[0]
-        with _tolerate(_EXISTS):
-            ip.addr("add", index=index, address=config.gateway, prefixlen=prefix)
-        ip.link("set", index=index, state="up")
-        for network in (config.cluster_cidr, config.service_cidr):
-            with _tolerate(_EXISTS):
-                ip.route("add", dst=network, type="blackhole", priority=_blackhole_metric(config))
+    with Netlink() as netlink:
+        with _tolerate(errno.EEXIST):
+            netlink.create_bridge(config.bridge, _mac(config.gateway), _MTU)
+        index = _index(netlink, config.bridge)
+        with _tolerate(errno.EEXIST):
+            netlink.add_address(Address(index, config.gateway, _prefix(config)))
+        netlink.set_link(index, up=True)
+        for route in _blackholes(config):
+            netlink.replace_route(route)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     _ensure_forwarding(config)
+
+
+def _prefix(config: ClusterConfig) -> int:
+    return int(config.node_network.rpartition("/")[2])
 
 
 def _rules(config: ClusterConfig) -> list[list[str]]:
@@ -75,25 +94,19 @@ def _ensure_forwarding(config: ClusterConfig) -> None:
 
 def ensure_node_link(config: ClusterConfig, index: int, netns: str) -> None:
     """Join the namespace at path ``netns`` to the bridge, as ``eth0`` with the node's address."""
-    outer, inner = f"{config.name}v{index}", f"{config.name}p{index}"
-    prefix = int(config.node_network.rpartition("/")[2])
-    with IPRoute() as ip, NetNS(netns, flags=0) as inside:
-        if not inside.link_lookup(ifname="eth0"):
-            with _tolerate(_ABSENT):
-                ip.link("del", ifname=outer)
-            ip.link("add", ifname=outer, kind="veth", peer={"ifname": inner})
-            with open(netns, "rb") as namespace:
-                ip.link("set", index=ip.link_lookup(ifname=inner)[0], net_ns_fd=namespace.fileno())
-            inside.link("set", index=inside.link_lookup(ifname=inner)[0], ifname="eth0")
-        bridge = ip.link_lookup(ifname=config.bridge)[0]
-        ip.link("set", index=ip.link_lookup(ifname=outer)[0], master=bridge, state="up")
-        inside.link("set", index=inside.link_lookup(ifname="lo")[0], state="up")
-        eth0 = inside.link_lookup(ifname="eth0")[0]
-        with _tolerate(_EXISTS):
-            inside.addr("add", index=eth0, address=config.node_ip(index), prefixlen=prefix)
-        inside.link("set", index=eth0, state="up")
-        with _tolerate(_EXISTS):
-            inside.route("add", dst="default", gateway=config.gateway)
+    outer, address = f"{config.name}v{index}", config.node_ip(index)
+    with Netlink() as netlink, Netlink(netns) as inside:
+        if inside.link("eth0") is None:
+            if left := netlink.link(outer):
+                netlink.delete_link(left.index)
+            netlink.create_veth(outer, _MTU, "eth0", _mac(address), netns)
+        netlink.set_link(_index(netlink, outer), master=_index(netlink, config.bridge), up=True)
+        inside.set_link(_index(inside, "lo"), up=True)
+        eth0 = _index(inside, "eth0")
+        with _tolerate(errno.EEXIST):
+            inside.add_address(Address(eth0, address, _prefix(config)))
+        inside.set_link(eth0, up=True)
+        inside.replace_route(Route("0.0.0.0/0", via=config.gateway))
 
 
 def ensure_namespace(name: str) -> str:
@@ -114,12 +127,11 @@ def remove_machine_side(config: ClusterConfig) -> None:
     for rule in _rules(config):
         while _iptables("-C", rule) and _iptables("-D", rule):
             pass
-    with IPRoute() as ip:
-        for index in range(config.nodes):
-            with _tolerate(_ABSENT):
-                ip.link("del", ifname=f"{config.name}v{index}")
-        with _tolerate(_ABSENT):
-            ip.link("del", ifname=config.bridge)
-        for network in (config.cluster_cidr, config.service_cidr):
-            with _tolerate(_NO_ROUTE):
-                ip.route("del", dst=network, type="blackhole", priority=_blackhole_metric(config))
+    with Netlink() as netlink:
+        for name in [*(f"{config.name}v{index}" for index in range(config.nodes)), config.bridge]:
+            if link := netlink.link(name):
+                with _tolerate(errno.ENODEV):
+                    netlink.delete_link(link.index)
+        for route in _blackholes(config):
+            with _tolerate(errno.ESRCH):
+                netlink.delete_route(route)

@@ -32,9 +32,13 @@ class CannotStart(Exception):
     """The machine lacks something; the message says what, and what to do."""
 
 
-def check(config: ClusterConfig) -> None:
-    """Raise CannotStart with every reason why a process-mode cluster of this kind cannot start here."""
-    reasons = [*_missing_programs(config), *_missing_rights(config), *_taken_ports(config)]
+def check(config: ClusterConfig, *, ports_are_ours: bool = False) -> None:
+    """Raise CannotStart with every reason why a process-mode cluster of this kind cannot start here.
+
+    ``ports_are_ours``: components of this cluster still run and are about to be adopted.
+    """
+    reasons = [*_missing_programs(config), *_missing_rights(config)]
+    reasons += [] if ports_are_ours else _taken_ports(config)
     if reasons:
         raise CannotStart("\n".join(reasons))
 

@@ -32,7 +32,7 @@ def up(config: ClusterConfig, progress: Progress) -> None:
     if running(config):
         progress.say(f"The cluster in {config.root} already runs; its nodes are checked.")
     else:
-        prerequisites.check(config)
+        prerequisites.check(config, ports_are_ours=_some_components_run(config))
         _prepare(config, progress)
         _start_supervisor(config)
     alive = functools.partial(running, config)
@@ -47,7 +47,18 @@ def up(config: ClusterConfig, progress: Progress) -> None:
 
 def running(config: ClusterConfig) -> bool:
     pid = read_pid(config.run / "supervisor.pid")
-    return bool(pid) and is_alive(pid, "cli.up.supervisor")
+    return bool(pid) and is_alive(pid, _supervisor(config))
+
+
+def _some_components_run(config: ClusterConfig) -> bool:
+    """Whether components outlived their supervisor."""
+    stored = config.root / "components.json"
+    known = components.load_components(stored) if stored.exists() else []
+    return any((pid := read_pid(config.run / f"{c.name}.pid")) and is_alive(pid, c.argv) for c in known)
+
+
+def _supervisor(config: ClusterConfig) -> list[str]:
+    return ["-m", "cli.up.supervisor", str(config.root)]
 
 
 def _prepare(config: ClusterConfig, progress: Progress) -> None:
@@ -71,9 +82,7 @@ def _prepare_nodes(config: ClusterConfig, certificates: Certificates, progress: 
             step.detail = "started" if prerequisites.ensure_engine(config.logs / "dockerd.log") else "running"
         ensure_example_images(progress)
     with progress.step(f"Network {config.node_network} on bridge {config.bridge}"):
-        network.ensure_machine_side(config)
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda index: NodeNamespace(config, index).ensure(), range(config.nodes)))
+        network.ensure_machine_side(config)  # the nodes' side is made by the supervisor, while etcd starts
     for node in config.node_names():
         (config.data / "nodes" / node / "cni").mkdir(parents=True, exist_ok=True)
         if config.runtime == "containerd":
@@ -85,7 +94,7 @@ def _prepare_nodes(config: ClusterConfig, certificates: Certificates, progress: 
 def _start_supervisor(config: ClusterConfig) -> None:
     log = (config.logs / "supervisor.log").open("ab")
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli.up.supervisor", str(config.root)],
+        [sys.executable, *_supervisor(config)],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -186,9 +195,9 @@ def _stop_supervisor(config: ClusterConfig) -> None:
     pid_file = config.run / "supervisor.pid"
     pid = read_pid(pid_file)
     deadline = time.monotonic() + _STOP_WITHIN
-    if pid and is_alive(pid, "cli.up.supervisor"):
+    if pid and is_alive(pid, _supervisor(config)):
         os.kill(pid, signal.SIGTERM)
-        while is_alive(pid, "cli.up.supervisor"):
+        while is_alive(pid, _supervisor(config)):
             if time.monotonic() > deadline:
                 raise CannotStart(f"the supervisor (pid {pid}) does not stop: see {config.logs / 'supervisor.log'}")
             time.sleep(_POLL)

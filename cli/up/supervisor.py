@@ -1,8 +1,8 @@
 """Keeps a process-mode cluster's processes running: starts them, restarts one that ends, stops them all.
 
 It is a process of its own (``python -m cli.up.supervisor DIR``), so that the cluster outlives the shell that
-typed ``kubeto up``. It owns nothing but pids: when it is killed its children go on, and its successor finds
-them by their pid files and watches them again.
+typed ``kubeto up``. What it starts is forked from a zygote, a child of its own (see ``zygote``). It owns nothing but
+pids: when it is killed the components go on, and its successor finds them by their pid files and watches them again.
 
 Guarantees: at most one live process a component; a component that ends is started again after a back-off of
 0.2 s doubling to 10 s, which is forgotten after a minute of running. It cannot see whether a process is
@@ -16,29 +16,30 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
 
 from cli.up.components import Component, load_components
 from cli.up.config import ClusterConfig, load
+from cli.up.launcher import Launcher
 from cli.up.namespaces import NodeNamespace, owner_pid
+from cli.up.zygote import Order
 
 _FIRST_DELAY, _LONGEST_DELAY, _STEADY_AFTER = 0.2, 10.0, 60.0
 _TERMINATE_WITHIN = 10.0
 
 
-def is_alive(pid: int, program: str) -> bool:
-    """Whether ``pid`` is a live process that runs ``program``; a reused pid runs something else.
+def is_alive(pid: int, command: list[str]) -> bool:
+    """Whether ``pid`` is a live process whose command line ends in ``command``; a reused pid runs something else.
 
     A process in the middle of its exec has no command line yet: it counts as alive.
     """
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        shown = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").strip()
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except (FileNotFoundError, ProcessLookupError, IndexError):
         return False
-    return state != "Z" and (
-        command == [b""] or any(os.path.basename(program).encode() in part for part in command[:4])
-    )
+    return state != "Z" and (not shown or shown.endswith(" ".join(command).encode()))
 
 
 def read_pid(path: Path) -> int:
@@ -65,34 +66,42 @@ async def wait_for_exit(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it has ended: this only reaps it
 
 
+class Nursery:
+    """What the components of a cluster share: where they are started from, and the namespaces of its nodes."""
+
+    def __init__(self, config: ClusterConfig, components: list[Component]) -> None:
+        self._config = config
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.launcher = Launcher(c.argv[0] for c in components)
+
+    async def namespace(self, node: int) -> str:
+        """The path of the node's network namespace, made where it is missing; "" for no node. One at a time a node:
+        its agent and its runtime both need it, and it must not be made twice."""
+        if node < 0:
+            return ""
+        async with self._turns[node]:
+            return await asyncio.to_thread(NodeNamespace(self._config, node).ensure)
+
+
 class Keeper:
     """Keeps one component running. ``pid`` is that of its live process, or 0."""
 
-    def __init__(self, component: Component, config: ClusterConfig, *, log_to_files: bool = True) -> None:
-        self.component, self._log_to_files = component, log_to_files
-        self.namespace = NodeNamespace(config, component.node) if component.node >= 0 else None
+    def __init__(
+        self, component: Component, config: ClusterConfig, nursery: Nursery, *, log_to_files: bool = True
+    ) -> None:
+        self.component, self._nursery = component, nursery
         self.pid_file = config.run / f"{component.name}.pid"
-        self.log_file = config.logs / f"{component.name}.log"
+        self.log_file = str(config.logs / f"{component.name}.log") if log_to_files else ""
         self.pid = 0
 
-    def start(self, netns: str) -> None:
+    async def start(self, netns: str) -> None:
         """Adopt the process that an earlier supervisor left, or start one in the namespace at ``netns``."""
         left = read_pid(self.pid_file)
-        if left and is_alive(left, self.component.argv[0]):
+        if left and is_alive(left, self.component.argv):
             self.pid = left
             return
-        enter = ["nsenter", f"--net={netns}", "--"] if netns else []
-        with self.log_file.open("ab") if self._log_to_files else contextlib.nullcontext() as log:
-            process = subprocess.Popen(
-                [*enter, *self.component.argv],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **self.component.env},
-                start_new_session=True,
-            )
-        self.pid = process.pid
-        self.pid_file.write_text(str(self.pid))
+        c = self.component
+        self.pid = await self._nursery.launcher.start(Order(c.argv, str(self.pid_file), c.env, netns, self.log_file))
 
     async def keep(self) -> None:
         delay = _FIRST_DELAY
@@ -100,16 +109,16 @@ class Keeper:
             started = time.monotonic()
             try:
                 await self._run_once()
-            except subprocess.CalledProcessError as error:  # the engine is away: its return is worth waiting for
-                print(f"{self.component.name}: {error} {error.stderr or ''}", flush=True)
+            except (OSError, subprocess.CalledProcessError) as error:  # the engine or the zygote is away: it returns
+                print(f"{self.component.name}: {error} {getattr(error, 'stderr', None) or ''}", flush=True)
             delay = _FIRST_DELAY if time.monotonic() - started > _STEADY_AFTER else min(delay * 2, _LONGEST_DELAY)
             print(f"{self.component.name} ended; it is started again in {delay:.1f} s", flush=True)
             await asyncio.sleep(delay)
 
     async def _run_once(self) -> None:
         """One life of the process: until it ends, or until the owner of its network namespace does."""
-        netns = await asyncio.to_thread(self.namespace.ensure) if self.namespace else ""
-        self.start(netns)
+        netns = await self._nursery.namespace(self.component.node)
+        await self.start(netns)
         ends = [asyncio.create_task(wait_for_exit(pid)) for pid in (self.pid, owner_pid(netns)) if pid]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -136,7 +145,8 @@ async def supervise(config: ClusterConfig, components: list[Component], *, log_t
     """Keep components running until SIGTERM or SIGINT, then stop them in order."""
     for folder in (config.run, config.logs):
         folder.mkdir(parents=True, exist_ok=True)
-    keepers = [Keeper(c, config, log_to_files=log_to_files) for c in components]
+    nursery = Nursery(config, components)
+    keepers = [Keeper(c, config, nursery, log_to_files=log_to_files) for c in components]
     asked = asyncio.Event()
 
     def stop(number: int) -> None:
@@ -154,6 +164,7 @@ async def supervise(config: ClusterConfig, components: list[Component], *, log_t
         task.cancel()
     for order in sorted({k.component.stop_after for k in keepers}, reverse=True):
         await asyncio.gather(*(k.stop() for k in keepers if k.component.stop_after == order))
+    await nursery.launcher.close()
     for task in failed:
         task.result()
 
