@@ -89,8 +89,8 @@ def parse_labels(text: str) -> LabelSelector:
     requirements = []
     while tokens.peek():
         requirements.append(_requirement(tokens))
-        if tokens.peek() and tokens.next() != ",":
-            raise tokens.error("expected ',' between requirements")
+        if (sign := tokens.peek()) and tokens.next() != ",":
+            raise BadRequest(f"found '{sign}', expected: ',' or 'end of string'")
         if not tokens.peek() and text.rstrip().endswith(","):
             raise tokens.error("found '', expected: identifier after ','")
     return LabelSelector(tuple(requirements))

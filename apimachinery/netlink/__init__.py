@@ -27,7 +27,7 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 1, 3, 4, 10
 _IFLA_PROTINFO, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 12, 18, 28
 _INFO_KIND, _INFO_DATA, _VETH_PEER, _BRPORT_HAIRPIN = 1, 2, 1, 4
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_TABLE = 1, 4, 5, 6, 7, 15
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_TABLE = 1, 4, 5, 7, 15
 _AF_BRIDGE = 7
 _TABLE_MAIN = 254
 _IFINFO, _IFADDR, _RTMSG = struct.Struct("=BxHiII"), struct.Struct("=BBBBI"), struct.Struct("=BBBBBBBBI")
@@ -35,7 +35,7 @@ ROUTE_CHANGES = 0x1 | 0x10 | 0x40
 """Groups for ``Netlink(groups=...)``: links, IPv4 addresses and IPv4 routes (RTMGRP_*)."""
 
 SCOPE_GLOBAL, SCOPE_LINK, SCOPE_HOST = 0, 253, 254
-UNICAST, BLACKHOLE, UNREACHABLE = 1, 6, 7
+UNICAST, UNREACHABLE = 1, 7
 PROTOCOL_BOOT = 3
 
 
@@ -59,7 +59,7 @@ class Address:
 @dataclass(frozen=True, slots=True)
 class Route:
     """A route of the main table. ``destination`` is a CIDR; ``link`` an interface index or 0 (let ``via`` decide);
-    ``source`` the address that the node's own packets get; ``metric`` tells routes to one destination apart."""
+    ``source`` the address that the node's own packets get."""
 
     destination: str
     via: str = ""
@@ -68,7 +68,6 @@ class Route:
     type: int = UNICAST
     scope: int = SCOPE_GLOBAL
     protocol: int = PROTOCOL_BOOT
-    metric: int = 0
 
 
 class Netlink:
@@ -194,7 +193,6 @@ def _route(route: Route) -> bytes:
     body = _RTMSG.pack(*header) + wire.ip(_RTA_DST, network)
     body += wire.ip(_RTA_GATEWAY, route.via) if route.via else b""
     body += wire.ip(_RTA_PREFSRC, route.source) if route.source else b""
-    body += wire.u32(_RTA_PRIORITY, route.metric) if route.metric else b""
     return body + (wire.u32(_RTA_OIF, route.link) if route.link else b"")
 
 

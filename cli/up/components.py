@@ -27,6 +27,7 @@ class Component:
     node: int = -1
     env: dict[str, str] = field(default_factory=dict)
     stop_after: int = 0  # components with a higher number are stopped first
+    before_stop: list[str] = field(default_factory=list)  # a command that makes an orderly end of what it runs
 
 
 def save_components(path: Path, components: list[Component]) -> None:
@@ -228,7 +229,8 @@ def _runtime(config: ClusterConfig, node: NodePlace) -> Component:
     state = config.data / "nodes" / node.name
     if config.runtime == "containerd":
         argv = ["containerd", f"--config={state / 'containerd.toml'}", "--log-level=warn"]
-        return Component(name=f"containerd-{node.name}", argv=argv, node=node.namespace, stop_after=_STOP_API)
+        remove_pods = [sys.executable, "-m", "cli.up.containerd", str(_socket(config, node.name))]
+        return Component(f"containerd-{node.name}", argv, node.namespace, stop_after=_STOP_API, before_stop=remove_pods)
     argv = [
         program("kubeto-cri-docker"),
         f"--listen=unix://{_socket(config, node.name)}",

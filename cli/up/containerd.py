@@ -2,11 +2,17 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+
+import grpc
 
 from cli.up.components import CNI_BIN_DIR, SANDBOX_IMAGE, program
 from cli.up.config import ClusterConfig
+from protos.cri.runtime.v1 import api_pb2 as cri
+from protos.cri.runtime.v1.api_pb2_grpc import RuntimeServiceStub
 
+_CALL_WITHIN = 10.0
 IMAGES = (SANDBOX_IMAGE, "kubeto/busybox:1")
 
 
@@ -48,6 +54,15 @@ def import_images(config: ClusterConfig, node: str) -> None:
     )
 
 
+def remove_pods(socket: str) -> None:
+    """Stop and remove every pod sandbox that a runtime holds, so that no shim or mount outlives it."""
+    with grpc.insecure_channel(f"unix://{socket}") as channel:
+        runtime = RuntimeServiceStub(channel)
+        for sandbox in runtime.ListPodSandbox(cri.ListPodSandboxRequest(), timeout=_CALL_WITHIN).items:
+            runtime.StopPodSandbox(cri.StopPodSandboxRequest(pod_sandbox_id=sandbox.id), timeout=_CALL_WITHIN)
+            runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox.id), timeout=_CALL_WITHIN)
+
+
 # restrict_oom_score_adj: without CAP_SYS_RESOURCE a negative score kills every container at its start.
 _TEMPLATE = """\
 version = 2
@@ -76,3 +91,7 @@ state = "{state}"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 """
+
+
+if __name__ == "__main__":
+    remove_pods(sys.argv[1])

@@ -54,6 +54,7 @@ def _build(context: Path, digest: str) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     only = ["--only-binary=:all:", f"--python-version={_IMAGE_PYTHON}", *(f"--platform={p}" for p in _PLATFORMS)]
     _run([*pip, "download", *only, f"--dest={wheelhouse}", *_dependencies()], "downloading wheels")
+    shutil.rmtree(ROOT / "build", ignore_errors=True)  # a module that has moved would be in the wheel twice
     _run([*pip, "wheel", "--no-deps", f"--wheel-dir={context / 'wheelhouse'}", str(ROOT)], "building our wheel")
     for wheel in wheelhouse.glob("*.whl"):
         (context / "wheelhouse" / wheel.name).hardlink_to(wheel)

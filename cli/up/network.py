@@ -1,74 +1,67 @@
 """The machine's side of a process-mode cluster's network: a bridge, and a namespace with a veth for each node.
 
 Every function is an ``ensure_*`` or tolerates absence, so that a start that was cut off half way is mended by
-the next one. Pod and service networks get a blackhole route here, so that a packet for a pod that no node
+the next one. Pod and service networks are unreachable from here, so that a packet for a pod that no node
 has yet never leaves by the machine's uplink.
 """
 
 import contextlib
 import errno
-import ipaddress
 import os
 import subprocess
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from apimachinery.netlink import BLACKHOLE, Address, Netlink, Route
+from apimachinery.netlink import UNREACHABLE, Address, Link, Netlink, Route
 from cli.up.config import ClusterConfig
 
 _MTU = 1500
 _RULE_COMMENT = "kubeto"
 
 
-def _blackhole_metric(config: ClusterConfig) -> int:
-    """Each cluster has routes of its own, so that one that goes leaves those of the others."""
-    return 4096 + zlib.crc32(config.name.encode()) % 4096
-
-
 @contextlib.contextmanager
-def _tolerate(*codes: int) -> Iterator[None]:
+def _tolerate(*numbers: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in codes:
+        if error.errno not in numbers:
             raise
 
 
-def _mac(ip: str) -> str:
-    """A locally administered address made from an IPv4 address: the same after every start."""
-    return "0a:58:" + ipaddress.IPv4Address(ip).packed.hex(":")
+def _mac(config: ClusterConfig, index: int) -> str:
+    """A locally administered address, the same at every start. 0 is the bridge's, then the nodes'."""
+    number = zlib.crc32(f"{config.name}/{index}".encode())
+    return ":".join(["02", "4b", *(f"{number >> shift & 0xFF:02x}" for shift in (24, 16, 8, 0))])
 
 
-def _blackholes(config: ClusterConfig) -> list[Route]:
-    metric = _blackhole_metric(config)
-    return [Route(cidr, type=BLACKHOLE, metric=metric) for cidr in (config.cluster_cidr, config.service_cidr)]
+def _nowhere(config: ClusterConfig) -> list[Route]:
+    """Pod and service networks lead nowhere from the machine itself."""
+    return [Route(network, type=UNREACHABLE) for network in (config.cluster_cidr, config.service_cidr)]
 
 
-def _index(netlink: Netlink, name: str) -> int:
+def _required(netlink: Netlink, name: str) -> Link:
+    """A link that was just made. Raises OSError where something else has taken it away."""
     link = netlink.link(name)
     if link is None:
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), name)
-    return link.index
+    return link
 
 
 def ensure_machine_side(config: ClusterConfig) -> None:
-    """The bridge with the gateway address, forwarding, and blackholes for the pod and service networks."""
+    """The bridge with the gateway address, forwarding, and routes that keep pod and service packets here."""
+    prefix = int(config.node_network.rpartition("/")[2])
     with Netlink() as netlink:
         with _tolerate(errno.EEXIST):
-            netlink.create_bridge(config.bridge, _mac(config.gateway), _MTU)
-        index = _index(netlink, config.bridge)
+            netlink.create_bridge(config.bridge, _mac(config, 0), _MTU)
+        bridge = _required(netlink, config.bridge)
         with _tolerate(errno.EEXIST):
-            netlink.add_address(Address(index, config.gateway, _prefix(config)))
-        netlink.set_link(index, up=True)
-        for route in _blackholes(config):
+            netlink.add_address(Address(bridge.index, config.gateway, prefix))
+        netlink.set_link(bridge.index, up=True)
+        for route in _nowhere(config):
             netlink.replace_route(route)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     _ensure_forwarding(config)
-
-
-def _prefix(config: ClusterConfig) -> int:
-    return int(config.node_network.rpartition("/")[2])
 
 
 def _rules(config: ClusterConfig) -> list[list[str]]:
@@ -94,18 +87,20 @@ def _ensure_forwarding(config: ClusterConfig) -> None:
 
 def ensure_node_link(config: ClusterConfig, index: int, netns: str) -> None:
     """Join the namespace at path ``netns`` to the bridge, as ``eth0`` with the node's address."""
-    outer, address = f"{config.name}v{index}", config.node_ip(index)
+    outer = f"{config.name}v{index}"
+    prefix = int(config.node_network.rpartition("/")[2])
     with Netlink() as netlink, Netlink(netns) as inside:
         if inside.link("eth0") is None:
-            if left := netlink.link(outer):
+            if (left := netlink.link(outer)) is not None:
                 netlink.delete_link(left.index)
-            netlink.create_veth(outer, _MTU, "eth0", _mac(address), netns)
-        netlink.set_link(_index(netlink, outer), master=_index(netlink, config.bridge), up=True)
-        inside.set_link(_index(inside, "lo"), up=True)
-        eth0 = _index(inside, "eth0")
+            netlink.create_veth(outer, _MTU, "eth0", _mac(config, index + 1), netns)
+        bridge, port = _required(netlink, config.bridge), _required(netlink, outer)
+        loopback, eth0 = _required(inside, "lo"), _required(inside, "eth0")
+        netlink.set_link(port.index, master=bridge.index, up=True)
+        inside.set_link(loopback.index, up=True)
         with _tolerate(errno.EEXIST):
-            inside.add_address(Address(eth0, address, _prefix(config)))
-        inside.set_link(eth0, up=True)
+            inside.add_address(Address(eth0.index, config.node_ip(index), prefix))
+        inside.set_link(eth0.index, up=True)
         inside.replace_route(Route("0.0.0.0/0", via=config.gateway))
 
 
@@ -129,9 +124,15 @@ def remove_machine_side(config: ClusterConfig) -> None:
             pass
     with Netlink() as netlink:
         for name in [*(f"{config.name}v{index}" for index in range(config.nodes)), config.bridge]:
-            if link := netlink.link(name):
-                with _tolerate(errno.ENODEV):
-                    netlink.delete_link(link.index)
-        for route in _blackholes(config):
-            with _tolerate(errno.ESRCH):
-                netlink.delete_route(route)
+            if (link := netlink.link(name)) is not None:
+                netlink.delete_link(link.index)
+        if not _other_clusters():
+            for route in _nowhere(config):
+                with _tolerate(errno.ESRCH):
+                    netlink.delete_route(route)
+
+
+def _other_clusters() -> bool:
+    """Whether another process-mode cluster shares the machine, and with it the routes that lead nowhere."""
+    listed = subprocess.run(["iptables", "-w", "-S", "FORWARD"], capture_output=True, text=True, check=False).stdout
+    return f'"{_RULE_COMMENT}:' in listed

@@ -184,8 +184,7 @@ def down(config: ClusterConfig, progress: Progress) -> None:
     with progress.step("Containers and network removed"):
         if config.runtime == "docker":
             remove_containers(config)
-        else:
-            _stop_containerd_pods(config)
+        _unmount_below(config.root)
         for index in range(config.nodes):
             NodeNamespace(config, index).remove()
         network.remove_machine_side(config)
@@ -214,10 +213,8 @@ def remove_containers(config: ClusterConfig) -> None:
             subprocess.run(["docker", "rm", "--force", *ids], capture_output=True, check=True)
 
 
-def _stop_containerd_pods(config: ClusterConfig) -> None:
-    """End what containerd's shims still run: they outlive it. Only shims of this cluster's sockets."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            command = (process / "cmdline").read_bytes().decode(errors="replace")
-            if "containerd-shim" in command and str(config.run) in command:
-                os.kill(int(process.name), signal.SIGTERM)
+def _unmount_below(folder: Path) -> None:
+    """Unmount what pods' volumes left under ``folder``, deepest first."""
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in sorted((m for m in mounts if m.startswith(f"{folder}/")), key=len, reverse=True):
+        subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)

@@ -129,6 +129,17 @@ class Keeper:
             await self.stop()
         self.pid = 0
 
+    async def end(self) -> None:
+        """Stop for good, in the component's own orderly way first."""
+        if self.pid and self.component.before_stop:
+            try:
+                await asyncio.to_thread(
+                    subprocess.run, self.component.before_stop, check=True, timeout=_TERMINATE_WITHIN
+                )
+            except subprocess.SubprocessError as error:
+                print(f"{self.component.name}: no orderly end: {error}", flush=True)
+        await self.stop()
+
     async def stop(self) -> None:
         if not self.pid:
             return
@@ -163,7 +174,7 @@ async def supervise(config: ClusterConfig, components: list[Component], *, log_t
     for task in tasks:
         task.cancel()
     for order in sorted({k.component.stop_after for k in keepers}, reverse=True):
-        await asyncio.gather(*(k.stop() for k in keepers if k.component.stop_after == order))
+        await asyncio.gather(*(k.end() for k in keepers if k.component.stop_after == order))
     await nursery.launcher.close()
     for task in failed:
         task.result()

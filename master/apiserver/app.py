@@ -7,6 +7,7 @@ stop: unready -> (delay) -> no new connections, watches end -> the fronts and th
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import socket
 import time
 from collections.abc import Iterator
@@ -119,6 +120,7 @@ class ApiServer:
             if server.should_exit:
                 raise OSError(f"cannot listen on {settings.serving.bind_address}:{settings.serving.secure_port}")
             await asyncio.sleep(0.005)
+        _settle_memory()
         self.ready.set()
         _log.info("Ready", port=settings.serving.secure_port, seconds=f"{time.monotonic() - started:.2f}")
         try:
@@ -246,6 +248,14 @@ class _Server(uvicorn.Server):
             await super().serve(sockets)
         finally:
             self.stopped.set()
+
+
+def _settle_memory() -> None:
+    """What is there now stays: the collector need not look at it again, and need not look often at a cache."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    gc.enable()
 
 
 def _own_address() -> str:

@@ -89,7 +89,14 @@ class NodeAgent:
         self.pods = Pods(self._services)
         self.watch = RuntimeWatch(runtime, settings, self.pods.wake)
         self.reporter = NodeReporter(
-            parts.client, runtime, settings, self._facts, parts.host, parts.nodes, write_cni=self._network
+            parts.client,
+            runtime,
+            settings,
+            self._facts,
+            parts.host,
+            parts.nodes,
+            became_ready=self.pods.reconcile,
+            write_cni=self._network,
         )
 
     def _make_services(self) -> NodeServices:

@@ -17,7 +17,9 @@ def conflist(pod_cidr: str, data_dir: str) -> str:
         "dataDir": data_dir,
         "capabilities": {"portMappings": True},
     }
-    return json.dumps({"cniVersion": "1.1.0", "name": "kubeto", "plugins": [plugin]}, indent=2) + "\n"
+    # A runtime of before CNI 1.1 (containerd 1.6) knows only cniVersion; a newer one takes the best of cniVersions.
+    versions = {"cniVersion": "1.0.0", "cniVersions": ["1.0.0", "1.1.0"]}
+    return json.dumps({**versions, "name": "kubeto", "plugins": [plugin]}, indent=2) + "\n"
 
 
 def write(folder: str, pod_cidr: str, data_dir: str) -> str:

@@ -1,13 +1,14 @@
 """Tells the workers that something changed in the runtime: the pod lifecycle event generator (PLEG).
 
 It says only *which pod* changed, never what: the worker looks. Events of the runtime (GetContainerEvents) are the
-fast path; a relist finds what they missed, every minute, or every second with a runtime that has no events. It cannot
-see a container that started and ended between two relists otherwise than by its remains. Source: kubelet
+fast path; a relist finds what they missed, every half minute, or every second with a runtime that has no events. It
+cannot see a container that started and ended between two relists otherwise than by its remains. Source: kubelet
 ``pleg/generic.go``.
 """
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from apimachinery.backoff import Backoff
 from apimachinery.logging import get_logger
@@ -16,6 +17,7 @@ from node.agent.settings import AgentSettings
 from node.cri.runtime import Runtime, RuntimeFault, RuntimeUnimplemented
 
 _log = get_logger(__name__)
+_RELIST_SECONDS: Final = 10.0
 _Snapshot = dict[str, tuple[str, int]]
 
 
@@ -61,10 +63,11 @@ class RuntimeWatch:
 
     async def _relist(self) -> None:
         try:
-            now = await self.snapshot()
-        except RuntimeFault as fault:
+            async with asyncio.timeout(_RELIST_SECONDS):
+                now = await self.snapshot()
+        except (RuntimeFault, TimeoutError) as fault:
             if self.healthy:
-                _log.warning("The runtime does not answer", error=str(fault))
+                _log.warning("The runtime does not answer", error=str(fault) or f"nothing within {_RELIST_SECONDS} s")
             self.healthy = False
             return
         self.healthy = True

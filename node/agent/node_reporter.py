@@ -8,6 +8,7 @@ manager assigns.
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
@@ -29,6 +30,7 @@ from protos.cri.runtime.v1 import api_pb2 as pb
 
 _log = get_logger(__name__)
 _NOT_READY_INTERVAL: Final = 0.2
+_RUNTIME_SECONDS: Final = 10.0
 _ECHO_SECONDS: Final = 1.0  # after which what was written has come back through the watch
 
 
@@ -43,11 +45,13 @@ class NodeReporter:
         facts: NodeFacts,
         host: HostReader,
         nodes: Informer,
+        *,
+        became_ready: Callable[[], None],
         write_cni: bool = True,
     ) -> None:
         self._client, self._runtime, self._settings = client, runtime, settings
         self._facts, self._host, self._nodes = facts, host, nodes
-        self._write_cni = write_cni
+        self._write_cni, self._became_ready = write_cni, became_ready
         self._reported: Object = {}
         self._reported_at = 0.0
         self._pod_cidr = ""
@@ -113,18 +117,23 @@ class NodeReporter:
             patch_type=STRATEGIC_MERGE_PATCH,
         )
         self._reported, self._reported_at = status, now
+        if ready:
+            self._became_ready()
         self._facts.allocatable = _allocatable(patched, self._settings, self._host)
 
     async def _view(self) -> NodeView:
         """Look at machine and runtime. A runtime that does not answer makes the node not ready."""
         version, images = pb.VersionResponse(runtime_name=self._facts.runtime_name), []
         try:
-            version = await self._runtime.version()
-            problem = runtime_problem(await self._runtime.status())
-            images = list(await self._runtime.list_images())
+            async with asyncio.timeout(_RUNTIME_SECONDS):
+                version = await self._runtime.version()
+                problem = runtime_problem(await self._runtime.status())
+                images = list(await self._runtime.list_images())
             self._facts.runtime_name = version.runtime_name
         except RuntimeFault as fault:
             problem = f"container runtime is down: {fault}"
+        except TimeoutError:
+            problem = f"container runtime is down: no answer within {_RUNTIME_SECONDS:.0f} s"
         self._facts.memory_capacity = int(capacity(self._settings, self._host.machine, self._host.load())["memory"])
         previous = self._reported or self._stored().get("status") or {}
         return NodeView(

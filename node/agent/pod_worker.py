@@ -59,8 +59,14 @@ class PodWorker:
     def update(self, pod: Object) -> None:
         """The API object has changed."""
         self.pod = pod
+        self.reconcile()
         self._interrupt_if_needed()
         self.wake()
+
+    def reconcile(self) -> None:
+        """Insist on the reported status, unless the node itself is in trouble: then others' doubts are right."""
+        if self._services.facts.network_ready:
+            self._services.writer.reconcile(self.pod)
 
     def remove(self) -> None:
         """The API object is gone: stop what runs, report nothing."""

@@ -66,6 +66,11 @@ class Pods:
         if worker is not None:
             worker.wake()
 
+    def reconcile(self) -> None:
+        """The node is well again: say so of its pods."""
+        for worker in self._workers.values():
+            worker.reconcile()
+
     def forget(self, uid: str) -> None:
         self._workers.pop(uid, None)
 

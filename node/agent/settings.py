@@ -27,7 +27,7 @@ class AgentSettings:
     lease_duration: int = 40
     status_interval: float = 10.0  # how often the node's facts are looked at
     status_report_interval: float = 300.0  # how often they are reported although nothing changed
-    relist_interval: float = 60.0  # with events from the runtime
+    relist_interval: float = 30.0  # with events from the runtime
     relist_interval_without_events: float = 1.0
     cri_endpoint: str = ""
     cpus: Decimal | None = None  # a share of the machine; None = all that is there

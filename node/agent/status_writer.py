@@ -15,6 +15,7 @@ from apimachinery.backoff import Backoff
 from apimachinery.client.api import STRATEGIC_MERGE_PATCH, ApiClient, Write
 from apimachinery.errors import ApiError, Conflict, NotFound, ServiceUnavailable, Timeout, TooManyRequests
 from apimachinery.logging import get_logger
+from apimachinery.meta import version_of
 from apimachinery.scheme import PODS
 from node.agent.pod_state import Object, pod_key, uid_of
 
@@ -41,6 +42,9 @@ class StatusWriter:
         self._client = client
         self._waiting: dict[str, _Entry] = {}
         self._written: dict[str, Object] = {}
+        self._flying: set[str] = set()  # in the batch under way, whose news may come before its answer
+        self._news: dict[str, Object] = {}
+        self._versions: dict[str, int] = {}  # resource version of what was written: older news are of before it
         self._wake = asyncio.Event()
 
     def put(self, pod: Object, status: Object) -> None:
@@ -63,9 +67,31 @@ class StatusWriter:
         self._wake.set()
         await asyncio.shield(entry.done)
 
+    def reconcile(self, pod: Object) -> None:
+        """
+
+        eport again if someone has since overruled a condition that this node owns (Ready of a node thought
+        dead).
+        """
+        uid = uid_of(pod)
+        written = self._written.get(uid)
+        if uid in self._flying:
+            self._news[uid] = pod  # its own echo or another's opinion: the answer will tell
+            return
+        if written is None or uid in self._waiting:
+            return
+        if version_of(pod) <= self._versions.get(uid, 0):
+            return
+        stored = {c["type"]: c.get("status") for c in (pod.get("status") or {}).get("conditions") or ()}
+        if any(stored.get(c["type"]) != c["status"] for c in written.get("conditions") or ()):
+            self._written[uid] = pod["status"]
+            self._waiting[uid] = _Entry(pod, written)
+            self._wake.set()
+
     def forget(self, uid: str) -> None:
         """The pod is gone."""
         self._written.pop(uid, None)
+        self._versions.pop(uid, None)
         entry = self._waiting.pop(uid, None)
         if entry is not None and entry.done is not None and not entry.done.done():
             entry.done.set_result(None)
@@ -91,6 +117,7 @@ class StatusWriter:
         uids = list(self._waiting)[:BATCH]
         batch = {uid: self._waiting.pop(uid) for uid in uids}
         writes = [write for entry in batch.values() for write in self._writes(entry)]
+        self._flying = set(batch)
         try:
             results = iter(await self._client.write(writes))
         except ApiError as error:
@@ -98,10 +125,15 @@ class StatusWriter:
             for uid, entry in batch.items():
                 self._again(uid, entry)
             return False
+        finally:
+            self._flying = set()
         taken = [
             self._take(uid, entry, [next(results) for _ in range(2 if entry.delete else 1)])
             for uid, entry in batch.items()
         ]
+        news, self._news = self._news, {}
+        for pod in news.values():
+            self.reconcile(pod)
         return all(taken)
 
     def _writes(self, entry: _Entry) -> list[Write]:
@@ -123,6 +155,7 @@ class StatusWriter:
                 _log.warning("Pod status refused", pod=pod_key(entry.pod), error=error.message)
         if not errors:
             self._written[uid] = entry.status
+            self._versions[uid] = max(version_of(r) for r in results if not isinstance(r, ApiError))
         if entry.done is not None and not entry.done.done():
             entry.done.set_result(None)
         return True

@@ -75,3 +75,28 @@ def test_two_servers_are_one_api(own_etcd: Etcd, tmp_path: Path) -> None:
     finally:
         for server in servers:
             server.program.stop()
+
+
+def test_a_dead_etcd_server_is_passed_over(own_etcd: Etcd, tmp_path: Path) -> None:
+    server = ApiServerProgram(tmp_path / "a", f"http://127.0.0.1:1,{own_etcd.url}")
+    server.start()
+    try:
+        assert server.request("POST", MAPS, config_map("x")).code == 201
+        assert server.request("GET", f"{MAPS}/x").code == 200
+    finally:
+        server.program.stop()
+
+
+def test_compaction_runs_and_the_past_is_gone(own_etcd: Etcd, tmp_path: Path) -> None:
+    server = ApiServerProgram(tmp_path / "a", own_etcd.url, flags=("--etcd-compaction-interval=300ms",))
+    server.start()
+    try:
+        for index in range(4):
+            server.request("POST", MAPS, config_map(f"c{index}"))
+        token = server.request("GET", f"{MAPS}?limit=2").json["metadata"]["continue"]
+        expired = eventually(lambda: (r := server.request("GET", f"{MAPS}?limit=2&continue={token}")).code == 410 and r)
+        fresh = expired.json["metadata"]["continue"]
+        rest = server.request("GET", f"{MAPS}?continue={fresh}").json["items"]
+        assert [i["metadata"]["name"] for i in rest] == ["c2", "c3"]
+    finally:
+        server.program.stop()

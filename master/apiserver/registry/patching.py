@@ -1,13 +1,13 @@
 """From a patch as it comes over the wire to what it makes of an object."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 
 from apimachinery import patch
 from apimachinery.errors import ApiError, BadRequest, NotImplementedByServer, UnsupportedMediaType
-from apimachinery.schema import Schemas
+from apimachinery.schema import FieldProblem, Schemas
 
 from . import metadata
 from .answers import WriteOptions
@@ -48,10 +48,7 @@ def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions
     if target.subresource not in ("", "status"):
         raise NotImplementedByServer(f"server-side apply on the {target.subresource} subresource is not supported")
     wanted.setdefault("metadata", {}).setdefault("name", target.name)
-    about = f"{target.namespace}/{target.name}; {kind.api_version}, Kind={kind.kind}"
-    for problem in pipeline.schemas.check(kind, wanted):
-        why = f".{problem.path}: field not declared in schema" if problem.form == "unknown" else problem.message
-        raise ApiError(f"failed to create typed patch object ({about}): {why}", reason="")
+    _refuse_untyped(target, pipeline.schemas.check(kind, wanted))
     options.applying = True
     schema = pipeline.schemas.of(kind)
     main = () if "status" not in kind.subresources else ("status",)
@@ -61,6 +58,17 @@ def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions
     )
     defaults = pipeline.catalog.strategy(kind).default
     return lambda current: patch.apply(current or None, wanted, schema, manager, force=options.force, defaults=defaults)
+
+
+def _refuse_untyped(target: Target, problems: Sequence[FieldProblem]) -> None:
+    """Apply needs every field's type. Raises ApiError with all that the schema does not have, in upstream's form."""
+    if not problems:
+        return
+    why = [f".{p.path}: field not declared in schema" if p.form == "unknown" else p.message for p in problems]
+    told = why[0] if len(why) == 1 else "".join(["errors:", *(f"\n  {w}" for w in why)])
+    kind = target.kind
+    about = f"{target.namespace}/{target.name}; {kind.group}/{kind.version}, Kind={kind.kind}"
+    raise ApiError(f"failed to create typed patch object ({about}): {told}", reason="")
 
 
 def track(schemas: Schemas, target: Target, old: Object, obj: Object, options: WriteOptions) -> None:

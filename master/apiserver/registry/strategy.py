@@ -49,6 +49,8 @@ class Strategy:
     ttl_seconds: int = 0
     """Objects vanish this long after their last write (events); 0 = never."""
 
+    deprecated: ClassVar[str] = ""
+    """What every REST client is told besides: since when the kind is deprecated, and what to use instead."""
     second_view: ClassVar[bool] = False
     """Whether objects are stored in another kind's form, which ``to_stored`` and ``shown`` translate: two groups serve
     events. Everything else here, and admission, sees the stored form."""

@@ -3,7 +3,6 @@
 from typing import Any
 
 import orjson
-import yaml
 
 from apimachinery import protobuf
 from apimachinery.errors import BadRequest, Cause, Invalid, UnsupportedMediaType
@@ -13,6 +12,7 @@ from apimachinery.scheme import Kind
 from ..registry.answers import WriteOptions
 from ..registry.deletion import DeleteOptions, dry_run_of
 from .request import Request
+from .yaml_body import parse_strictly, parse_yaml
 
 Object = dict[str, Any]
 
@@ -54,58 +54,22 @@ def parse_json(raw: bytes) -> Any:
         raise BadRequest(f"the object provided is unrecognized (must be of type object): {error}") from error
 
 
-def parse_yaml(raw: bytes) -> Any:
-    try:
-        return yaml.load(raw, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError) as error:
-        raise BadRequest(f"error converting YAML to JSON: {error}") from error
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML as JSON: times stay text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
-}
-
-
 def applied(request: Request, raw: bytes, options: WriteOptions) -> bytes:
     """The YAML of a server-side apply as JSON. Raises Invalid without a field manager, BadRequest."""
     if not request.query.get("fieldManager"):
         cause = Cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager")
         message = f'PatchOptions.meta.k8s.io "" is invalid: fieldManager: {cause.message}'
         raise Invalid(message, group="meta.k8s.io", kind="PatchOptions", causes=[cause])
-    try:
-        twice = yaml_duplicates(raw) if options.field_validation != "Ignore" else []
-        parsed = parse_yaml(raw)
-    except yaml.YAMLError as error:
-        raise BadRequest(f"error decoding YAML: {error}") from error
-    if twice:
+    parsed, twice = parse_strictly(raw)
+    if twice and options.field_validation != "Ignore":
         told = "error converting YAML to JSON: yaml: unmarshal errors:\n  " + "\n  ".join(twice)
         if options.field_validation == "Strict":
             raise BadRequest(f"error strict decoding YAML: {told}")
         options.warnings.append(told)
-    return orjson.dumps(parsed)
-
-
-def yaml_duplicates(raw: bytes) -> list[str]:
-    """``line 6: key "a" already set in map`` for each key that a YAML mapping gives again."""
-    found: list[str] = []
-    todo = [yaml.compose(raw, Loader=_Loader)]  # composing makes nodes, no objects
-    while todo:
-        node = todo.pop(0)
-        if isinstance(node, yaml.SequenceNode):
-            todo += node.value
-        elif isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in node.value:
-                if key.value in seen:
-                    found.append(f'line {key.start_mark.line + 1}: key "{key.value}" already set in map')
-                seen.add(key.value)
-                todo.append(value)
-    return found
+    try:
+        return orjson.dumps(parsed)
+    except orjson.JSONEncodeError as error:
+        raise BadRequest(f"error converting YAML to JSON: {error}") from error
 
 
 def _go_type(value: object) -> str:

@@ -7,10 +7,11 @@ import base64
 import time
 from collections.abc import Awaitable, Callable
 
+import orjson
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from apimachinery.errors import ApiError, InternalError, Unauthorized
+from apimachinery.errors import ApiError, BadRequest, InternalError, Unauthorized
 from apimachinery.logging import get_logger
 
 from ..auth.authenticator import Authenticators
@@ -93,7 +94,10 @@ class KubetoAPI(FastAPI):
                 await super().__call__(scope, request.receive, request.send)
         except ApiError as error:
             await _refuse(request, error)
-        except Exception:  # the loop boundary of requests
+        except Exception as error:  # the loop boundary of requests
+            if _too_deep(error):
+                await _refuse(request, BadRequest("the object is nested too deeply: exceeded max depth"))
+                return
             _log.exception("Request failed", path=scope["path"], method=request.method)
             await _refuse(request, InternalError("Internal error occurred: see the API server's log"))
 
@@ -113,6 +117,11 @@ class KubetoAPI(FastAPI):
         decision = self._authorizer.authorize(attributes)
         if not decision.allowed:
             raise refusals.forbidden(attributes, decision.reason)
+
+
+def _too_deep(error: Exception) -> bool:
+    """Python and orjson both stop at some depth. Nothing has been written then: encoding comes first."""
+    return isinstance(error, RecursionError) or (isinstance(error, orjson.JSONEncodeError) and "ecursion" in str(error))
 
 
 _NOBODY = User("")

@@ -10,6 +10,7 @@ from apimachinery.errors import ApiError, BadRequest, NotFound
 from apimachinery.scheme import Kind
 
 from ..registry import patching
+from ..registry.kinds.policy import ScaleStrategy
 from ..registry.pipeline import Target, method_not_allowed
 from ..registry.reads import ListOptions
 from ..registry.selection import Selection
@@ -32,6 +33,9 @@ _BODY_KINDS = {
     "scale": Kind("autoscaling", "v1", "Scale", ""),
 }
 """What a body is that does not say so: a subresource that takes another kind than its resource's."""
+
+
+_SCALE = ScaleStrategy(_BODY_KINDS["scale"])
 
 
 class Resources:
@@ -64,6 +68,8 @@ class Resources:
         if handler is None or not _allowed(kind, place, request.method):
             raise method_not_allowed(kind, request.method)
         _check_scope(kind, place)
+        if told := self._registry.catalog.strategy(kind).deprecated:
+            request.warnings.append(told)
         await handler(request, target)
 
     # Reads.
@@ -184,7 +190,7 @@ class Resources:
         return negotiation.accept(header.decode("latin-1")) if header else negotiation.PLAIN
 
     def _strategy(self, target: Target) -> Any:
-        return self._registry.catalog.strategy(target.kind)
+        return _SCALE if target.subresource == "scale" else self._registry.catalog.strategy(target.kind)
 
     def _selection(self, target: Target, query: dict[str, str]) -> Selection:
         labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")

@@ -85,6 +85,11 @@ class Bucket:
     def watchers(self) -> int:
         return len(self._watchers) + sum(map(len, self._pinned.values()))
 
+    def forget(self, revision: int) -> None:
+        """Changes up to here are no longer complete: no new watch may start from before it."""
+        self._events.clear()
+        self.floor = self.loaded = revision
+
     def close(self) -> None:
         """End all watches: the server stops."""
         for watcher in [*self._watchers, *(w for pinned in self._pinned.values() for w in pinned)]:

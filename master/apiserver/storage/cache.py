@@ -20,6 +20,7 @@ from .keys import KeySpace
 _log = get_logger(__name__)
 
 PAGE = 1_000
+COMPACTION_KEY = "kubeto/compaction/next"
 NUDGE_AFTER = 0.05
 RETRY = 0.2
 
@@ -31,6 +32,7 @@ class WatchCache:
         self.revision = 0
         self.ready = asyncio.Event()
         self.compacted = 0
+        self._next_compaction = 0
         self._storage = storage
         self._keys = keys
         self._field_labels = field_labels
@@ -122,6 +124,8 @@ class WatchCache:
                 if _is_object(bucket, local):
                     entry = Entry(local, item.value, item.revision, self._field_labels(bucket))
                     found.setdefault(bucket, []).append(entry)
+                elif item.key.endswith(COMPACTION_KEY):
+                    self._next_compaction = int(item.value)
             if page.items:
                 start = page.items[-1].key + "\0"
         self._floor = revision
@@ -145,6 +149,9 @@ class WatchCache:
             changes.extend(Change(key, None, revision) for key in gone)
         self._take(sorted(changes, key=lambda c: c.revision))
         self._advance(revision)
+        self._floor = revision
+        for bucket in self._buckets.values():
+            bucket.forget(revision)
 
     async def _again(self, action: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -161,6 +168,9 @@ class WatchCache:
             name, local = self._keys.split(change.key)
             if _is_object(name, local):
                 self.bucket(name).change(local, change.value, change.revision)
+            elif change.key.endswith(COMPACTION_KEY):
+                # It holds how far the next compaction goes; that it changes means that the last one has been done.
+                self.compacted, self._next_compaction = self._next_compaction, int(change.value or 0)
         if changes:
             self._advance(changes[-1].revision)
 

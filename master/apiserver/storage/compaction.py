@@ -10,18 +10,16 @@ import asyncio
 
 from apimachinery.logging import get_logger
 
-from .cache import WatchCache
+from .cache import COMPACTION_KEY, WatchCache
 from .interface import Mismatch, Put, Storage, Unavailable
 from .keys import KeySpace
 
 _log = get_logger(__name__)
 
-KEY = "kubeto/compaction/next"
-
 
 async def compact_regularly(storage: Storage, cache: WatchCache, keys: KeySpace, interval: float) -> None:
     """For ever. ``interval`` is in seconds."""
-    key = keys.root + KEY
+    key = keys.root + COMPACTION_KEY
     while True:
         await asyncio.sleep(interval)
         try:
@@ -40,5 +38,5 @@ async def compact_once(storage: Storage, cache: WatchCache, key: str) -> None:
     if noted:
         revision = int(noted.value)
         await storage.compact(revision)
-        cache.compacted = max(cache.compacted, revision)
+        cache.compacted = max(cache.compacted, revision)  # sooner than by the watch
         _log.info("Compacted etcd", revision=revision)

@@ -11,6 +11,7 @@ import pytest
 from apimachinery.client.api import ApiClient
 from apimachinery.client.informer import InformerFactory
 from apimachinery.errors import NotFound, ServiceUnavailable
+from apimachinery.meta import condition_is_true
 from apimachinery.scheme import NODES, PODS
 from node.agent.agent import NodeAgent, ProcessParts, run_nodes
 from node.agent.host import HostReader
@@ -105,9 +106,7 @@ async def test_pod_runs_and_is_gone_without_a_trace(world: World) -> None:
 
 async def test_node_is_registered_and_ready(world: World) -> None:
     async with world.node():
-        await until(lambda: world.cluster.find(NODES, "", NODE))
-        conditions = world.cluster.get(NODES, "", NODE)["status"]["conditions"]
-        assert {c["type"]: c["status"] for c in conditions}["Ready"] == "True"
+        await until(lambda: condition_is_true(world.cluster.find(NODES, "", NODE) or {}, "Ready"))
 
 
 async def test_restarted_agent_adopts_what_runs(world: World) -> None:
@@ -205,3 +204,15 @@ async def test_status_is_written_when_the_api_server_is_back(world: World) -> No
                 await asyncio.sleep(0.01)
         world.cluster.intercept = lambda *_: None
         await until(lambda: world.status("web")["containerStatuses"][0]["restartCount"] == 1)
+
+
+async def test_node_insists_on_what_it_knows_of_its_pods(world: World) -> None:
+    async with world.node():
+        world.cluster.create(PODS, pod("web", "sleep", "1000"))
+        await until(lambda: is_ready(world, "web"))
+        doubted = world.cluster.get(PODS, "default", "web")
+        for condition in doubted["status"]["conditions"]:
+            condition["status"] = "False" if condition["type"] == "Ready" else condition["status"]
+        world.cluster.update(PODS, doubted, "status")
+        assert not is_ready(world, "web")
+        await until(lambda: is_ready(world, "web"))

@@ -1,4 +1,4 @@
-"""Priority: a pod's class name becomes its number. Source: KEP-268, KEP-902."""
+"""Priority: a pod's class name becomes its number; the system's classes stay. Source: KEP-268, KEP-902."""
 
 from apimachinery import scheme
 
@@ -6,6 +6,7 @@ from ...registry.reader import Object, Reader
 from ..chain import AdmissionRequest, Plugin
 from ..refusal import forbidden
 
+SYSTEM_CLASSES = ("system-cluster-critical", "system-node-critical")
 DEFAULT_POLICY = "PreemptLowerPriority"
 
 
@@ -18,7 +19,7 @@ class Priority(Plugin):
     def handles(self, request: AdmissionRequest) -> bool:
         if request.kind is scheme.PODS:
             return request.operation == "CREATE" and not request.subresource
-        return request.kind is scheme.PRIORITY_CLASSES and request.operation in ("CREATE", "UPDATE")
+        return request.kind is scheme.PRIORITY_CLASSES
 
     async def mutate(self, request: AdmissionRequest) -> None:
         if request.kind is not scheme.PODS or request.object is None:
@@ -45,6 +46,8 @@ class Priority(Plugin):
 
     async def validate(self, request: AdmissionRequest) -> None:
         """At most one class is the default for pods without one."""
+        if request.operation == "DELETE" and request.name in SYSTEM_CLASSES:
+            raise forbidden(request, "this is a system priority class and cannot be deleted")
         if request.kind is not scheme.PRIORITY_CLASSES or not (request.object or {}).get("globalDefault"):
             return
         default = self._global_default()

@@ -16,6 +16,7 @@ _SHOWN = 3
 
 
 class EndpointsStrategy(Strategy):
+    deprecated = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
     has_generation = False
     create_on_update = True
     columns = (

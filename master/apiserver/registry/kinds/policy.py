@@ -13,6 +13,17 @@ from .workloads import int_or_percent
 
 Object = dict[str, Any]
 
+QUOTA_SCOPES = frozenset(
+    (
+        "BestEffort",
+        "CrossNamespacePodAffinity",
+        "NotBestEffort",
+        "NotTerminating",
+        "PriorityClass",
+        "Terminating",
+        "VolumeAttributesClass",
+    )
+)
 HIGHEST_USER_PRIORITY = 1_000_000_000
 CREATED_AT = text("Created At", "metadata.creationTimestamp", "When the object was created.")
 
@@ -35,7 +46,10 @@ class ResourceQuotaStrategy(Strategy):
     )
 
     def validate(self, obj: Object) -> Causes:
+        scopes = at(obj, "spec.scopes", [])
         causes: Causes = []
+        if not QUOTA_SCOPES.issuperset(scopes):
+            causes.append(invalid("spec.scopes", scopes, "unsupported scope"))
         for name, amount in at(obj, "spec.hard", {}).items():
             field = f"spec.hard[{name}]"
             causes += each_invalid(field, name, validation.qualified_name(name))
@@ -182,6 +196,17 @@ class RuntimeClassStrategy(Strategy):
         return [] if same else [immutable("handler", obj.get("handler"))]
 
 
+class ScaleStrategy(Strategy):
+    """``autoscaling/v1`` Scale: how a workload's scale subresource is shown."""
+
+    columns = (
+        NAME,
+        number("Desired", "spec.replicas", "desired number of instances for the scaled object."),
+        number("Available", "status.replicas", "actual number of observed instances of the scaled object."),
+        AGE,
+    )
+
+
 class HorizontalPodAutoscalerStrategy(Strategy):
     has_generation = False
     columns = (
@@ -224,7 +249,6 @@ def _targets(autoscaler: Object) -> str:
             have = f"{now['averageUtilization']}%" if "averageUtilization" in now else "<unknown>"
             shown.append(f"{name}: {have}/{target['averageUtilization']}%")
         else:
-            shown.append(
-                f"{now.get('averageValue', '<unknown>')}/{target.get('averageValue', target.get('value', '<auto>'))}"
-            )
+            wanted = target.get("averageValue", target.get("value", "<auto>"))
+            shown.append(f"{name}: {now.get('averageValue', '<unknown>')}/{wanted}")
     return ", ".join(shown) or "<none>"
