@@ -32,7 +32,7 @@ def up(config: ClusterConfig, progress: Progress) -> None:
     if running(config):
         progress.say(f"The cluster in {config.root} already runs; its nodes are checked.")
     else:
-        prerequisites.check(config, ports_are_ours=_some_components_run(config))
+        prerequisites.check(config, ports_are_ours=bool(_left_running(config)))
         _prepare(config, progress)
         _start_supervisor(config)
     alive = functools.partial(running, config)
@@ -50,11 +50,12 @@ def running(config: ClusterConfig) -> bool:
     return bool(pid) and is_alive(pid, _supervisor(config))
 
 
-def _some_components_run(config: ClusterConfig) -> bool:
-    """Whether components outlived their supervisor."""
+def _left_running(config: ClusterConfig) -> list[tuple[components.Component, int]]:
+    """The components that live, with their pids; those that outlived their supervisor are found as well."""
     stored = config.root / "components.json"
     known = components.load_components(stored) if stored.exists() else []
-    return any((pid := read_pid(config.run / f"{c.name}.pid")) and is_alive(pid, c.argv) for c in known)
+    pids = [(c, read_pid(config.run / f"{c.name}.pid")) for c in known]
+    return [(c, pid) for c, pid in pids if pid and is_alive(pid, c.argv)]
 
 
 def _supervisor(config: ClusterConfig) -> list[str]:
@@ -191,15 +192,16 @@ def down(config: ClusterConfig, progress: Progress) -> None:
 
 
 def _stop_supervisor(config: ClusterConfig) -> None:
-    pid_file = config.run / "supervisor.pid"
-    pid = read_pid(pid_file)
+    if running(config):
+        os.kill(read_pid(config.run / "supervisor.pid"), signal.SIGTERM)
+    else:
+        for _, pid in sorted(_left_running(config), key=lambda left: -left[0].stop_after):
+            os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_WITHIN
-    if pid and is_alive(pid, _supervisor(config)):
-        os.kill(pid, signal.SIGTERM)
-        while is_alive(pid, _supervisor(config)):
-            if time.monotonic() > deadline:
-                raise CannotStart(f"the supervisor (pid {pid}) does not stop: see {config.logs / 'supervisor.log'}")
-            time.sleep(_POLL)
+    while running(config) or _left_running(config):
+        if time.monotonic() > deadline:
+            raise CannotStart(f"not all processes stop: see {config.logs}")
+        time.sleep(_POLL)
     for left in config.run.glob("*.pid"):
         left.unlink(missing_ok=True)
 
