@@ -36,7 +36,13 @@ class Tasks:
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def start(self, name: str, coroutine: Coroutine[Any, Any, Any], *, may_end: bool = False) -> asyncio.Task[Any]:
-        """Run ``coroutine`` under ``name``. If it raises, or returns and not ``may_end``, ``wait`` raises."""
+        """Run ``coroutine`` under ``name``. If it raises, or returns and not ``may_end``, ``wait`` raises.
+
+        Raises ValueError for a name that runs already: the same work twice would undo itself.
+        """
+        if any(task.get_name() == name for task in self._tasks):
+            coroutine.close()
+            raise ValueError(f"task {name!r} runs already")
         task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
         task.add_done_callback(lambda t: self._ended(t, may_end))

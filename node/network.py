@@ -23,11 +23,6 @@ def start(tasks: Tasks, informers: InformerFactory, args: argparse.Namespace, se
         )
         tasks.start("routes", routes.run(informers, config))
     if args.proxy:
-        tasks.start("proxy", proxy.run(informers, proxy.ProxyConfig(settings.node_name, args.cluster_cidr)))
-    if args.dns and settings.cluster_dns:
-        domain = settings.cluster_domain
-        tasks.start("dns", dns.run(informers, dns.DnsConfig(settings.cluster_dns[0], domain=domain)))
-    if args.proxy:
         rules = proxy.ProxyConfig(node_name=settings.node_name, cluster_cidr=args.cluster_cidr)
         tasks.start("proxy", proxy.run(informers, rules))
     if args.dns and settings.cluster_dns:

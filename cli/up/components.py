@@ -234,6 +234,7 @@ def _runtime(config: ClusterConfig, node: NodePlace) -> Component:
     argv = [
         program("kubeto-cri-docker"),
         f"--listen=unix://{_socket(config, node.name)}",
+        *([f"--docker-host={config.engine}"] if config.mode == "process" else []),
         f"--state-dir={state / 'cri'}",
         f"--node-name={config.name}-{node.name}",
         f"--sandbox-image={SANDBOX_IMAGE}",

@@ -56,13 +56,23 @@ def _build(context: Path, digest: str) -> None:
     _run([*pip, "download", *only, f"--dest={wheelhouse}", *_dependencies()], "downloading wheels")
     shutil.rmtree(ROOT / "build", ignore_errors=True)  # a module that has moved would be in the wheel twice
     _run([*pip, "wheel", "--no-deps", f"--wheel-dir={context / 'wheelhouse'}", str(ROOT)], "building our wheel")
+    shutil.rmtree(ROOT / "build", ignore_errors=True)
     for wheel in wheelhouse.glob("*.whl"):
         (context / "wheelhouse" / wheel.name).hardlink_to(wheel)
     for name in ("Dockerfile", "docker-compose.yml", "example-images.sh", "healthcheck.sh"):
         shutil.copy(DEPLOY / name, context / name)
     label = f"--label=kubeto.dev/sources={digest}"
     _run(
-        ["docker", "build", "--quiet", f"--build-arg=BASE={BASE}", label, f"--tag={IMAGE}", str(context)],
+        [
+            "docker",
+            "build",
+            "--quiet",
+            "--network=none",
+            f"--build-arg=BASE={BASE}",
+            label,
+            f"--tag={IMAGE}",
+            str(context),
+        ],
         "docker build",
     )
 

@@ -1,5 +1,6 @@
 """``kubeto up --mode process``: every component a local process, every node in a network namespace of its own."""
 
+import asyncio
 import contextlib
 import functools
 import os
@@ -20,7 +21,7 @@ from cli.up.images import ensure_example_images
 from cli.up.namespaces import NodeNamespace
 from cli.up.prerequisites import CannotStart
 from cli.up.progress import Progress
-from cli.up.supervisor import is_alive, read_pid
+from cli.up.supervisor import left_behind, stop_all, supervisor_argv, supervisor_pid
 
 _READY_WITHIN = 60.0
 _STOP_WITHIN = 60.0
@@ -29,11 +30,18 @@ _POLL = 0.05
 
 def up(config: ClusterConfig, progress: Progress) -> None:
     """Start the cluster and wait until every node is Ready. Raises CannotStart with what to do about it."""
+    os.environ["DOCKER_HOST"] = config.engine
     if running(config):
         progress.say(f"The cluster in {config.root} already runs; its nodes are checked.")
     else:
-        prerequisites.check(config, ports_are_ours=bool(_left_running(config)))
+        left = left_behind(config)
+        prerequisites.check(config, {keeper.pid for keeper in left})
         _prepare(config, progress)
+        asyncio.run(
+            stop_all(
+                [keeper for keeper in left if keeper.component not in components.load_components(config.components)]
+            )
+        )
         _start_supervisor(config)
     alive = functools.partial(running, config)
     with contextlib.closing(wait_for_api(config, progress, alive)) as api:
@@ -46,20 +54,7 @@ def up(config: ClusterConfig, progress: Progress) -> None:
 
 
 def running(config: ClusterConfig) -> bool:
-    pid = read_pid(config.run / "supervisor.pid")
-    return bool(pid) and is_alive(pid, _supervisor(config))
-
-
-def _left_running(config: ClusterConfig) -> list[tuple[components.Component, int]]:
-    """The components that live, with their pids; those that outlived their supervisor are found as well."""
-    stored = config.root / "components.json"
-    known = components.load_components(stored) if stored.exists() else []
-    pids = [(c, read_pid(config.run / f"{c.name}.pid")) for c in known]
-    return [(c, pid) for c, pid in pids if pid and is_alive(pid, c.argv)]
-
-
-def _supervisor(config: ClusterConfig) -> list[str]:
-    return ["-m", "cli.up.supervisor", str(config.root)]
+    return supervisor_pid(config) != 0
 
 
 def _prepare(config: ClusterConfig, progress: Progress) -> None:
@@ -74,7 +69,7 @@ def _prepare(config: ClusterConfig, progress: Progress) -> None:
     else:
         nodes = _prepare_nodes(config, certificates, progress)
     control_plane = components.control_plane(config, certificates)
-    components.save_components(config.root / "components.json", [*control_plane, *nodes])
+    components.save_components(config.components, [*control_plane, *nodes])
 
 
 def _prepare_nodes(config: ClusterConfig, certificates: Certificates, progress: Progress) -> list[components.Component]:
@@ -95,7 +90,7 @@ def _prepare_nodes(config: ClusterConfig, certificates: Certificates, progress: 
 def _start_supervisor(config: ClusterConfig) -> None:
     log = (config.logs / "supervisor.log").open("ab")
     process = subprocess.Popen(
-        [sys.executable, *_supervisor(config)],
+        [sys.executable, *supervisor_argv(config)],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -178,6 +173,7 @@ def _wait(ready: Callable[[], bool], otherwise: str, alive: Callable[[], bool]) 
 
 def down(config: ClusterConfig, progress: Progress) -> None:
     """Stop every process, remove pods' containers, namespaces and the bridge; the data stay."""
+    os.environ["DOCKER_HOST"] = config.engine
     with progress.step("Processes stopped"):
         _stop_supervisor(config)
     if config.hollow:
@@ -192,16 +188,15 @@ def down(config: ClusterConfig, progress: Progress) -> None:
 
 
 def _stop_supervisor(config: ClusterConfig) -> None:
-    if running(config):
-        os.kill(read_pid(config.run / "supervisor.pid"), signal.SIGTERM)
-    else:
-        for _, pid in sorted(_left_running(config), key=lambda left: -left[0].stop_after):
-            os.kill(pid, signal.SIGTERM)
+    pid = supervisor_pid(config)
     deadline = time.monotonic() + _STOP_WITHIN
-    while running(config) or _left_running(config):
-        if time.monotonic() > deadline:
-            raise CannotStart(f"not all processes stop: see {config.logs}")
-        time.sleep(_POLL)
+    if pid:
+        os.kill(pid, signal.SIGTERM)
+        while supervisor_pid(config):
+            if time.monotonic() > deadline:
+                raise CannotStart(f"the supervisor (pid {pid}) does not stop: see {config.logs / 'supervisor.log'}")
+            time.sleep(_POLL)
+    asyncio.run(stop_all(left_behind(config)))
     for left in config.run.glob("*.pid"):
         left.unlink(missing_ok=True)
 

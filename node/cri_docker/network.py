@@ -147,3 +147,8 @@ def raise_loopback() -> None:
         request = fcntl.ioctl(probe, _SIOCGIFFLAGS, struct.pack("16sH14x", b"lo", 0))
         flags: int = struct.unpack("16sH14x", request)[1]
         fcntl.ioctl(probe, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | _IFF_UP))
+
+
+def has_interface() -> bool:
+    """Whether the namespace of the calling thread has the interface that a sandbox is given."""
+    return any(name == INTERFACE for _, name in socket.if_nameindex())

@@ -247,8 +247,18 @@ class Sandboxes:
         lost = [i for i in self._attachments.all() if self._host.cache.state_of(i) is None]
         for sandbox_id in lost:
             await guard("release a lost sandbox", partial(self._collect_one, sandbox_id))
+        for record in self._host.cache.sandboxes():
+            if record.ready and record.network and record.network.ips:
+                await guard("look for a sandbox's interface", partial(self._end_if_cut_off, record))
         kept = [(i, network.INTERFACE) for i, a in self._attachments.all().items() if a.phase != RELEASED]
         await self._net.gc(kept)
+
+    async def _end_if_cut_off(self, record: SandboxRecord) -> None:
+        """End a sandbox that has lost its interface: its peer went with the node's own network namespace, as when the
+        node's container is restarted. The agent then sees a sandbox that is not ready and makes another."""
+        if not await namespaces.enter(record.netns, namespaces.NETWORK, network.has_interface):
+            log.warning("Sandbox has lost its network, ending it", sandbox=record.id, pod=record.config.metadata.name)
+            await self._kill(record.id)
 
     async def _collect_one(self, sandbox_id: str) -> None:
         attachment = self._attachments.get(sandbox_id)
