@@ -1,8 +1,8 @@
 """Keeps a process-mode cluster's processes running: starts them, restarts one that ends, stops them all.
 
 It is a process of its own (``python -m cli.up.supervisor DIR``), so that the cluster outlives the shell that
-typed ``kubeto up``. What it starts is forked from a zygote, a child of its own (see ``zygote``). It owns nothing but pids: when it is killed its children go on, and its successor finds
-them by their pid files and watches them again.
+typed ``kubeto up``. What it starts is forked from a zygote, a child of its own (see ``zygote``). It owns nothing but
+pids: when it is killed the components go on, and its successor finds them by their pid files and watches them again.
 
 Guarantees: at most one live process a component; a component that ends is started again after a back-off of
 0.2 s doubling to 10 s, which is forgotten after a minute of running. It cannot see whether a process is
