@@ -110,11 +110,11 @@ def _import(entry: importlib.metadata.EntryPoint) -> None:
 
 
 def _fork(order: Order) -> int:
+    if order.netns:
+        os.stat(order.netns)  # while the supervisor can still be told
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise OSError(f"{threads} threads: only a process with one can be forked safely")
-    if order.netns:
-        os.stat(order.netns)  # while the supervisor can still be told
     return os.fork()
 
 
