@@ -78,9 +78,7 @@ def _prepare_nodes(config: ClusterConfig, certificates: Certificates, progress: 
             step.detail = "started" if prerequisites.ensure_engine(config.logs / "dockerd.log") else "running"
         ensure_example_images(progress)
     with progress.step(f"Network {config.node_network} on bridge {config.bridge}"):
-        network.ensure_machine_side(config)
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda index: NodeNamespace(config, index).ensure(), range(config.nodes)))
+        network.ensure_machine_side(config)  # the nodes' side is made by the supervisor, while etcd starts
     for node in config.node_names():
         (config.data / "nodes" / node / "cni").mkdir(parents=True, exist_ok=True)
         if config.runtime == "containerd":
