@@ -1,6 +1,7 @@
 """``kubeto up`` and ``kubeto down``."""
 
 import importlib
+import os
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -40,12 +41,19 @@ def up(
         etcd_port=etcd_port,
         node_network=node_network,
         verbosity=verbosity,
+        **_engine(),
     )
     if etcd not in (1, 3):
         raise CannotStart(f"--etcd={etcd}: etcd runs with 1 or 3 members here")
     progress = Progress()
     _mode_of(config).up(config, progress)
     _say_what_next(config, progress)
+
+
+def _engine() -> dict[str, str]:
+    """Docker's engine, where the environment names one."""
+    host = os.environ.get("DOCKER_HOST")
+    return {"engine": host} if host else {}
 
 
 def _mode_of(config: ClusterConfig) -> ModuleType:
@@ -88,4 +96,7 @@ def down(
     _mode_of(config).down(config, progress)
     if clean:
         with progress.step("Data removed"):
-            shutil.rmtree(config.root)
+            try:
+                shutil.rmtree(config.root)
+            except OSError as error:
+                raise CannotStart(f"{config.root} could not be removed: {error}") from error

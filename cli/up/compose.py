@@ -45,6 +45,7 @@ def down(config: ClusterConfig, progress: Progress) -> None:
     with progress.step("Containers and networks removed"):
         _compose(config, "down", "--remove-orphans", "--timeout", "10")
         remove_containers(config)
+        subprocess.run(["umount", "--recursive", str(config.root)], capture_output=True, check=False)
 
 
 def _compose(config: ClusterConfig, *arguments: str) -> str:

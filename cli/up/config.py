@@ -34,6 +34,7 @@ class ClusterConfig:
     cluster_cidr: str = "10.244.0.0/16"
     service_cidr: str = "10.96.0.0/16"
     verbosity: int = 2
+    engine: str = "unix:///var/run/docker.sock"  # Docker's, as DOCKER_HOST has it
 
     @property
     def root(self) -> Path:
@@ -56,6 +57,11 @@ class ClusterConfig:
     def run(self) -> Path:
         """What does not outlive the processes: pid files and sockets."""
         return self.root / "run"
+
+    @property
+    def components(self) -> Path:
+        """The command lines that the supervisor keeps running."""
+        return self.root / "components.json"
 
     @property
     def admin_kubeconfig(self) -> Path:

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import psutil
@@ -32,9 +33,12 @@ class CannotStart(Exception):
     """The machine lacks something; the message says what, and what to do."""
 
 
-def check(config: ClusterConfig) -> None:
-    """Raise CannotStart with every reason why a process-mode cluster of this kind cannot start here."""
-    reasons = [*_missing_programs(config), *_missing_rights(config), *_taken_ports(config)]
+def check(config: ClusterConfig, own: Collection[int] = ()) -> None:
+    """Raise CannotStart with every reason why a process-mode cluster of this kind cannot start here.
+
+    ``own`` are the pids of the cluster's own processes that still run: they may have its ports.
+    """
+    reasons = [*_missing_programs(config), *_missing_rights(config), *_taken_ports(config, own)]
     if reasons:
         raise CannotStart("\n".join(reasons))
 
@@ -57,13 +61,14 @@ def _missing_rights(config: ClusterConfig) -> list[str]:
     return ["nodes need network namespaces, so this must run as root (sudo); '--runtime fake' does not need it"]
 
 
-def _taken_ports(config: ClusterConfig) -> list[str]:
+def _taken_ports(config: ClusterConfig, own: Collection[int]) -> list[str]:
     wanted = {config.port: "--port", config.port + 1: "--port", config.port + 2: "--port"}
     wanted |= {config.etcd_port + 10 * i + j: "--etcd-port" for i in range(config.etcd_members) for j in (0, 1)}
+    taken = {port: _holder(port) for port in wanted if _is_taken(port)}
     return [
-        f"port {port} is taken{_holder(port)}: stop that, or choose another with {option}"
-        for port, option in wanted.items()
-        if _is_taken(port)
+        f"port {port} is taken{_described(pid)}: stop that, or choose another with {wanted[port]}"
+        for port, pid in taken.items()
+        if pid not in own
     ]
 
 
@@ -77,16 +82,20 @@ def _is_taken(port: int) -> bool:
     return False
 
 
-def _holder(port: int) -> str:
+def _holder(port: int) -> int:
+    """The process that listens there; 0 when it cannot be seen."""
     for connection in psutil.net_connections("tcp"):
-        if (
-            connection.status == psutil.CONN_LISTEN
-            and connection.laddr
-            and connection.laddr[-1] == port
-            and connection.pid
-        ):
-            return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
-    return ""
+        listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr[-1] == port
+        if listens and connection.pid:
+            return connection.pid
+    return 0
+
+
+def _described(pid: int) -> str:
+    try:
+        return f" by {psutil.Process(pid).name()} (pid {pid})" if pid else ""
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def engine_answers() -> bool:

@@ -1,5 +1,6 @@
 """``kubeto up --mode process``: every component a local process, every node in a network namespace of its own."""
 
+import asyncio
 import contextlib
 import datetime
 import functools
@@ -22,7 +23,7 @@ from cli.up.images import ensure_example_images
 from cli.up.namespaces import NodeNamespace
 from cli.up.prerequisites import CannotStart
 from cli.up.progress import Progress
-from cli.up.supervisor import is_alive, read_pid
+from cli.up.supervisor import left_behind, stop_all, supervisor_argv, supervisor_pid
 
 _READY_WITHIN = 60.0
 _STOP_WITHIN = 60.0
@@ -34,12 +35,19 @@ _LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 def up(config: ClusterConfig, progress: Progress) -> None:
     """Start the cluster and wait until every node is Ready. Raises CannotStart with what to do about it."""
     since = datetime.datetime.now(datetime.UTC)
+    os.environ["DOCKER_HOST"] = config.engine
     if running(config):
         since -= LEASE_RENEWED_WITHIN
         progress.say(f"The cluster in {config.root} already runs; its nodes are checked.")
     else:
-        prerequisites.check(config)
+        left = left_behind(config)
+        prerequisites.check(config, {keeper.pid for keeper in left})
         _prepare(config, progress)
+        asyncio.run(
+            stop_all(
+                [keeper for keeper in left if keeper.component not in components.load_components(config.components)]
+            )
+        )
         _start_supervisor(config)
     alive = functools.partial(running, config)
     with contextlib.closing(wait_for_api(config, progress, alive)) as api:
@@ -52,8 +60,7 @@ def up(config: ClusterConfig, progress: Progress) -> None:
 
 
 def running(config: ClusterConfig) -> bool:
-    pid = read_pid(config.run / "supervisor.pid")
-    return bool(pid) and is_alive(pid, "cli.up.supervisor")
+    return supervisor_pid(config) != 0
 
 
 def _prepare(config: ClusterConfig, progress: Progress) -> None:
@@ -68,7 +75,7 @@ def _prepare(config: ClusterConfig, progress: Progress) -> None:
     else:
         nodes = _prepare_nodes(config, certificates, progress)
     control_plane = components.control_plane(config, certificates)
-    components.save_components(config.root / "components.json", [*control_plane, *nodes])
+    components.save_components(config.components, [*control_plane, *nodes])
 
 
 def _prepare_nodes(config: ClusterConfig, certificates: Certificates, progress: Progress) -> list[components.Component]:
@@ -77,9 +84,7 @@ def _prepare_nodes(config: ClusterConfig, certificates: Certificates, progress: 
             step.detail = "started" if prerequisites.ensure_engine(config.logs / "dockerd.log") else "running"
         ensure_example_images(progress)
     with progress.step(f"Network {config.node_network} on bridge {config.bridge}"):
-        network.ensure_machine_side(config)
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda index: NodeNamespace(config, index).ensure(), range(config.nodes)))
+        network.ensure_machine_side(config)  # the nodes' side is made by the supervisor, while etcd starts
     for node in config.node_names():
         (config.data / "nodes" / node / "cni").mkdir(parents=True, exist_ok=True)
         if config.runtime == "containerd":
@@ -91,7 +96,7 @@ def _prepare_nodes(config: ClusterConfig, certificates: Certificates, progress: 
 def _start_supervisor(config: ClusterConfig) -> None:
     log = (config.logs / "supervisor.log").open("ab")
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli.up.supervisor", str(config.root)],
+        [sys.executable, *supervisor_argv(config)],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -184,6 +189,7 @@ def _wait(ready: Callable[[], bool], otherwise: str, alive: Callable[[], bool]) 
 
 def down(config: ClusterConfig, progress: Progress) -> None:
     """Stop every process, remove pods' containers, namespaces and the bridge; the data stay."""
+    os.environ["DOCKER_HOST"] = config.engine
     with progress.step("Processes stopped"):
         _stop_supervisor(config)
     if config.hollow:
@@ -198,15 +204,15 @@ def down(config: ClusterConfig, progress: Progress) -> None:
 
 
 def _stop_supervisor(config: ClusterConfig) -> None:
-    pid_file = config.run / "supervisor.pid"
-    pid = read_pid(pid_file)
+    pid = supervisor_pid(config)
     deadline = time.monotonic() + _STOP_WITHIN
-    if pid and is_alive(pid, "cli.up.supervisor"):
+    if pid:
         os.kill(pid, signal.SIGTERM)
-        while is_alive(pid, "cli.up.supervisor"):
+        while supervisor_pid(config):
             if time.monotonic() > deadline:
                 raise CannotStart(f"the supervisor (pid {pid}) does not stop: see {config.logs / 'supervisor.log'}")
             time.sleep(_POLL)
+    asyncio.run(stop_all(left_behind(config)))
     for left in config.run.glob("*.pid"):
         left.unlink(missing_ok=True)
 
