@@ -24,7 +24,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CA_LIFETIME = datetime.timedelta(days=3650)
@@ -113,7 +113,7 @@ class CertificateAuthority:
         return _write_pair(certificate_path, key_path, self.sign(profile, key.public_key()), key)
 
     def sign(
-        self, profile: Profile, public_key: ec.EllipticCurvePublicKey, lifetime: datetime.timedelta = LIFETIME
+        self, profile: Profile, public_key: CertificatePublicKeyTypes, lifetime: datetime.timedelta = LIFETIME
     ) -> x509.Certificate:
         """A certificate over ``public_key`` that begins a little in the past and ends after ``lifetime``."""
         builder = _builder(profile.subject(), self._certificate.subject, public_key, lifetime)
@@ -149,12 +149,8 @@ def ensure_ca(directory: StrPath, name: str = "ca", common_name: str = "kubeto")
     cluster, which is the operator's decision. Raises ValueError if the files exist and do not hold a key pair.
     """
     certificate_path, key_path = _paths(Path(directory) / name)
-    pair = _read_pair(certificate_path, key_path)
-    if pair is not None:
-        certificate = _load_certificate(pair.certificate_pem)
-        if certificate is None or not _belongs(certificate, pair.key_pem):
-            raise ValueError(f"{certificate_path} and {key_path} are not a certificate and its key: remove both")
-        return CertificateAuthority(pair)
+    if certificate_path.exists() and key_path.exists():
+        return load_ca(certificate_path, key_path)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = Profile(common_name).subject()
     builder = _builder(subject, subject, key.public_key(), CA_LIFETIME)
@@ -162,6 +158,15 @@ def ensure_ca(directory: StrPath, name: str = "ca", common_name: str = "kubeto")
     builder = builder.add_extension(_key_usage(ca=True), critical=True)
     certificate = builder.sign(key, hashes.SHA256())
     return CertificateAuthority(_write_pair(certificate_path, key_path, certificate, key))
+
+
+def load_ca(certificate_path: Path, key_path: Path) -> CertificateAuthority:
+    """The authority in two files. Raises OSError, and ValueError if they do not hold a key pair."""
+    pair = KeyPair(certificate_path, key_path, certificate_path.read_bytes(), key_path.read_bytes())
+    certificate = _load_certificate(pair.certificate_pem)
+    if certificate is None or not _belongs(certificate, pair.key_pem):
+        raise ValueError(f"{certificate_path} and {key_path} are not a certificate and its key: remove both")
+    return CertificateAuthority(pair)
 
 
 def ensure_key(path: StrPath) -> bytes:
@@ -255,7 +260,7 @@ def _write_pair(
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, lifetime: datetime.timedelta
+    subject: x509.Name, issuer: x509.Name, public_key: CertificatePublicKeyTypes, lifetime: datetime.timedelta
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (

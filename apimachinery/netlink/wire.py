@@ -17,27 +17,32 @@ _CLONE_NEWNET = 0x40000000
 _HEADER, _U32 = struct.Struct("=IHHII"), struct.Struct("=I")
 
 
+def enter(path: str) -> None:
+    """Put the calling thread, and no other, into the network namespace at ``path``. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _set_namespace(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _set_namespace(descriptor: int, path: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(descriptor, _CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+
+
 @contextmanager
 def in_namespace(path: str) -> Iterator[None]:
     """Put the calling thread, and no other, into the network namespace at ``path`` for the length of the block."""
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def enter(descriptor: int) -> None:
-        if libc.setns(descriptor, _CLONE_NEWNET) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), path)
-
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            enter(target)
-        finally:
-            os.close(target)
+        enter(path)
         try:
             yield
         finally:
-            enter(home)
+            _set_namespace(home, "the caller's own")
     finally:
         os.close(home)
 

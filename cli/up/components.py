@@ -132,6 +132,8 @@ def controller_manager(config: ClusterConfig, certificates: Certificates) -> Com
             f"--cluster-cidr={config.cluster_cidr}",
             f"--service-cluster-ip-range={config.service_cidr}",
             f"--root-ca-file={certificates.certificate('ca')}",
+            f"--cluster-signing-cert-file={certificates.certificate('ca')}",
+            f"--cluster-signing-key-file={certificates.key('ca')}",
             f"--healthz-port={config.secure_port + 7}",
             "--leader-elect=true",
             f"--v={config.verbosity}",

@@ -38,24 +38,22 @@ class NodeNamespace:
     def _container(self) -> str:
         pid = self._pid()
         if not pid:
-            _docker("rm", "--force", self.owner, check=False)
-            node = self.config.node_names()[self.index]
-            labels = ["--label", f"kubeto.dev/cluster={self.config.name}"]
-            _docker(
-                "run",
-                "--detach",
-                "--network=none",
-                f"--hostname={node}",
-                f"--name={self.owner}",
-                *labels,
-                SANDBOX_IMAGE,
-            )
+            if pid == 0:
+                _docker("rm", "--force", self.owner)
+            self._run()
             pid = self._pid()
         return f"/proc/{pid}/ns/net"
 
-    def _pid(self) -> int:
+    def _run(self) -> None:
+        node = self.config.node_names()[self.index]
+        labels = ["--label", f"kubeto.dev/cluster={self.config.name}"]
+        names = [f"--hostname={node}", f"--name={self.owner}"]
+        _docker("run", "--detach", "--network=none", *names, *labels, SANDBOX_IMAGE)
+
+    def _pid(self) -> int | None:
+        """The container's first process; 0 where the container is stopped, None where there is none."""
         shown = _docker("inspect", "--format={{.State.Pid}}", self.owner, check=False)
-        return int(shown) if shown.isdigit() else 0
+        return int(shown) if shown.isdigit() else None
 
     def remove(self) -> None:
         if self.config.runtime == "docker":

@@ -1,8 +1,8 @@
 """Keeps a process-mode cluster's processes running: starts them, restarts one that ends, stops them all.
 
 It is a process of its own (``python -m cli.up.supervisor DIR``), so that the cluster outlives the shell that
-typed ``kubeto up``. It owns nothing but pids: when it is killed its children go on, and its successor finds
-them by their pid files and watches them again.
+typed ``kubeto up``. What it starts is forked from a zygote, a child of its own (see ``zygote``). It owns nothing but
+pids: when it is killed the components go on, and its successor finds them by their pid files and watches them again.
 
 Guarantees: at most one live process a component; a component that ends is started again after a back-off of
 0.2 s doubling to 10 s, which is forgotten after a minute of running. It cannot see whether a process is
@@ -23,7 +23,9 @@ from pathlib import Path
 
 from cli.up.components import Component, load_components
 from cli.up.config import ClusterConfig, load
+from cli.up.launcher import Launcher
 from cli.up.namespaces import NodeNamespace, owner_pid
+from cli.up.zygote import Order
 
 _FIRST_DELAY, _LONGEST_DELAY, _STEADY_AFTER = 0.2, 10.0, 60.0
 _TERMINATE_WITHIN = 10.0
@@ -37,11 +39,11 @@ def is_alive(pid: int, argv: Sequence[str]) -> bool:
     What leads to the program (an interpreter, ``nsenter``) may stand before it.
     """
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+        shown = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ").rstrip()
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except (FileNotFoundError, ProcessLookupError, IndexError):
         return False
-    return state != "Z" and command[-len(argv) :] == list(argv)
+    return state != "Z" and f" {shown}".endswith(f" {' '.join(argv)}")
 
 
 def supervisor_argv(config: ClusterConfig) -> list[str]:
@@ -88,11 +90,13 @@ def _ensure(namespace: NodeNamespace) -> str:
 class Keeper:
     """Keeps one component running. ``pid`` is that of its live process, or 0."""
 
-    def __init__(self, component: Component, config: ClusterConfig, *, log_to_files: bool = True) -> None:
-        self.component, self._log_to_files = component, log_to_files
+    def __init__(
+        self, component: Component, config: ClusterConfig, launcher: Launcher, *, log_to_files: bool = True
+    ) -> None:
+        self.component, self._launcher = component, launcher
         self.namespace = NodeNamespace(config, component.node) if component.node >= 0 else None
         self.pid_file = config.run / f"{component.name}.pid"
-        self.log_file = config.logs / f"{component.name}.log"
+        self.log_file = str(config.logs / f"{component.name}.log") if log_to_files else ""
         self.pid = 0
 
     def adopt(self) -> bool:
@@ -101,22 +105,11 @@ class Keeper:
         self.pid = left if left and is_alive(left, self.component.argv) else 0
         return bool(self.pid)
 
-    def start(self, netns: str) -> None:
+    async def start(self, netns: str) -> None:
         """Adopt the process that is there already, or start one in the namespace at ``netns``."""
-        if self.adopt():
-            return
-        enter = ["nsenter", f"--net={netns}", "--"] if netns else []
-        with self.log_file.open("ab") if self._log_to_files else contextlib.nullcontext() as log:
-            process = subprocess.Popen(
-                [*enter, *self.component.argv],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **self.component.env},
-                start_new_session=True,
-            )
-        self.pid = process.pid
-        self.pid_file.write_text(str(self.pid))
+        if not self.adopt():
+            c = self.component
+            self.pid = await self._launcher.start(Order(c.argv, str(self.pid_file), c.env, netns, self.log_file))
 
     async def keep(self) -> None:
         delay = _FIRST_DELAY
@@ -135,7 +128,7 @@ class Keeper:
     async def _run_once(self) -> None:
         """One life of the process: until it ends, or until the owner of its network namespace does."""
         netns = await asyncio.to_thread(_ensure, self.namespace) if self.namespace else ""
-        self.start(netns)
+        await self.start(netns)
         ends = [asyncio.create_task(wait_for_exit(pid)) for pid in (self.pid, owner_pid(netns)) if pid]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -182,14 +175,16 @@ def left_behind(config: ClusterConfig) -> list[Keeper]:
         components = load_components(config.components)
     except FileNotFoundError:
         return []
-    return [keeper for keeper in (Keeper(c, config) for c in components) if keeper.adopt()]
+    launcher = Launcher(())
+    return [keeper for keeper in (Keeper(c, config, launcher) for c in components) if keeper.adopt()]
 
 
 async def supervise(config: ClusterConfig, components: list[Component], *, log_to_files: bool = True) -> None:
     """Keep components running until SIGTERM or SIGINT, then stop them in order."""
     for folder in (config.run, config.logs):
         folder.mkdir(parents=True, exist_ok=True)
-    keepers = [Keeper(c, config, log_to_files=log_to_files) for c in components]
+    launcher = Launcher(c.argv[0] for c in components)
+    keepers = [Keeper(c, config, launcher, log_to_files=log_to_files) for c in components]
     asked = asyncio.Event()
 
     def stop(number: int) -> None:
@@ -206,6 +201,7 @@ async def supervise(config: ClusterConfig, components: list[Component], *, log_t
     for task in tasks:
         task.cancel()
     await stop_all(keepers)
+    await launcher.close()
     for task in failed:
         task.result()
 

@@ -1,5 +1,6 @@
 """The controllers that exist: one line each."""
 
+from master.controller_manager.certificate_signing import CertificateSigningController
 from master.controller_manager.clusterrole_aggregation import ClusterRoleAggregationController
 from master.controller_manager.cronjob import CronJobController
 from master.controller_manager.daemonset import DaemonSetController
@@ -25,6 +26,7 @@ from master.controller_manager.taint_eviction import TaintEvictionController
 from master.controller_manager.ttl_after_finished import TtlAfterFinishedController
 
 CONTROLLERS: tuple[type[AnyController], ...] = (
+    CertificateSigningController,
     ClusterRoleAggregationController,
     CronJobController,
     DaemonSetController,

@@ -24,6 +24,11 @@ class Options:
     service_cluster_ip_range: str = ""
     root_ca_file: str = ""
     """The CA that pods get as ``kube-root-ca.crt``; "" = that of the kubeconfig."""
+    cluster_signing_cert_file: str = ""
+    """With its key, what certificate requests are signed with; "" = they are not."""
+    cluster_signing_key_file: str = ""
+    cluster_signing_duration: float = 31_536_000.0
+    """The longest that a signed certificate lasts."""
     node_monitor_grace_period: float = 40.0
     """A node that was silent for so long is Unknown."""
     terminated_pod_gc_threshold: int = 12500
@@ -53,6 +58,14 @@ def parse(arguments: list[str] | None = None) -> Options:
     add("--node-cidr-mask-size", type=int, default=24, help="the prefix length of a node's part of it")
     add("--service-cluster-ip-range", default="", help="the network of services")
     add("--root-ca-file", default="", help="the CA certificate for kube-root-ca.crt; default: the kubeconfig's")
+    add("--cluster-signing-cert-file", default="", help="the CA certificate to sign certificate requests with")
+    add("--cluster-signing-key-file", default="", help="its key")
+    add(
+        "--cluster-signing-duration",
+        type=duration,
+        default=31_536_000.0,
+        help="the longest that these certificates last",
+    )
     add("--node-monitor-grace-period", type=duration, default=40.0, help="a silent node is Unknown after this")
     add("--terminated-pod-gc-threshold", type=int, default=12500, help="finished pods kept before old ones go; 0 = all")
     add("--healthz-port", type=int, default=10257, help="of /metrics and /healthz on 127.0.0.1")
