@@ -96,4 +96,7 @@ def down(
     _mode_of(config).down(config, progress)
     if clean:
         with progress.step("Data removed"):
-            shutil.rmtree(config.root)
+            try:
+                shutil.rmtree(config.root)
+            except OSError as error:
+                raise CannotStart(f"{config.root} could not be removed: {error}") from error

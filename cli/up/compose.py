@@ -1,5 +1,7 @@
 """``kubeto up --mode compose``: the cluster as containers of ``deploy/docker-compose.yml``."""
 
+import contextlib
+import datetime
 import os
 import shutil
 import subprocess
@@ -10,7 +12,7 @@ from cli.up import prerequisites
 from cli.up.config import ClusterConfig
 from cli.up.images import DEPLOY, ensure_example_images, ensure_image
 from cli.up.prerequisites import CannotStart
-from cli.up.process import remove_containers, wait_for_api, wait_for_nodes
+from cli.up.process import LEASE_RENEWED_WITHIN, remove_containers, wait_for_api, wait_for_nodes
 from cli.up.progress import Progress
 
 
@@ -26,11 +28,13 @@ def up(config: ClusterConfig, progress: Progress) -> None:
     ensure_example_images(progress)
     ensure_image(progress)
     _ensure_shared(config.root)
+    since = datetime.datetime.now(datetime.UTC)
+    if _compose(config, "ps", "--quiet", "--status=running", "node").strip():
+        since -= LEASE_RENEWED_WITHIN
     with progress.step("Containers started"):
         _compose(config, "up", "--detach", "--remove-orphans", "--quiet-pull")
-    api = wait_for_api(config, progress, lambda: True)
-    wait_for_nodes(config, api, progress, lambda: True)
-    api.close()
+    with contextlib.closing(wait_for_api(config, progress, lambda: True)) as api:
+        wait_for_nodes(config, api, progress, lambda: True, since)
 
 
 def down(config: ClusterConfig, progress: Progress) -> None:
@@ -41,9 +45,11 @@ def down(config: ClusterConfig, progress: Progress) -> None:
     with progress.step("Containers and networks removed"):
         _compose(config, "down", "--remove-orphans", "--timeout", "10")
         remove_containers(config)
+        subprocess.run(["umount", "--recursive", str(config.root)], capture_output=True, check=False)
 
 
-def _compose(config: ClusterConfig, *arguments: str) -> None:
+def _compose(config: ClusterConfig, *arguments: str) -> str:
+    """What a compose command prints. Raises CannotStart."""
     settings = {
         "KUBETO_DIR": str(config.root),
         "KUBETO_NAME": config.name,
@@ -54,6 +60,7 @@ def _compose(config: ClusterConfig, *arguments: str) -> None:
     done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CannotStart(f"docker compose {arguments[0]} failed:\n{done.stderr.strip()[-2000:]}")
+    return done.stdout
 
 
 def _program() -> list[str]:

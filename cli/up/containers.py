@@ -6,6 +6,7 @@ The command lines are those of process mode (``components``); only addresses dif
 import asyncio
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,12 +25,12 @@ _NUMBER = "com.docker.compose.container-number"
 _SPARE_NODES = 32
 
 
-def init(directory: Directory, nodes: int = 3, port: int = 6443) -> None:
+def init(directory: Directory, name: str = "kubeto", nodes: int = 3, port: int = 6443) -> None:
     """Make certificates, keys and kubeconfigs of a compose-mode cluster, where they are missing."""
-    config = ClusterConfig(directory=str(directory), mode="compose", nodes=max(nodes, _SPARE_NODES), port=port)
-    ensure_certificates(config)
+    config = ClusterConfig(directory=str(directory), mode="compose", nodes=nodes, name=name, port=port)
+    ensure_certificates(replace(config, nodes=max(nodes, _SPARE_NODES)))
     write_admin_kubeconfig(config)
-    ClusterConfig(directory=str(directory), mode="compose", nodes=nodes, port=port).save()
+    config.save()
     for folder in (config.run, config.data, config.logs):
         folder.mkdir(parents=True, exist_ok=True)
 

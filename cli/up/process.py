@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime
 import functools
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from apimachinery.errors import AlreadyExists
 from cli.api import Api, ApiUnreachable
@@ -26,12 +28,16 @@ from cli.up.supervisor import left_behind, stop_all, supervisor_argv, supervisor
 _READY_WITHIN = 60.0
 _STOP_WITHIN = 60.0
 _POLL = 0.05
+LEASE_RENEWED_WITHIN = datetime.timedelta(seconds=15)  # an agent renews every 10 s
+_LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 
 
 def up(config: ClusterConfig, progress: Progress) -> None:
     """Start the cluster and wait until every node is Ready. Raises CannotStart with what to do about it."""
+    since = datetime.datetime.now(datetime.UTC)
     os.environ["DOCKER_HOST"] = config.engine
     if running(config):
+        since -= LEASE_RENEWED_WITHIN
         progress.say(f"The cluster in {config.root} already runs; its nodes are checked.")
     else:
         left = left_behind(config)
@@ -50,7 +56,7 @@ def up(config: ClusterConfig, progress: Progress) -> None:
         if config.runtime == "containerd":
             with progress.step("Images for containerd"):
                 _import_images(config, alive)
-        wait_for_nodes(config, api, progress, alive)
+        wait_for_nodes(config, api, progress, alive, since)
 
 
 def running(config: ClusterConfig) -> bool:
@@ -115,13 +121,19 @@ def wait_for_api(config: ClusterConfig, progress: Progress, alive: Callable[[], 
     return api
 
 
-def wait_for_nodes(config: ClusterConfig, api: Api, progress: Progress, alive: Callable[[], bool]) -> None:
-    """Return when every node of the cluster is Ready."""
+def wait_for_nodes(
+    config: ClusterConfig, api: Api, progress: Progress, alive: Callable[[], bool], since: datetime.datetime
+) -> None:
+    """Return when every node is Ready and its agent was heard after ``since``.
+
+    What is stored of a node is as its agent left it, however long ago.
+    """
     wanted = set(config.node_names())
     with progress.step(f"{len(wanted)} node{'s' if len(wanted) > 1 else ''} Ready"):
 
         def ready() -> bool:
-            return wanted <= {n["metadata"]["name"] for n in api.get_list("/api/v1/nodes") if node_is_ready(n)}
+            heard = {le["metadata"]["name"] for le in api.get_list(_LEASES) if _renewed(le) >= since}
+            return wanted <= heard & {n["metadata"]["name"] for n in api.get_list("/api/v1/nodes") if node_is_ready(n)}
 
         _wait(ready, f"not all nodes became Ready: see {config.logs}/kubeto-node*.log and 'kubeto get nodes'", alive)
 
@@ -153,6 +165,10 @@ def _import_images(config: ClusterConfig, alive: Callable[[], bool]) -> None:
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(give, config.node_names()))
+
+
+def _renewed(lease: dict[str, Any]) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(lease["spec"]["renewTime"].replace("Z", "+00:00"))
 
 
 def node_is_ready(node: dict[str, object]) -> bool:

@@ -268,11 +268,16 @@ def stop_order(pod: Object, running: Sequence[ContainerView]) -> list[list[Conta
 
 
 def dead_to_remove(runtime: PodRuntime) -> list[ContainerView]:
-    """Dead containers that nothing needs: of each name all but the newest that ended before the present one."""
+    """Dead containers that nothing needs: of each name all but the newest that ended before the present one.
+
+    One that was made and never started, because whoever made it was killed, is of no use once it has a successor.
+    """
     seen: dict[str, int] = {}
     out: list[ContainerView] = []
     for container in runtime.containers:
-        seen[container.name] = seen.get(container.name, 0) + 1
-        if seen[container.name] > 2 and container.state is State.EXITED:
+        stillborn = container.state is State.CREATED and container.name in seen
+        if not stillborn:
+            seen[container.name] = seen.get(container.name, 0) + 1
+        if stillborn or (seen[container.name] > 2 and container.state is State.EXITED):
             out.append(container)
     return out

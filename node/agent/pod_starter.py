@@ -21,6 +21,7 @@ from node.agent.pod_state import Object, PodRuntime, SandboxView, Waiting, regul
 from node.agent.pod_stopper import PodStopper
 from node.agent.preparer import Volumes
 from node.agent.restart_backoff import RestartBackoff
+from node.agent.step_loop import finish_first
 from node.agent.volumes.volume import VolumeError
 from node.cri.runtime import RuntimeFault
 from protos.cri.runtime.v1 import api_pb2 as pb
@@ -90,7 +91,7 @@ class PodStarter:
         name = pod["spec"].get("runtimeClassName")
         try:
             handler = await self._services.runtime_handler(name) if name else ""
-            await self._services.runtime.run_pod_sandbox(config, handler)
+            await finish_first(self._services.runtime.run_pod_sandbox(config, handler))
         except (RuntimeFault, ApiError) as fault:
             message = f"Failed to create pod sandbox: {fault}"
             self._event(pod, "Warning", "FailedCreatePodSandBox", message)
@@ -144,7 +145,7 @@ class PodStarter:
         container_id = await self._create(pod, runtime.sandbox.id, config, sandbox)
         self._event(pod, "Normal", "Created", f"Container created: {name}")
         try:
-            await self._services.runtime.start_container(container_id)
+            await finish_first(self._services.runtime.start_container(container_id))
         except RuntimeFault as fault:
             self._event(pod, "Warning", "Failed", f"Error: {fault}")
             raise _StartFailed("RunContainerError", str(fault), time.time() + _RETRY_SECONDS) from fault
@@ -155,7 +156,7 @@ class PodStarter:
         self, pod: Object, sandbox_id: str, config: pb.ContainerConfig, sandbox: pb.PodSandboxConfig
     ) -> str:
         try:
-            return await self._services.runtime.create_container(sandbox_id, config, sandbox)
+            return await finish_first(self._services.runtime.create_container(sandbox_id, config, sandbox))
         except RuntimeFault as fault:
             self._event(pod, "Warning", "Failed", f"Error: {fault}")
             raise _StartFailed("CreateContainerError", str(fault), time.time() + _RETRY_SECONDS) from fault

@@ -1,10 +1,10 @@
 """One worker a pod: it looks, plans, acts and reports, one step at a time; what came last wins.
 
-Guarantees: never two steps of one pod at once; a deletion interrupts whatever a step was waiting for (a pull, a
-sandbox); a shorter grace period interrupts a longer one; the final state is reported before the API object is
-deleted; nothing of the pod is left in the runtime after that. Everything is decided by ``pod_actions`` and ``status``
-from what is there now, so a worker of a restarted agent goes on where the old one was. An idle worker has no task,
-only state.
+Guarantees: never two steps of one pod at once; a deletion interrupts whatever a step was waiting for, but never a call
+that makes something in the runtime; a shorter grace period interrupts a longer one; the final state is reported before
+the API object is deleted; nothing of the pod is left in the runtime after that. Everything is decided by
+``pod_actions`` and ``status`` from what is there now, so a worker of a restarted agent goes on where the old one was.
+An idle worker has no task, only state.
 """
 
 import time

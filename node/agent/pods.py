@@ -19,7 +19,7 @@ from node.agent.pod_worker import PodWorker
 from node.cri.runtime import RuntimeFault
 
 _log = get_logger(__name__)
-_HOUSEKEEPING_SECONDS: Final = 30.0
+_HOUSEKEEPING_SECONDS: Final = 10.0
 _ORPHAN_GRACE_SECONDS: Final = 10
 
 

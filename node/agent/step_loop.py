@@ -5,7 +5,8 @@ only state, so thousands of idle loops cost nothing. A step that fails is logged
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from apimachinery.backoff import Backoff
 from apimachinery.errors import ApiError
@@ -13,6 +14,7 @@ from apimachinery.logging import get_logger
 from node.cri.runtime import RuntimeFault
 
 _log = get_logger(__name__)
+T = TypeVar("T")
 
 
 class StepLoop:
@@ -39,8 +41,8 @@ class StepLoop:
             self._task = asyncio.create_task(self._run(), name=self._name)
 
     def interrupt(self) -> None:
-        """Cancel the step under way; wake to begin another."""
-        if self._step is not None:
+        """Cancel the step under way, once; wake to begin another."""
+        if self._step is not None and not self._step.cancelling():
             self._step.cancel()
 
     def finish(self) -> None:
@@ -91,3 +93,17 @@ class StepLoop:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+async def finish_first(work: Coroutine[Any, Any, T]) -> T:
+    """Await ``work`` to its end, and only then let a cancellation through.
+
+    For calls that make something: a runtime goes on with what its caller no longer waits for, and what appears after
+    the caller has looked is nobody's.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise

@@ -148,3 +148,11 @@ def test_sidecars_stop_last_in_reverse_order() -> None:
 def test_only_the_newest_dead_container_of_a_name_is_kept() -> None:
     all_ = tuple(view("a", State.EXITED, 1, attempt=n) for n in (3, 2, 1, 0))
     assert [c.attempt for c in dead_to_remove(PodRuntime((BOX,), all_))] == [1, 0]
+
+
+def test_a_container_that_was_never_started_goes_once_it_has_a_successor() -> None:
+    stillborn = view("a", State.CREATED, attempt=3)
+    assert dead_to_remove(PodRuntime((BOX,), (stillborn, view("a", State.EXITED, 3, 2)))) == []
+    rest = (view("a", State.EXITED, 3, 2), view("a", State.EXITED, 3, 1))
+    gone = dead_to_remove(PodRuntime((BOX,), (view("a", attempt=4), stillborn, *rest)))
+    assert [c.attempt for c in gone] == [3, 1]
