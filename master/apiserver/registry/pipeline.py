@@ -110,9 +110,12 @@ class Pipeline:
         """Decode a body in place as its kind, into the form that is stored. Raises BadRequest; unknown fields may only
         be warned about."""
         problems = self.schemas.check(kind, body, options.duplicates)
+        if problems:
+            self._tell(kind, problems, options)
         self.catalog.strategy(kind).to_stored(body)
-        if not problems:
-            return
+
+    @staticmethod
+    def _tell(kind: Kind, problems: Sequence[schemas_.FieldProblem], options: WriteOptions) -> None:
         wrong = next((p for p in problems if p.form == "type"), None)
         if wrong:
             raise schemas_.decoding_error(kind, wrong.message)
