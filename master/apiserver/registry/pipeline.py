@@ -118,9 +118,9 @@ class Pipeline:
     def _tell(kind: Kind, problems: Sequence[schemas_.FieldProblem], options: WriteOptions) -> None:
         wrong = next((p for p in problems if p.form == "type"), None)
         if wrong:
-            raise schemas_.decoding_error(kind, wrong.message)
+            raise schemas_.DecodingError(kind, wrong.message)
         if options.field_validation == "Strict":
-            raise schemas_.decoding_error(kind, schemas_.strict_message(problems))
+            raise schemas_.DecodingError(kind, schemas_.strict_message(problems))
         if options.field_validation == "Warn":
             options.warnings.extend(p.message for p in problems)
 
@@ -132,7 +132,7 @@ class Pipeline:
         wrong = next((p for p in problems if p.form == "type"), None)
         if wrong:
             group, _, short = version.rpartition("/")
-            raise schemas_.decoding_error(Kind(group, short, name, ""), wrong.message)
+            raise schemas_.DecodingError(Kind(group, short, name, ""), wrong.message)
 
     async def mutate(self, strategy: Strategy, request: AdmissionRequest) -> Object:
         """Default and admit; the object as it comes out."""
