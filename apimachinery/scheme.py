@@ -185,6 +185,9 @@ BATCH = _group(
 AUTOSCALING = _group(
     "autoscaling", "v2", _k("HorizontalPodAutoscaler", "horizontalpodautoscalers", "hpa", subs=_STATUS, cats=_ALL)
 )
+AUTOSCALING_V1 = _group(
+    "autoscaling", "v1", _k("HorizontalPodAutoscaler", "horizontalpodautoscalers", "hpa", subs=_STATUS, cats=_ALL)
+)
 POLICY = _group("policy", "v1", _k("PodDisruptionBudget", "poddisruptionbudgets", "pdb", subs=_STATUS))
 NETWORKING = _group(
     "networking.k8s.io",
@@ -276,6 +279,7 @@ KINDS: tuple[Kind, ...] = (
     *AUTHENTICATION,
     *AUTHORIZATION,
     *AUTOSCALING,
+    *AUTOSCALING_V1,
     *BATCH,
     *CERTIFICATES,
     *COORDINATION,

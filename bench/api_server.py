@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import uvloop
+import yaml
 
 from apimachinery import pki
 from bench import http_load
@@ -49,6 +50,13 @@ def api_server(directory: Path) -> Iterator[tuple[http_load.Target, psutil.Proce
         target = http_load.Target(_PORT, "bench")
         uvloop.run(_wait_ready(target))
         yield target, psutil.Process(process.pid), time.monotonic() - began
+
+
+def write_kubeconfig(directory: Path, target: http_load.Target, path: Path) -> None:
+    """A kubeconfig of the administrator's token, for clients of the library."""
+    ca = pki.ensure_ca(directory)
+    document = pki.kubeconfig(f"https://127.0.0.1:{target.port}", ca.pem, token=target.token)
+    pki.write_file(path, yaml.safe_dump(document).encode())
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

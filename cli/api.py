@@ -20,6 +20,7 @@ from websockets.typing import Subprotocol
 
 from apimachinery.config import ClusterAccess, load_kubeconfig
 from apimachinery.errors import ApiError, from_status
+from cli.refusal import Refusal
 
 Object = dict[str, Any]
 Params = Mapping[str, str]
@@ -30,7 +31,7 @@ APPLY_PATCH = "application/apply-patch+yaml"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io, application/json"
 
 
-class ApiUnreachable(Exception):
+class ApiUnreachable(Refusal):
     """Nothing answers at the server's address, or not as an API server does."""
 
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from cli.refusal import Refusal
+
 _TOKEN = re.compile(r"\{((?:\"[^\"]*\"|'[^']*'|[^{}])*)\}|([^{}]+)")
 _STEP = re.compile(r"\.(?P<field>(?:\\.|[\w\-/$])+|\*)|\[(?P<inside>(?:\"[^\"]*\"|'[^']*'|\([^)]*\)|[^\]])*)\]")
 _FILTER = re.compile(r"^\?\(\s*@(?P<path>[^=!<>\s]+)\s*(?:(?P<op>==|!=|<=|>=|<|>)\s*(?P<value>.+?)\s*)?\)$")
@@ -22,7 +24,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-class BadTemplate(ValueError):
+class BadTemplate(Refusal, ValueError):
     """The template cannot be read; the message says where."""
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import yaml
 
 from cli.api import Object
+from cli.refusal import Refusal
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
-class BadManifest(Exception):
+class BadManifest(Refusal):
     """A file that is not there or not a manifest; the message names it and the line."""
 
 

@@ -9,12 +9,13 @@ import yaml
 
 from cli import jsonpath
 from cli.api import Object
+from cli.refusal import Refusal
 from cli.resources import Resource
 
 _GAP = "   "
 
 
-class BadOutput(Exception):
+class BadOutput(Refusal):
     """An output format that does not exist."""
 
 

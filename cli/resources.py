@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cli.api import Api, Object
+from cli.refusal import Refusal
 
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
 
-class UnknownResource(Exception):
+class UnknownResource(Refusal):
     """The server has no resource by that name."""
 
 

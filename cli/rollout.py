@@ -10,9 +10,14 @@ from cli.api import MERGE_PATCH, Object
 from cli.printers import table
 from cli.resources import Resource, targets
 from cli.session import Namespace, Session
+from cli.verbs import HELP_OPTIONS
 
 app = typer.Typer(
-    help="Follow and change a rollout: status, history, undo, restart, pause, resume.", no_args_is_help=True
+    help="Follow and change a rollout: status, history, undo, restart, pause, resume.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings=HELP_OPTIONS,
 )
 _REVISION = "deployment.kubernetes.io/revision"
 _CHANGE_CAUSE = "kubernetes.io/change-cause"

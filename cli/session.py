@@ -1,13 +1,12 @@
 """What every verb begins with: the options that all of them share, and the cluster that they mean."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli.api import Api, default_kubeconfig
 from cli.resources import Resource, Resources
+from cli.settings import SETTINGS
 
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The namespace; the context's if not given.")]
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces.")]
@@ -19,17 +18,6 @@ Output = Annotated[
 Files = Annotated[list[str], typer.Option("--filename", "-f", help="A file, a folder, a URL's file, or - for stdin.")]
 DryRun = Annotated[str, typer.Option("--dry-run", help="none or server: check, admit and default, but store nothing.")]
 Container = Annotated[str, typer.Option("--container", "-c", help="The container, where the pod has several.")]
-
-
-@dataclass
-class Settings:
-    """The options in front of the verb."""
-
-    kubeconfig: Path | None = None
-    context: str = ""
-
-
-SETTINGS = Settings()
 
 
 class Session:

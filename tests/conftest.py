@@ -1,10 +1,13 @@
-"""Fixtures for all tests: a real etcd, and a real API server on it that nothing else writes to."""
+"""Fixtures for all tests: a real etcd, a real API server on it that nothing else writes to, and a whole cluster."""
 
+import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from tests.control_plane import ApiServerProgram, Etcd, have_etcd
+from tests.e2e.local_cluster import LocalCluster, local_cluster
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +37,13 @@ def namespace(apiserver: ApiServerProgram, request: pytest.FixtureRequest) -> st
     name: str = apiserver.request("POST", "/api/v1/namespaces", body).json["metadata"]["name"]
     apiserver.request("POST", f"/api/v1/namespaces/{name}/serviceaccounts", {"metadata": {"name": "default"}})
     return name
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """One process-mode cluster of three nodes on Docker for all end-to-end and fault tests."""
+    if os.geteuid() != 0 or shutil.which("docker") is None:
+        pytest.skip("needs root and Docker")
+    directory = tmp_path_factory.mktemp("kubeto") / "cluster"
+    with local_cluster(directory, "kte", 17443, "172.31.91.0/24", "--nodes=3") as running:
+        yield running

@@ -18,7 +18,7 @@ from apimachinery.scheme import Kind
 
 Object = dict[str, Any]
 
-__all__ = ["FieldProblem", "Schema", "Schemas", "decoding_error", "duplicate_fields", "load", "strict_message"]
+__all__ = ["DecodingError", "FieldProblem", "Schema", "Schemas", "duplicate_fields", "load", "strict_message"]
 
 _OBJECT_META = "apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
@@ -79,9 +79,12 @@ def load() -> Schemas:
     return Schemas(load_table())
 
 
-def decoding_error(kind: Kind, message: str) -> BadRequest:
-    """The error for a body that is no object of ``kind``; ``message`` is a problem's, or ``strict_message``'s."""
-    return BadRequest(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {message}')
+class DecodingError(BadRequest):
+    """A body is no object of ``kind``; ``why`` is a problem's message, or ``strict_message``'s."""
+
+    def __init__(self, kind: Kind, why: str) -> None:
+        super().__init__(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}')
+        self.why = why
 
 
 def strict_message(problems: Sequence[FieldProblem]) -> str:

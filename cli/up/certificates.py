@@ -5,43 +5,11 @@ service accounts), ``front-proxy-ca`` and ``front-proxy-client``, ``etcd`` when 
 ``scheduler`` (serving), and ``node-*``. Each component's kubeconfig has its client certificate inline.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import yaml
 
 from apimachinery import pki
 from cli.up.config import CLUSTER_DOMAIN, ClusterConfig
-
-ADMIN = "admin"
-CONTROLLER_MANAGER = "controller-manager"
-SCHEDULER = "scheduler"
-
-_IDENTITIES = {
-    ADMIN: ("kubernetes-admin", ("system:masters",)),
-    CONTROLLER_MANAGER: ("system:kube-controller-manager", ()),
-    SCHEDULER: ("system:kube-scheduler", ()),
-}
-# One process speaks for all hollow nodes, so it cannot be confined to one node's objects as a real agent is.
-HOLLOW = "node"
-HOLLOW_IDENTITY = "kubeto:hollow-nodes"
-_NODE_SERVER_NAME = "kubeto-node"  # in every node's certificate: hollow nodes share one address and one server
-
-
-@dataclass(frozen=True, slots=True)
-class Certificates:
-    """Where the files are that the components are given."""
-
-    directory: Path
-
-    def certificate(self, name: str) -> str:
-        return str(self.directory / f"{name}.crt")
-
-    def key(self, name: str) -> str:
-        return str(self.directory / f"{name}.key")
-
-    def kubeconfig(self, name: str) -> str:
-        return str(self.directory / f"{name}.conf")
+from cli.up.identities import ADMIN, HOLLOW, HOLLOW_IDENTITY, IDENTITIES, NODE_SERVER_NAME, Certificates
 
 
 def ensure_certificates(config: ClusterConfig) -> Certificates:
@@ -54,7 +22,7 @@ def ensure_certificates(config: ClusterConfig) -> Certificates:
     pki.ensure_key(config.pki / "sa.key")
     front = pki.ensure_ca(config.pki, "front-proxy-ca", "front-proxy-ca")
     front.ensure_client(config.pki / "front-proxy-client", "front-proxy-client")
-    for component, (user, groups) in _IDENTITIES.items():
+    for component, (user, groups) in IDENTITIES.items():
         pair = ca.ensure_client(config.pki / f"{component}-client", user, groups)
         _write_kubeconfig(certificates, component, config.api_url, ca, pair)
     if config.hollow:
@@ -66,7 +34,7 @@ def ensure_certificates(config: ClusterConfig) -> Certificates:
 
 def _ensure_node(config: ClusterConfig, ca: pki.CertificateAuthority, node: str, user: str, group: str) -> None:
     """The certificate and kubeconfig of one node: the same pair serves its agent and names it as a client."""
-    dns = [node, _NODE_SERVER_NAME]
+    dns = [node, NODE_SERVER_NAME]
     pair = ca.ensure_server(config.pki / node, user, dns=dns, groups=[group], client=True)
     _write_kubeconfig(Certificates(config.pki), node, config.api_url, ca, pair)
 
@@ -90,7 +58,7 @@ def _write_kubeconfig(
 def write_admin_kubeconfig(config: ClusterConfig) -> None:
     """``<dir>/admin.conf``: the administrator's kubeconfig, by the machine's loopback address."""
     ca = pki.ensure_ca(config.pki)
-    user, groups = _IDENTITIES[ADMIN]
+    user, groups = IDENTITIES[ADMIN]
     pair = ca.ensure_client(config.pki / f"{ADMIN}-client", user, groups)
     server = f"https://127.0.0.1:{config.port}"
     document = pki.kubeconfig(server, ca.pem, pair.certificate_pem, pair.key_pem, cluster=config.name)

@@ -9,7 +9,7 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from cli.up.config import ClusterConfig, Mode, Runtime, load
+from cli.up.config import ClusterConfig, Mode, Runtime, load, room_for
 from cli.up.prerequisites import CannotStart
 from cli.up.progress import Progress
 
@@ -40,6 +40,7 @@ def up(
         port=port,
         etcd_port=etcd_port,
         node_network=node_network,
+        cluster_cidr=room_for(nodes),
         verbosity=verbosity,
         **_engine(),
     )

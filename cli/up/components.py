@@ -7,8 +7,8 @@ import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from cli.up.certificates import CONTROLLER_MANAGER, HOLLOW, SCHEDULER, Certificates
 from cli.up.config import CLUSTER_DOMAIN, SERVICE_ACCOUNT_ISSUER, ClusterConfig
+from cli.up.identities import CONTROLLER_MANAGER, HOLLOW, SCHEDULER, Certificates
 
 SANDBOX_IMAGE = "kubeto/pause:1"
 CNI_BIN_DIR = "/usr/lib/cni"

@@ -16,6 +16,15 @@ Runtime = Literal["docker", "containerd", "fake"]
 SERVICE_ACCOUNT_ISSUER = "https://kubernetes.default.svc.cluster.local"
 CLUSTER_DOMAIN = "cluster.local"
 COMPOSE_PORT = 6443
+DEFAULT_CLUSTER_CIDR = "10.244.0.0/16"
+_NODE_PREFIX = 24  # a node's part of it
+
+
+def room_for(nodes: int) -> str:
+    """A pod network with a /24 for every node: the usual one while it suffices."""
+    if nodes <= ipaddress.ip_network(DEFAULT_CLUSTER_CIDR).num_addresses >> (32 - _NODE_PREFIX):
+        return DEFAULT_CLUSTER_CIDR
+    return f"10.128.0.0/{_NODE_PREFIX - (nodes - 1).bit_length()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,7 @@ class ClusterConfig:
     port: int = 6443
     etcd_port: int = 2379
     node_network: str = "172.30.0.0/24"
-    cluster_cidr: str = "10.244.0.0/16"
+    cluster_cidr: str = DEFAULT_CLUSTER_CIDR
     service_cidr: str = "10.96.0.0/16"
     verbosity: int = 2
     engine: str = "unix:///var/run/docker.sock"  # Docker's, as DOCKER_HOST has it

@@ -13,9 +13,10 @@ from typing import Annotated
 import typer
 
 from cli.up import components
-from cli.up.certificates import Certificates, ensure_certificates, write_admin_kubeconfig
+from cli.up.certificates import ensure_certificates, write_admin_kubeconfig
 from cli.up.components import NodePlace
 from cli.up.config import ClusterConfig, load
+from cli.up.identities import Certificates
 from cli.up.prerequisites import CannotStart
 from cli.up.supervisor import supervise
 

@@ -12,8 +12,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-import psutil
-
+from cli.refusal import Refusal
 from cli.up.config import ClusterConfig
 
 _ENGINE_SOCKET = "/var/run/docker.sock"
@@ -29,7 +28,7 @@ _PACKAGES = {
 }
 
 
-class CannotStart(Exception):
+class CannotStart(Refusal):
     """The machine lacks something; the message says what, and what to do."""
 
 
@@ -84,6 +83,8 @@ def _is_taken(port: int) -> bool:
 
 def _holder(port: int) -> int:
     """The process that listens there; 0 when it cannot be seen."""
+    import psutil  # only a port that is taken needs it
+
     for connection in psutil.net_connections("tcp"):
         listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr[-1] == port
         if listens and connection.pid:
@@ -92,6 +93,8 @@ def _holder(port: int) -> int:
 
 
 def _described(pid: int) -> str:
+    import psutil
+
     try:
         return f" by {psutil.Process(pid).name()} (pid {pid})" if pid else ""
     except psutil.NoSuchProcess:

@@ -12,18 +12,21 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from apimachinery.errors import AlreadyExists
-from cli.api import Api, ApiUnreachable
 from cli.up import components, containerd, network, prerequisites
-from cli.up.certificates import HOLLOW_IDENTITY, Certificates, ensure_certificates, write_admin_kubeconfig
+from cli.up.certificates import ensure_certificates, write_admin_kubeconfig
 from cli.up.config import ClusterConfig
+from cli.up.identities import HOLLOW_IDENTITY, Certificates
 from cli.up.images import ensure_example_images
 from cli.up.namespaces import NodeNamespace
 from cli.up.prerequisites import CannotStart
 from cli.up.progress import Progress
 from cli.up.supervisor import left_behind, stop_all, supervisor_argv, supervisor_pid
+
+if TYPE_CHECKING:
+    from cli.api import Api
 
 _READY_WITHIN = 60.0
 _STOP_WITHIN = 60.0
@@ -106,8 +109,10 @@ def _start_supervisor(config: ClusterConfig) -> None:
     (config.run / "supervisor.pid").write_text(str(process.pid))
 
 
-def wait_for_api(config: ClusterConfig, progress: Progress, alive: Callable[[], bool]) -> Api:
+def wait_for_api(config: ClusterConfig, progress: Progress, alive: Callable[[], bool]) -> "Api":
     """The cluster's API once it is ready. ``alive`` tells whether waiting still makes sense."""
+    from cli.api import Api, ApiUnreachable  # the HTTP client takes 0.25 s to import: do it while etcd starts
+
     with progress.step("etcd and API server"):
         api = Api.from_kubeconfig(config.admin_kubeconfig)
 
@@ -122,7 +127,7 @@ def wait_for_api(config: ClusterConfig, progress: Progress, alive: Callable[[], 
 
 
 def wait_for_nodes(
-    config: ClusterConfig, api: Api, progress: Progress, alive: Callable[[], bool], since: datetime.datetime
+    config: ClusterConfig, api: "Api", progress: Progress, alive: Callable[[], bool], since: datetime.datetime
 ) -> None:
     """Return when every node is Ready and its agent was heard after ``since``.
 
@@ -138,7 +143,7 @@ def wait_for_nodes(
         _wait(ready, f"not all nodes became Ready: see {config.logs}/kubeto-node*.log and 'kubeto get nodes'", alive)
 
 
-def _allow_hollow_nodes(api: Api) -> None:
+def _allow_hollow_nodes(api: "Api") -> None:
     """Give the one process of all hollow nodes a node's rights over every node."""
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "system:node"}
     group = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": HOLLOW_IDENTITY}

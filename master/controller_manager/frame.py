@@ -7,7 +7,7 @@ a pure function what to do, and does it.
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from apimachinery.client.api import ApiClient
 from apimachinery.client.controller import Controller
@@ -46,12 +46,15 @@ class BaseController(Controller[K]):
     ``K`` is what its queue holds; nearly always an object's key: then derive from ``ManagedController``.
     """
 
+    component: ClassVar[str] = ""
+    """As whom the controller tells events, where upstream does not do it by the controller's name."""
+
     def __init__(self, context: Context) -> None:
         super().__init__(queue=WorkQueue[K](clock=context.clock), metrics=context.metrics)
         self.context = context
         self.client = context.client
         self.clock = context.clock
-        self.events = EventRecorder(context.client, self.name, clock=context.clock)
+        self.events = EventRecorder(context.client, self.component or self.name, clock=context.clock)
         if context.metrics is not None:
             context.metrics.watch_depth(self.name, self.queue.__len__)
 

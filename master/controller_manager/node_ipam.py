@@ -87,6 +87,7 @@ class NodeIpamController(ManagedController):
     """Idle without ``--cluster-cidr``."""
 
     name = "node-ipam-controller"
+    component = "cidrAllocator"
     workers = 1
 
     def __init__(self, context: Context) -> None:

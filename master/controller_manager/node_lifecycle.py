@@ -38,6 +38,7 @@ class NodeLifecycleController(ManagedController):
     """Keys are ("", node)."""
 
     name = "node-lifecycle-controller"
+    component = "node-controller"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

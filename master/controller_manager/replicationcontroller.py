@@ -8,6 +8,7 @@ from master.controller_manager.replicaset import ReplicaSetController
 
 class ReplicationControllerController(ReplicaSetController):
     name = "replicationcontroller-controller"
+    component = "replication-controller"
     kind = kind_of("replicationcontrollers")
 
     def selector(self, owner: Object) -> LabelSelector:

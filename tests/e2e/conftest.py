@@ -1,22 +1,11 @@
-"""One real cluster of three nodes on Docker for all end-to-end tests."""
+"""What the end-to-end tests share on the real cluster (``cluster``, in tests/conftest.py)."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.local_cluster import LocalCluster, eventually, local_cluster
-
-
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    if os.geteuid() != 0 or shutil.which("docker") is None:
-        pytest.skip("needs root and Docker")
-    directory = tmp_path_factory.mktemp("kubeto") / "cluster"
-    with local_cluster(directory, "kte", 17443, "172.31.91.0/24", "--nodes=3") as running:
-        yield running
+from tests.e2e.local_cluster import LocalCluster, eventually
 
 
 @pytest.fixture

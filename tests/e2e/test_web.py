@@ -11,6 +11,8 @@ from tests.e2e.local_cluster import LocalCluster, eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 PAGE = "Hello from Kubeto"
+# Ends at SIGTERM, which a plain `sleep` as the first process of a container ignores.
+OBEDIENT = ("sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait")
 
 
 def node_addresses(cluster: LocalCluster) -> dict[str, str]:
@@ -110,7 +112,7 @@ def test_port_forward(cluster: LocalCluster, web: str) -> None:
 
 def test_scale_set_image_and_undo(cluster: LocalCluster, namespace: str) -> None:
     cluster.kubectl(
-        "create", "deployment", "d", "--image=kubeto/busybox:1", "--replicas=2", "-n", namespace, "--", "sleep", "1000"
+        "create", "deployment", "d", "--image=kubeto/busybox:1", "--replicas=2", "-n", namespace, "--", *OBEDIENT
     )
     cluster.kubectl("rollout", "status", "deployment/d", "-n", namespace, "--timeout=60s")
     cluster.kubectl("scale", "deployment/d", "--replicas=3", "-n", namespace)
@@ -143,7 +145,7 @@ def test_deleting_a_namespace_leaves_no_container(cluster: LocalCluster) -> None
     cluster.kubectl("create", "namespace", "doomed")
     eventually(lambda: cluster.kubectl("get", "serviceaccount", "default", "-n", "doomed"))
     cluster.kubectl(
-        "create", "deployment", "d", "--image=kubeto/busybox:1", "--replicas=3", "-n", "doomed", "--", "sleep", "1000"
+        "create", "deployment", "d", "--image=kubeto/busybox:1", "--replicas=3", "-n", "doomed", "--", *OBEDIENT
     )
     cluster.kubectl("rollout", "status", "deployment/d", "-n", "doomed", "--timeout=60s")
     cluster.kubectl("delete", "namespace", "doomed", "--timeout=90s")

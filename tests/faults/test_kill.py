@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import cluster  # noqa: F401 - the fixture
 from tests.e2e.local_cluster import LocalCluster, eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
@@ -29,14 +28,14 @@ spec:
 
 
 @pytest.fixture(scope="module")
-def steady(cluster: LocalCluster) -> Iterator[LocalCluster]:  # noqa: F811
+def steady(cluster: LocalCluster) -> Iterator[LocalCluster]:
     cluster.apply(_DEPLOYMENT)
     cluster.kubectl("rollout", "status", "deployment/steady", "--timeout=60s")
     yield cluster
     cluster.kubectl("delete", "deployment", "steady")
 
 
-def running(cluster: LocalCluster) -> list[dict[str, Any]]:  # noqa: F811
+def running(cluster: LocalCluster) -> list[dict[str, Any]]:
     return [
         p for p in cluster.get("pods", "-l", "app=steady")["items"]
         if p["status"].get("phase") == "Running" and not p["metadata"].get("deletionTimestamp")
@@ -49,7 +48,7 @@ def containers() -> list[str]:
     return listed.stdout.split()
 
 
-def as_declared(cluster: LocalCluster) -> bool:  # noqa: F811
+def as_declared(cluster: LocalCluster) -> bool:
     """Three pods that run, a container for each and no more, and a new pod comes up."""
     pods = running(cluster)
     return len(pods) == 3 and len(containers()) == 3

@@ -7,6 +7,7 @@ import pytest
 
 from apimachinery import patch, schema, scheme
 from apimachinery.scheme import Kind
+from master.apiserver.registry.catalog import Catalog
 from master.apiserver.registry.kinds import STRATEGIES, events
 from master.apiserver.registry.kinds.metadata import validate_metadata
 from master.apiserver.registry.strategy import Strategy
@@ -15,7 +16,7 @@ Object = dict[str, Any]
 
 
 def strategy(kind: Kind) -> Strategy:
-    return STRATEGIES[kind.group, kind.resource](kind)
+    return Catalog(STRATEGIES).strategy(kind)
 
 
 def pod(**spec: Any) -> Object:
@@ -77,8 +78,8 @@ def test_defaults_are_idempotent_valid_and_known_to_the_schema(kind: Kind, obj: 
 
 
 def test_every_strategy_stands_an_empty_object() -> None:
-    for group, resource in STRATEGIES:
-        own = strategy(scheme.kind_of(resource, group))
+    for kind in scheme.KINDS:
+        own, resource = strategy(kind), kind.resource
         obj: Object = {"metadata": {"name": "x", "namespace": "d", "uid": "u"}}
         own.default(obj)
         own.prepare_create(obj)

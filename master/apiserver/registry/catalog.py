@@ -19,7 +19,8 @@ class Catalog:
         self._strategies: dict[tuple[str, str, str], Strategy] = {}
         self._by_bucket: dict[str, Strategy] = {}
         for kind in kinds:
-            self._install(strategies.get((kind.group, kind.resource), Strategy)(kind))
+            own = strategies.get((kind.api_version, kind.resource))
+            self._install((own or strategies.get((kind.group, kind.resource), Strategy))(kind))
 
     def add(self, strategy: Strategy) -> None:
         """Serve a kind from now on, or serve it differently."""

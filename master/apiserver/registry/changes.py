@@ -5,7 +5,10 @@ A lost race is a 409 for who named a version, and tried again for who did not.
 
 from typing import Any
 
-from apimachinery.errors import BadRequest, Cause
+import orjson
+
+from apimachinery.errors import BadRequest, Cause, Invalid
+from apimachinery.schema import DecodingError
 from apimachinery.scheme import Kind
 
 from ..auth.user import User
@@ -56,11 +59,21 @@ async def patch(
     def transform(current: Object) -> Object:
         body = patched(shown(current) if current else current)
         if target.subresource != "scale":
-            pipeline.check(target.kind, body, options)
+            try:
+                pipeline.check(target.kind, body, options)
+            except DecodingError as error:
+                raise _unfit(body, error) from error
         return body
 
     async with pipeline.turns.take(pipeline.key(target)):
         return await _change(pipeline, user, target, options, transform, may_create=may_create)
+
+
+def _unfit(body: Object, error: DecodingError) -> Invalid:
+    """The refusal of a patch that makes no object of the kind: as upstream, the patch is what is invalid."""
+    made = codec.plain(body).decode()
+    cause = Cause("FieldValueInvalid", f"Invalid value: {orjson.dumps(made).decode()}: {error.why}", "patch")
+    return Invalid(f' "" is invalid: {cause.field}: {cause.message}', causes=[cause])
 
 
 async def _change(

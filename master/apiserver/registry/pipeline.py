@@ -110,14 +110,17 @@ class Pipeline:
         """Decode a body in place as its kind, into the form that is stored. Raises BadRequest; unknown fields may only
         be warned about."""
         problems = self.schemas.check(kind, body, options.duplicates)
+        if problems:
+            self._tell(kind, problems, options)
         self.catalog.strategy(kind).to_stored(body)
-        if not problems:
-            return
+
+    @staticmethod
+    def _tell(kind: Kind, problems: Sequence[schemas_.FieldProblem], options: WriteOptions) -> None:
         wrong = next((p for p in problems if p.form == "type"), None)
         if wrong:
-            raise schemas_.decoding_error(kind, wrong.message)
+            raise schemas_.DecodingError(kind, wrong.message)
         if options.field_validation == "Strict":
-            raise schemas_.decoding_error(kind, schemas_.strict_message(problems))
+            raise schemas_.DecodingError(kind, schemas_.strict_message(problems))
         if options.field_validation == "Warn":
             options.warnings.extend(p.message for p in problems)
 
@@ -129,7 +132,7 @@ class Pipeline:
         wrong = next((p for p in problems if p.form == "type"), None)
         if wrong:
             group, _, short = version.rpartition("/")
-            raise schemas_.decoding_error(Kind(group, short, name, ""), wrong.message)
+            raise schemas_.DecodingError(Kind(group, short, name, ""), wrong.message)
 
     async def mutate(self, strategy: Strategy, request: AdmissionRequest) -> Object:
         """Default and admit; the object as it comes out."""

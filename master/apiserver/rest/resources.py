@@ -10,7 +10,7 @@ from apimachinery.errors import ApiError, BadRequest, NotFound
 from apimachinery.scheme import Kind
 
 from ..registry import patching
-from ..registry.kinds.policy import ScaleStrategy
+from ..registry.kinds.autoscaling import ScaleStrategy
 from ..registry.pipeline import Target, method_not_allowed
 from ..registry.reads import ListOptions
 from ..registry.selection import Selection

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from ..strategy import Strategy
 from . import (
+    autoscaling,
     configuration,
     daemonsets,
     deployments,
@@ -52,7 +53,8 @@ STRATEGIES: Mapping[tuple[str, str], type[Strategy]] = {
     ("apps", "deployments"): deployments.DeploymentStrategy,
     ("apps", "replicasets"): deployments.ReplicaSetStrategy,
     ("apps", "statefulsets"): statefulsets.StatefulSetStrategy,
-    ("autoscaling", "horizontalpodautoscalers"): policy.HorizontalPodAutoscalerStrategy,
+    ("autoscaling", "horizontalpodautoscalers"): autoscaling.HorizontalPodAutoscalerStrategy,
+    ("autoscaling/v1", "horizontalpodautoscalers"): autoscaling.HorizontalPodAutoscalerV1Strategy,
     ("batch", "cronjobs"): jobs.CronJobStrategy,
     ("batch", "jobs"): jobs.JobStrategy,
     ("certificates.k8s.io", "certificatesigningrequests"): rbac.CertificateSigningRequestStrategy,
@@ -84,4 +86,4 @@ STRATEGIES: Mapping[tuple[str, str], type[Strategy]] = {
     ("storage.k8s.io", "volumeattachments"): storage.VolumeAttachmentStrategy,
     ("storage.k8s.io", "volumeattributesclasses"): storage.VolumeAttributesClassStrategy,
 }
-"""By group and resource."""
+"""By group and resource, or by apiVersion and resource if that version has a form of its own."""

@@ -1,11 +1,11 @@
-"""ResourceQuotas, LimitRanges, PodDisruptionBudgets, PriorityClasses, RuntimeClasses, autoscalers."""
+"""ResourceQuotas, LimitRanges, PodDisruptionBudgets, PriorityClasses, RuntimeClasses."""
 
 from typing import Any
 
 from apimachinery import quantity, validation
 
 from ..strategy import Strategy
-from .causes import Causes, each_invalid, forbidden, immutable, invalid, one_of, required
+from .causes import Causes, each_invalid, forbidden, immutable, invalid, one_of
 from .metadata import validate_label_selector
 from .pod_defaults import set_default
 from .printing import AGE, NAME, at, number, text
@@ -194,61 +194,3 @@ class RuntimeClassStrategy(Strategy):
     def validate_update(self, obj: Object, old: Object) -> Causes:
         same = obj.get("handler") == old.get("handler")
         return [] if same else [immutable("handler", obj.get("handler"))]
-
-
-class ScaleStrategy(Strategy):
-    """``autoscaling/v1`` Scale: how a workload's scale subresource is shown."""
-
-    columns = (
-        NAME,
-        number("Desired", "spec.replicas", "desired number of instances for the scaled object."),
-        number("Available", "status.replicas", "actual number of observed instances of the scaled object."),
-        AGE,
-    )
-
-
-class HorizontalPodAutoscalerStrategy(Strategy):
-    has_generation = False
-    columns = (
-        NAME,
-        text("Reference", lambda h: f"{at(h, 'spec.scaleTargetRef.kind')}/{at(h, 'spec.scaleTargetRef.name')}"),
-        text("Targets", lambda h: _targets(h)),
-        text("MinPods", lambda h: str(at(h, "spec.minReplicas", "<unset>"))),
-        number("MaxPods", "spec.maxReplicas"),
-        number("Replicas", "status.currentReplicas"),
-        AGE,
-    )
-
-    def default(self, obj: Object) -> None:
-        spec = obj.setdefault("spec", {})
-        spec.setdefault("minReplicas", 1)
-        cpu = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}
-        set_default(spec, "metrics", [{"type": "Resource", "resource": cpu}])
-
-    def validate(self, obj: Object) -> Causes:
-        spec = obj.get("spec") or {}
-        low, high = spec.get("minReplicas", 1), spec.get("maxReplicas", 0)
-        causes = [] if high >= 1 else [invalid("spec.maxReplicas", high, "must be greater than 0")]
-        if low < 1:
-            causes.append(invalid("spec.minReplicas", low, "must be greater than or equal to 1"))
-        if high < low:
-            causes.append(invalid("spec.maxReplicas", high, "must be greater than or equal to `minReplicas`"))
-        missing = [k for k in ("kind", "name") if not at(spec, f"scaleTargetRef.{k}")]
-        return causes + [required(f"spec.scaleTargetRef.{k}") for k in missing]
-
-
-def _targets(autoscaler: Object) -> str:
-    current = {
-        at(m, "resource.name"): at(m, "resource.current", {}) for m in at(autoscaler, "status.currentMetrics", ())
-    }
-    shown = []
-    for metric in at(autoscaler, "spec.metrics", ()):
-        name, target = at(metric, "resource.name", ""), at(metric, "resource.target", {})
-        now = current.get(name, {})
-        if target.get("averageUtilization") is not None:
-            have = f"{now['averageUtilization']}%" if "averageUtilization" in now else "<unknown>"
-            shown.append(f"{name}: {have}/{target['averageUtilization']}%")
-        else:
-            wanted = target.get("averageValue", target.get("value", "<auto>"))
-            shown.append(f"{name}: {now.get('averageValue', '<unknown>')}/{wanted}")
-    return ", ".join(shown) or "<none>"
