@@ -174,7 +174,7 @@ class ApiServer:
         ready = {**live, "etcd-readiness": etcd_answers, "shutdown": not_draining}
         inside = {"mtlsPort": serving.grpc_port, "tokenPort": serving.grpc_token_port}
         api.include_router(system.router(system.Health(live, ready), inside, auth.documents))
-        api.include_router(openapi.router(openapi.OpenApi(registry.catalog)))
+        api.include_router(openapi.router(openapi.OpenApi(registry.catalog, computed=node_metrics.KINDS)))
         api.include_router(explain.router(connections.scheduler, auth.authorizer, lambda r: r.state.user))
         api.add_exception_handler(ApiError, _api_error)
         api.add_exception_handler(404, _unknown_path)
