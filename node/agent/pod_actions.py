@@ -13,6 +13,7 @@ from node.agent.pod_state import (
     Object,
     PodRuntime,
     ProbeResults,
+    SandboxView,
     State,
     Waiting,
     ephemeral_containers,
@@ -98,15 +99,18 @@ def plan(inputs: Inputs) -> Plan:
 
 
 def _plan_sandbox(inputs: Inputs, out: Plan) -> None:
-    """No sandbox is ready: make one, unless the pod has run and may not run again."""
+    """No sandbox is ready: make one, unless the pod has run and may not run again.
+
+    First all of the old goes down, the dead sandbox too: it has its address and its host ports until it is stopped.
+    """
     runtime, policy = inputs.runtime, restart_policy(inputs.pod)
     attempt = runtime.sandbox.attempt + 1 if runtime.sandbox else 0
-    out.kill_pod = attempt > 0 and bool(runtime.running)
+    out.kill_pod = bool(runtime.running)
     if attempt and policy == "Never" and runtime.containers:
-        out.kill_pod = bool(runtime.running)
         return
     if runtime.containers and not any(_should_run(inputs, spec) for spec in regular_containers(inputs.pod)):
         return
+    out.kill_pod = bool(runtime.sandboxes or runtime.running)
     out.new_sandbox = attempt
 
 
@@ -281,3 +285,10 @@ def dead_to_remove(runtime: PodRuntime) -> list[ContainerView]:
         if stillborn or (seen[container.name] > 2 and container.state is State.EXITED):
             out.append(container)
     return out
+
+
+def sandboxes_to_remove(runtime: PodRuntime, removed: Sequence[ContainerView]) -> list[SandboxView]:
+    """Dead sandboxes that have a successor and no container left, once those ``removed`` are gone."""
+    gone = {container.id for container in removed}
+    held = {container.sandbox_id for container in runtime.containers if container.id not in gone}
+    return [sandbox for sandbox in runtime.sandboxes[1:] if not sandbox.ready and sandbox.id not in held]

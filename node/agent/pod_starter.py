@@ -62,7 +62,7 @@ class PodStarter:
         outcome = Outcome()
         if plan.kill_pod:
             await self._stopper.stop(pod, runtime, self._stopper.grace(pod))
-            outcome.go_on = True
+            outcome.go_on = plan.new_sandbox is None  # what comes of a new sandbox, its making tells
         if plan.new_sandbox is not None:
             await self._new_sandbox(pod, plan.new_sandbox, runtime, outcome)
             return outcome

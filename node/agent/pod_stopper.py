@@ -28,7 +28,10 @@ class PodStopper:
         return grace_period(pod)
 
     async def stop(self, pod: Object, runtime: PodRuntime, grace: int) -> None:
-        """Stop all containers within ``grace`` seconds, wave by wave, then the sandboxes."""
+        """Stop all containers within ``grace`` seconds, wave by wave, then the sandboxes.
+
+        A sandbox that died of itself is stopped too: only that takes its network back.
+        """
         until = time.monotonic() + grace
         for wave in stop_order(pod, runtime.running):
             left = max(0, round(until - time.monotonic()))
@@ -37,8 +40,7 @@ class PodStopper:
                     message = f"Stopping container {container.name}"
                     group.create_task(self._stop(pod, container, runtime, left, message))
         for sandbox in runtime.sandboxes:
-            if sandbox.ready:
-                await self._services.runtime.stop_pod_sandbox(sandbox.id)
+            await self._services.runtime.stop_pod_sandbox(sandbox.id)
 
     async def kill(self, pod: Object, kill: Kill, runtime: PodRuntime) -> None:
         """Stop one container because of its probe or its changed spec."""

@@ -140,11 +140,18 @@ class PodWorker:
             if not outcome.go_on:
                 break
         self._report(runtime)
-        for dead in pod_actions.dead_to_remove(runtime):
-            await self._services.runtime.remove_container(dead.id)
+        await self._prune(runtime)
         if pod_actions.finished(self.pod, runtime, self._failed_init):
             await self._rest(runtime)
         return self._next_look(plan.wake_at, await self._refresh_volumes(runtime))
+
+    async def _prune(self, runtime: PodRuntime) -> None:
+        """Remove what earlier attempts left and nothing shows any more."""
+        dead = pod_actions.dead_to_remove(runtime)
+        for container in dead:
+            await self._services.runtime.remove_container(container.id)
+        for sandbox in pod_actions.sandboxes_to_remove(runtime, dead):
+            await self._services.runtime.remove_pod_sandbox(sandbox.id)
 
     def _inputs(self, runtime: PodRuntime) -> pod_actions.Inputs:
         results = self._probes.sync(self.pod, runtime)

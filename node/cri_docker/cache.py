@@ -15,7 +15,7 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from node.cri_docker import naming
-from node.cri_docker.attachments import Attachments
+from node.cri_docker.attachments import RELEASED, Attachments
 from node.cri_docker.engine import Engine, EngineError
 from node.cri_docker.records import ContainerRecord, SandboxRecord, container_record, sandbox_record
 from node.cri_docker.refusal import NotFound, Unavailable
@@ -45,6 +45,8 @@ class Cache:
         self._hidden: set[str] = set()
         self._oom: set[str] = set()
         self._subscribers: set[asyncio.Queue[cri.ContainerEventResponse | None]] = set()
+        self.on_lost: Callable[[], None] = lambda: None
+        """Called when a sandbox has gone that still had its network: somebody else has removed it."""
         self.away = "the engine has not been asked yet"
         """Why nothing can be told now; "" when all is well."""
 
@@ -150,6 +152,9 @@ class Cache:
             if record.state == cri.CONTAINER_RUNNING:
                 self._tell(record, cri.CONTAINER_STOPPED_EVENT)
             self._tell(record, cri.CONTAINER_DELETED_EVENT)
+        attachment = self._attachments.get(identity)
+        if attachment and attachment.phase != RELEASED:
+            self.on_lost()
         self._hidden.discard(identity)
         self._oom.discard(identity)
 

@@ -61,6 +61,7 @@ class Runtime:
         self._events = Events(self.engine, self.cache, options.node_name, self.images.invalidate)
         self._resolv_folder = state / "resolv"
         self._synced = asyncio.Event()
+        self.cache.on_lost = self._synced.set
 
     def limits(self) -> EngineLimits:
         self.cache.require()
@@ -88,7 +89,7 @@ class Runtime:
             log.debug("Engine is limited", min_oom_score=self._limits.min_oom_score)
 
     async def _collect(self) -> None:
-        """Give back what dead sandboxes hold: after each (re)start of the engine, and regularly."""
+        """Give back what dead sandboxes hold: after each (re)start of the engine, when one is lost, and regularly."""
         while True:
             await self._synced.wait()
             self._synced.clear()

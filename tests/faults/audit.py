@@ -47,6 +47,9 @@ class Machine:
         pid = command("docker", "inspect", "--format={{.State.Pid}}", f"{self.cluster.name}-{self.node}").strip()
         return command("nsenter", f"--net=/proc/{pid}/ns/net", *arguments)
 
+    def sandboxes(self) -> int:
+        return sum(count for (_, name, _), count in self.containers().items() if name == "POD")
+
     def veths(self) -> int:
         links = json.loads(self._inside("ip", "-j", "link", "show", "type", "veth"))
         return sum(1 for link in links if link["ifname"] != "eth0")
@@ -103,7 +106,7 @@ def _of_node(machine: Machine, pods: list[Any], services: list[Any]) -> list[str
         ("service addresses", machine.service_ips(), ips),
         ("pods' folders", machine.folders("pods"), uids),
         ("log folders", machine.folders("logs", "pods"), logs),
-        ("records of sandboxes", len(machine.folders("cri", "sandboxes")), len(alive)),
+        ("records of sandboxes", len(machine.folders("cri", "sandboxes")), machine.sandboxes()),
         ("CNI results", len(machine.folders("cri", "cni", "results")), len(networked)),
     ]
     problems = [f"{machine.node}: {what}: {found}, not {wanted}" for what, found, wanted in compared if found != wanted]
@@ -125,6 +128,6 @@ def _containers(machine: Machine, alive: list[Any], uids: set[str]) -> list[str]
         for (owner, container, state), count in found.items():
             if owner == uid and state == "running" and container not in wanted:
                 problems.append(f"{machine.node}: {name}: {count} running {container}, undeclared")
-            if owner == uid and state == "dead" and count > (0 if container == "POD" else 2):
+            if owner == uid and state == "dead" and count > 2:
                 problems.append(f"{machine.node}: {name}: {count} dead {container}")
     return problems

@@ -11,7 +11,7 @@ from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.setup import Auth
 from ..registry import refusals
 from ..registry.catalog import Catalog
-from . import openapi, system
+from . import node_metrics, openapi, system
 from .explain import PATH, SchedulerClient
 from .health import Health
 
@@ -22,7 +22,7 @@ def build(
     """The application. It is given requests that are authenticated and authorized by their path."""
     api = FastAPI(title="Kubeto", version=system.VERSION["gitVersion"], redoc_url=None)
     api.include_router(system.router(health, inside, auth.documents))
-    api.include_router(openapi.router(openapi.OpenApi(catalog)))
+    api.include_router(openapi.router(openapi.OpenApi(catalog, computed=node_metrics.KINDS)))
     api.include_router(_explanations(scheduler, auth.authorizer))
     api.add_exception_handler(ApiError, _api_error)
     api.add_exception_handler(404, _unknown_path)

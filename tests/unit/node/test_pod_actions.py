@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from node.agent.pod_actions import Inputs, Plan, dead_to_remove, finished, plan, stop_order
+from node.agent.pod_actions import Inputs, Plan, dead_to_remove, finished, plan, sandboxes_to_remove, stop_order
 from node.agent.pod_state import ContainerView, PodRuntime, ProbeResults, SandboxView, State
 from node.agent.restart_backoff import RestartBackoff
 
@@ -156,3 +156,16 @@ def test_a_container_that_was_never_started_goes_once_it_has_a_successor() -> No
     rest = (view("a", State.EXITED, 3, 2), view("a", State.EXITED, 3, 1))
     gone = dead_to_remove(PodRuntime((BOX,), (view("a", attempt=4), stillborn, *rest)))
     assert [c.attempt for c in gone] == [3, 1]
+
+
+def test_a_sandbox_that_somebody_removed_is_replaced_after_its_containers_are_stopped() -> None:
+    made = planned(pod("a"), view("a"), sandboxes=())
+    assert (made.kill_pod, made.new_sandbox) == (True, 0)
+
+
+def test_a_dead_sandbox_goes_with_its_last_container() -> None:
+    old, older = replace(BOX, id="s1", ready=False), replace(BOX, id="s2", ready=False)
+    dead = view("a", State.EXITED, 1, sandbox_id="s1")
+    runtime = PodRuntime((BOX, old, older), (view("a", attempt=1), dead))
+    assert sandboxes_to_remove(runtime, []) == [older]
+    assert sandboxes_to_remove(runtime, [dead]) == [old, older]
