@@ -13,11 +13,10 @@ import time
 from collections.abc import Iterator
 
 import uvicorn
-from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp
 
 from apimachinery import schema, scheme
 from apimachinery.config import ClusterAccess
-from apimachinery.errors import ApiError, MethodNotAllowed, NotFound
 from apimachinery.lifecycle import Tasks
 from apimachinery.logging import get_logger
 
@@ -37,10 +36,11 @@ from .registry.reads import Reads
 from .registry.service_claims import ServiceClaims
 from .registry.store import LoopbackWriter, Registry
 from .registry.strategy import Strategy
-from .rest import explain, metrics, node_metrics, openapi, system
+from .rest import metrics, node_metrics
 from .rest.connections import Connections
 from .rest.discovery import Discovery
-from .rest.front import Identities, KubetoAPI
+from .rest.front import Front, Identities
+from .rest.health import Health, early
 from .rest.node_agents import agent_access
 from .rest.peer import PeerProtocol
 from .rest.resources import Resources
@@ -153,9 +153,8 @@ class ApiServer:
         identities: Identities,
         storage: EtcdStorage,
         connections: Connections,
-    ) -> KubetoAPI:
+    ) -> Front:
         serving = self._settings.serving
-        api = KubetoAPI(title="Kubeto", version=system.VERSION["gitVersion"], redoc_url=None)
 
         async def etcd_answers() -> str:
             try:
@@ -173,15 +172,15 @@ class ApiServer:
         live = {"ping": ping, "log": ping, "etcd": etcd_answers}
         ready = {**live, "etcd-readiness": etcd_answers, "shutdown": not_draining}
         inside = {"mtlsPort": serving.grpc_port, "tokenPort": serving.grpc_token_port}
-        api.include_router(system.router(system.Health(live, ready), inside, auth.documents))
-        api.include_router(openapi.router(openapi.OpenApi(registry.catalog)))
-        api.include_router(explain.router(connections.scheduler, auth.authorizer, lambda r: r.state.user))
-        api.add_exception_handler(ApiError, _api_error)
-        api.add_exception_handler(404, _unknown_path)
-        api.add_exception_handler(405, _wrong_method)
+        health = Health(live, ready)
+
+        def application() -> ASGIApp:
+            from .rest import application  # with FastAPI, which a cluster's own processes have no need of
+
+            return application.build(health, inside, auth, registry.catalog, connections.scheduler)
+
         resources = Resources(registry, Discovery(registry.catalog), connections.connectors())
-        api.connect(resources, identities, auth.authorizer)
-        return api
+        return Front(resources, identities, auth.authorizer, early(health, inside), application)
 
     async def _bootstrap(self, reads: Reads, writer: LoopbackWriter) -> None:
         settings = self._settings
@@ -197,7 +196,7 @@ class ApiServer:
                 ca = file.read()
         await ensure_auth_config_map(reads, writer, ca)
 
-    def _uvicorn(self, api: KubetoAPI) -> uvicorn.Config:
+    def _uvicorn(self, api: Front) -> uvicorn.Config:
         serving = self._settings.serving
         config = uvicorn.Config(
             api,
@@ -266,20 +265,3 @@ def _own_address() -> str:
         except OSError:
             return "127.0.0.1"
         return str(probe.getsockname()[0])
-
-
-async def _api_error(_: object, error: Exception) -> JSONResponse:
-    assert isinstance(error, ApiError)  # noqa: S101 - for the type checker: it is registered for nothing else
-    return _status(error)
-
-
-async def _unknown_path(_: object, __: Exception) -> JSONResponse:
-    return _status(NotFound("the server could not find the requested resource"))
-
-
-async def _wrong_method(_: object, __: Exception) -> JSONResponse:
-    return _status(MethodNotAllowed("the server does not allow this method on the requested resource"))
-
-
-def _status(error: ApiError) -> JSONResponse:
-    return JSONResponse(error.to_status(), error.status_code)

@@ -179,6 +179,18 @@ def test_custom_kinds_come_and_go(client: TestClient, catalog: Catalog) -> None:
     assert client.get("/openapi/v2").headers["etag"] == before
 
 
+def test_computed_kinds_cost_no_memory(catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    catalog.add(Strategy(WIDGET))
+    app = FastAPI()
+    app.include_router(router(OpenApi(catalog, computed=[WIDGET])))
+    client = TestClient(app)
+    assert "com.example.v1.Widget" in document(client, "v3/apis/example.com/v1")["components"]["schemas"]
+    assert b"com.example.v1.Widget" in client.get("/openapi/v2", headers={"accept": PROTOBUF}).content
+    written = {p.name for p in tmp_path.rglob("documents-*/*")}
+    assert {"index.json", "v2.json", "v2.pb", "apis_example.com_v1.json"} <= written
+
+
 def test_without_a_cache_directory(client: TestClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")

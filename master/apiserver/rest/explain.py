@@ -1,10 +1,8 @@
 """``GET /kubeto/v1/namespaces/NS/pods/NAME/explain``: the leading scheduler's reasons, as JSON."""
 
-from collections.abc import Callable
 from typing import Any
 
 import grpc
-from fastapi import APIRouter, Request
 from google.protobuf.json_format import MessageToDict
 
 from apimachinery import errors, meta, scheme
@@ -13,9 +11,6 @@ from apimachinery.rpc import CLIENT_OPTIONS, client_credentials
 from protos.kubeto.v1 import scheduler_pb2 as pb
 from protos.kubeto.v1.scheduler_pb2_grpc import SchedulerStub
 
-from ..auth.authorizer import Authorizer, RequestAttributes
-from ..auth.user import User
-from ..registry import refusals
 from ..registry.reader import Reader
 
 PATH = "/kubeto/v1/namespaces/{namespace}/pods/{name}/explain"
@@ -63,18 +58,3 @@ class SchedulerClient:
         if self._channel is not None:
             await self._channel.close(grace=None)
             self._channel = None
-
-
-def router(client: SchedulerClient, authorizer: Authorizer, user_of: Callable[[Request], User]) -> APIRouter:
-    """Who may get a pod may ask about it."""
-    routes = APIRouter()
-
-    @routes.get(PATH, summary="Why a pod is where it is, or nowhere")
-    async def explain(namespace: str, name: str, request: Request) -> dict[str, Any]:
-        attributes = RequestAttributes(user_of(request), "get", "", "v1", "pods", "", namespace, name)
-        decision = authorizer.authorize(attributes)
-        if not decision.allowed:
-            raise refusals.forbidden(attributes, decision.reason)
-        return await client.explain(namespace, name)
-
-    return routes

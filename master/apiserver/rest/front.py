@@ -3,13 +3,13 @@
 Resource requests bypass FastAPI's own middleware and routing, which take longer than answering them does.
 """
 
+import asyncio
 import base64
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import orjson
-from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from apimachinery.errors import ApiError, BadRequest, InternalError, Unauthorized
 from apimachinery.logging import get_logger
@@ -60,22 +60,24 @@ class Identities:
         return user
 
 
-class KubetoAPI(FastAPI):
-    """FastAPI with the front before it. ``connect`` must be called before the first request."""
+class Front:
+    """The ASGI application. ``early`` are handlers by path for plain GETs; ``application`` imports and makes what
+    answers all that is neither there nor a resource, and is called when that is first asked for."""
 
-    _resources: Handler
-    _identities: Identities
-    _authorizer: Authorizer
-    _metrics: RequestMetrics
-
-    def connect(self, resources: Handler, identities: Identities, authorizer: Authorizer) -> None:
+    def __init__(
+        self,
+        resources: Handler,
+        identities: Identities,
+        authorizer: Authorizer,
+        early: Mapping[str, Handler],
+        application: Callable[[], ASGIApp],
+    ) -> None:
         self._resources, self._identities, self._authorizer = resources, identities, authorizer
+        self._early, self._make_application = early, application
+        self._application: asyncio.Task[ASGIApp] | None = None
         self._metrics = RequestMetrics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await super().__call__(scope, receive, send)
-            return
         request = Request(scope, receive, send, _NOBODY, _audit_id())
         began = time.perf_counter()
         await self._answer(request)
@@ -90,8 +92,7 @@ class KubetoAPI(FastAPI):
                 await self._resources(request)
             else:
                 self._authorize_path(request.user, request.method, path)
-                scope["state"]["user"] = request.user
-                await super().__call__(scope, request.receive, request.send)
+                await self._answer_path(request, path)
         except ApiError as error:
             await _refuse(request, error)
         except Exception as error:  # the loop boundary of requests
@@ -100,6 +101,17 @@ class KubetoAPI(FastAPI):
                 return
             _log.exception("Request failed", path=scope["path"], method=request.method)
             await _refuse(request, InternalError("Internal error occurred: see the API server's log"))
+
+    async def _answer_path(self, request: Request, path: str) -> None:
+        handler = self._early.get(path)
+        if handler and request.method == "GET" and not request.scope["query_string"]:
+            await handler(request)
+            return
+        if self._application is None:  # in a thread: watches go on meanwhile
+            self._application = asyncio.create_task(asyncio.to_thread(self._make_application), name="application")
+        application = await asyncio.shield(self._application)
+        request.scope["state"]["user"] = request.user
+        await application(request.scope, request.receive, request.send)
 
     async def _authenticate(self, request: Request) -> User:
         authorization = request.headers.get(b"authorization")

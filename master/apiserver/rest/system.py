@@ -2,12 +2,13 @@
 
 import platform
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from .health import Health
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -23,36 +24,6 @@ VERSION = {
     "platform": f"{platform.system().lower()}/{_MACHINES.get(platform.machine(), platform.machine())}",
 }
 """Clients parse major, minor and gitVersion, and turn features on by them."""
-
-Check = Callable[[], Awaitable[str]]
-"""Why a part is not well; "" when it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """The checks behind ``/livez``, ``/readyz`` and ``/healthz``, by name."""
-
-    live: Mapping[str, Check]
-    ready: Mapping[str, Check]
-
-    async def report(self, path: str, only: str, excluded: frozenset[str], verbose: bool) -> tuple[int, str]:
-        """Status code and text, as upstream writes them."""
-        checks = self.ready if path == "readyz" else self.live
-        if only:
-            if only not in checks:
-                return 404, "404 page not found\n"
-            checks = {only: checks[only]}
-        lines, failed = [], []
-        for name, check in checks.items():
-            if name in excluded:
-                lines.append(f"[+]{name} excluded: ok")
-                continue
-            reason = await check()
-            lines.append(f"[-]{name} failed: {reason}" if reason else f"[+]{name} ok")
-            failed.extend([name] if reason else [])
-        if failed:
-            return 500, "\n".join([*lines, f"{path} check failed"]) + "\n"
-        return 200, "\n".join([*lines, f"{path} check passed"]) + "\n" if verbose else "ok"
 
 
 def router(health: Health, inside: Mapping[str, int], documents: Mapping[str, tuple[str, dict[str, Any]]]) -> APIRouter:

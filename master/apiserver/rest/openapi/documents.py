@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ CustomSchema = Callable[[Kind], Mapping[str, Any] | None]
 _FORM = 1
 """Raised when the form of the documents changes, so that older ones on disk are not read."""
 _V2 = "v2"
-_PROTOBUF = "v2.protobuf"
+_PROTOBUF = "v2.pb"
 
 
 def _no_schema(kind: Kind) -> None:
@@ -38,12 +38,19 @@ def group_path(kind: Kind) -> str:
 
 
 class OpenApi:
-    """Documents by name: ``v2``, and group paths for version 3. ``custom_schema`` gives a custom kind's schema."""
+    """Documents by name: ``v2``, and group paths for version 3.
 
-    def __init__(self, catalog: Catalog, custom_schema: CustomSchema = _no_schema) -> None:
+    ``custom_schema`` gives a custom kind's schema; ``computed`` are kinds that are always served, though nothing of
+    them is stored and they have no schema.
+    """
+
+    def __init__(
+        self, catalog: Catalog, custom_schema: CustomSchema = _no_schema, computed: Iterable[Kind] = ()
+    ) -> None:
         self._catalog = catalog
         self._custom_schema = custom_schema
-        self._builtin = BuiltinDocuments()
+        self._fixed = (*scheme.KINDS, *computed)
+        self._builtin = BuiltinDocuments(self._fixed)
         self._made: dict[str, bytes] = {}
         self._hashes: dict[str, str] = {}
         self._revision = 0
@@ -81,19 +88,17 @@ class OpenApi:
 
     def _make(self) -> None:
         self._hashes = dict(self._builtin.hashes())
-        customs = [k for k in self._catalog.scheme if k not in _BUILTIN]
-        self._made = custom_documents(customs, self._custom_schema) if customs else {}
+        customs = [k for k in self._catalog.scheme if k not in self._fixed]
+        self._made = custom_documents(self._fixed, customs, self._custom_schema) if customs else {}
         self._hashes.update({name: _hash(content) for name, content in self._made.items()})
 
 
-_BUILTIN = frozenset(scheme.KINDS)
-
-
 class BuiltinDocuments:
-    """The documents of the built-in kinds, on disk if that can be, else in memory."""
+    """The documents of kinds that do not change, on disk if that can be, else in memory."""
 
-    def __init__(self) -> None:
-        table = f"{_FORM} {scheme.KINDS!r}".encode()
+    def __init__(self, kinds: Iterable[Kind]) -> None:
+        self._kinds = tuple(kinds)
+        table = f"{_FORM} {self._kinds!r}".encode()
         self._directory = f"documents-{hashlib.sha256(table).hexdigest()[:12]}"
         self._hashes: dict[str, str] = {}
         self._kept: dict[str, bytes] = {}
@@ -129,7 +134,8 @@ class BuiltinDocuments:
             return content
 
     def _path(self, name: str) -> Path:
-        return package.cache_path(f"{self._directory}/{name.replace('/', '_')}.json")
+        file = name if name == _PROTOBUF else f"{name.replace('/', '_')}.json"
+        return package.cache_path(f"{self._directory}/{file}")
 
     def _keep(self, name: str, content: bytes) -> None:
         package.write_cache(self._path(name), content)
@@ -137,7 +143,7 @@ class BuiltinDocuments:
             self._kept[name] = content
 
     def _make(self) -> None:
-        made = builtin_documents(package.definitions(), scheme.KINDS)
+        made = builtin_documents(definitions_of(self._kinds), self._kinds)
         self._hashes = {name: _hash(content) for name, content in made.items()}
         for name, content in made.items():
             self._keep(name, content)
@@ -146,6 +152,15 @@ class BuiltinDocuments:
 
 def _hash(content: bytes) -> str:
     return hashlib.sha512(content).hexdigest()[:128].upper()
+
+
+def definitions_of(kinds: Iterable[Kind], schema_of: CustomSchema = _no_schema) -> package.Definitions:
+    """The package's definitions, and those of the kinds that it does not have."""
+    definitions = package.definitions()
+    for kind in kinds:
+        if scheme.BUILTIN.by_kind(kind.api_version, kind.kind) is None:
+            definitions |= defs.custom(kind, schema_of(kind))
+    return definitions
 
 
 def builtin_documents(definitions: package.Definitions, kinds: Iterable[Kind]) -> dict[str, bytes]:
@@ -158,16 +173,14 @@ def builtin_documents(definitions: package.Definitions, kinds: Iterable[Kind]) -
     return made
 
 
-def custom_documents(kinds: Iterable[Kind], schema_of: CustomSchema) -> dict[str, bytes]:
-    """The documents that custom kinds add, and version 2 with them in it."""
-    definitions = package.definitions()
+def custom_documents(fixed: Sequence[Kind], kinds: Sequence[Kind], schema_of: CustomSchema) -> dict[str, bytes]:
+    """The documents that custom ``kinds`` add to the ``fixed`` ones, and version 2 with all in it."""
+    definitions = definitions_of([*fixed, *kinds], schema_of)
     groups: dict[str, list[Kind]] = {}
     for kind in kinds:
-        definitions |= defs.custom(kind, schema_of(kind))
         groups.setdefault(group_path(kind), []).append(kind)
     made = {name: document("v3", of, definitions) for name, of in groups.items()}
-    everything = [*scheme.KINDS, *(k for of in groups.values() for k in of)]
-    return made | {_V2: document("v2", everything, definitions)}
+    return made | {_V2: document("v2", [*fixed, *kinds], definitions)}
 
 
 def document(version: Version, kinds: Iterable[Kind], definitions: package.Definitions) -> bytes:
