@@ -1,5 +1,6 @@
 """Kill each process of a running cluster in turn: within 30 s everything is as declared again."""
 
+import json
 import os
 import signal
 import subprocess
@@ -39,7 +40,10 @@ spec:
     spec:
       terminationGracePeriodSeconds: 1
       containers:
-      - {name: port, image: "kubeto/busybox:1", command: [sleep, "100000"], ports: [{containerPort: 81, hostPort: 8199}]}
+      - name: port
+        image: kubeto/busybox:1
+        command: [sleep, "100000"]
+        ports: [{containerPort: 81, hostPort: 8199}]
 """
 
 
@@ -93,7 +97,8 @@ def test_killed_while_pods_come_and_go(steady: LocalCluster, component: str) -> 
 def test_the_supervisor_is_killed_and_up_is_typed_again(steady: LocalCluster) -> None:
     before = {name: pid for name, pid in steady.pids().items() if name != "supervisor"}
     os.kill(steady.pids()["supervisor"], signal.SIGKILL)
-    again = ["up", f"--name={steady.name}", "--port=17443", "--etcd-port=17463", "--node-network=172.31.91.0/24"]
+    options = json.loads((steady.directory / "cluster.json").read_text())
+    again = ["up", *(f"--{o.replace('_', '-')}={options[o]}" for o in ("name", "port", "etcd_port", "node_network"))]
     steady.run(str(BIN / "kubeto"), *again, "--dir", str(steady.directory), timeout=90)
     assert {name: pid for name, pid in steady.pids().items() if name != "supervisor"} == before
     refused = steady.run(str(BIN / "kubeto"), *again, "--nodes=2", "--dir", str(steady.directory), check=False)
