@@ -1,5 +1,6 @@
 """``kubeto``: the command line. One file a verb, or a few that belong together."""
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -42,8 +43,16 @@ def main() -> None:
         sys.exit(f"error: {error}")
     except FileNotFoundError as error:
         sys.exit(f"error: {error.filename or error}: no such file (is there a cluster? 'kubeto up' starts one)")
+    except PermissionError as error:
+        sys.exit(
+            f"error: {error.filename or error}: no right to do this: use sudo, or the user who started the cluster"
+        )
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.exit(f"error: {error.filename or error}: no space left on the disk: make room and type the same again")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -13,6 +13,8 @@ from cli.up import network
 from cli.up.components import SANDBOX_IMAGE
 from cli.up.config import ClusterConfig
 
+DIRECTORY_LABEL = "kubeto.dev/directory"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeNamespace:
@@ -46,7 +48,7 @@ class NodeNamespace:
 
     def _run(self) -> None:
         node = self.config.node_names()[self.index]
-        labels = ["--label", f"kubeto.dev/cluster={self.config.name}"]
+        labels = [f"--label=kubeto.dev/cluster={self.config.name}", f"--label={DIRECTORY_LABEL}={self.config.root}"]
         names = [f"--hostname={node}", f"--name={self.owner}"]
         _docker("run", "--detach", "--network=none", *names, *labels, SANDBOX_IMAGE)
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apimachinery.errors import AlreadyExists
-from cli.up import components, containerd, network, prerequisites
+from cli.up import components, conflicts, containerd, network, prerequisites
 from cli.up.certificates import ensure_certificates, write_admin_kubeconfig
-from cli.up.config import ClusterConfig
+from cli.up.config import ClusterConfig, load
 from cli.up.identities import HOLLOW_IDENTITY, Certificates
 from cli.up.images import ensure_example_images
 from cli.up.namespaces import NodeNamespace
@@ -37,20 +37,25 @@ _LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 
 def up(config: ClusterConfig, progress: Progress) -> None:
     """Start the cluster and wait until every node is Ready. Raises CannotStart with what to do about it."""
-    since = datetime.datetime.now(datetime.UTC)
     os.environ["DOCKER_HOST"] = config.engine
+    with conflicts.alone(config.root):
+        _up(config, progress)
+
+
+def _up(config: ClusterConfig, progress: Progress) -> None:
+    since = datetime.datetime.now(datetime.UTC)
     if running(config):
+        conflicts.refuse_other_options(config, load(config.root) or config)
         since -= LEASE_RENEWED_WITHIN
         progress.say(f"The cluster in {config.root} already runs; its nodes are checked.")
     else:
         left = left_behind(config)
         prerequisites.check(config, {keeper.pid for keeper in left})
+        if not config.hollow:
+            conflicts.refuse_other_clusters(config)
         _prepare(config, progress)
-        asyncio.run(
-            stop_all(
-                [keeper for keeper in left if keeper.component not in components.load_components(config.components)]
-            )
-        )
+        wanted = components.load_components(config.components)
+        asyncio.run(stop_all([keeper for keeper in left if keeper.component not in wanted]))
         _start_supervisor(config)
     alive = functools.partial(running, config)
     with contextlib.closing(wait_for_api(config, progress, alive)) as api:
@@ -195,6 +200,11 @@ def _wait(ready: Callable[[], bool], otherwise: str, alive: Callable[[], bool]) 
 def down(config: ClusterConfig, progress: Progress) -> None:
     """Stop every process, remove pods' containers, namespaces and the bridge; the data stay."""
     os.environ["DOCKER_HOST"] = config.engine
+    with conflicts.alone(config.root):
+        _down(config, progress)
+
+
+def _down(config: ClusterConfig, progress: Progress) -> None:
     with progress.step("Processes stopped"):
         _stop_supervisor(config)
     if config.hollow:

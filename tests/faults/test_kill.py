@@ -1,5 +1,6 @@
 """Kill each process of a running cluster in turn: within 30 s everything is as declared again."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.local_cluster import LocalCluster, eventually
+from tests.e2e.local_cluster import BIN, LocalCluster, eventually
+from tests.faults.audit import leaks
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -23,16 +25,35 @@ spec:
     metadata: {labels: {app: steady}}
     spec:
       terminationGracePeriodSeconds: 1
+      tolerations:
+      - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 2}
       containers: [{name: main, image: "kubeto/busybox:1", command: [sleep, "100000"]}]
+"""
+_HOST_PORT = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: ported}
+spec:
+  selector: {matchLabels: {app: ported}}
+  template:
+    metadata: {labels: {app: ported}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: port
+        image: kubeto/busybox:1
+        command: [sleep, "100000"]
+        ports: [{containerPort: 81, hostPort: 8199}]
 """
 
 
 @pytest.fixture(scope="module")
 def steady(cluster: LocalCluster) -> Iterator[LocalCluster]:
     cluster.apply(_DEPLOYMENT)
+    cluster.apply(_HOST_PORT)
     cluster.kubectl("rollout", "status", "deployment/steady", "--timeout=60s")
     yield cluster
-    cluster.kubectl("delete", "deployment", "steady")
+    cluster.kubectl("delete", "deployment/steady", "daemonset/ported")
 
 
 def running(cluster: LocalCluster) -> list[dict[str, Any]]:
@@ -42,16 +63,16 @@ def running(cluster: LocalCluster) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def containers() -> list[str]:
-    labels = ["--filter", "label=io.kubernetes.container.name=main", "--filter", "status=running"]
-    listed = subprocess.run(["docker", "ps", "-q", *labels], capture_output=True, text=True, check=True)
-    return listed.stdout.split()
-
-
 def as_declared(cluster: LocalCluster) -> bool:
-    """Three pods that run, a container for each and no more, and a new pod comes up."""
-    pods = running(cluster)
-    return len(pods) == 3 and len(containers()) == 3
+    """Three pods and no more, and on the machine just what they are made of."""
+    found = leaks(cluster)
+    assert not found, found
+    return len(running(cluster)) == 3 and all_ported(cluster)
+
+
+def all_ported(cluster: LocalCluster) -> bool:
+    status = cluster.get("daemonset", "ported")["status"]
+    return bool(status.get("numberReady") == status["desiredNumberScheduled"] == 3)
 
 
 _COMPONENTS = [
@@ -61,17 +82,50 @@ _COMPONENTS = [
 
 
 @pytest.mark.parametrize("component", _COMPONENTS)
-def test_killed(steady: LocalCluster, component: str) -> None:
+def test_killed_while_pods_come_and_go(steady: LocalCluster, component: str) -> None:
     before = {p["metadata"]["uid"] for p in running(steady)}
     pid = steady.pids()[component]
+    steady.kubectl("create", "deployment", "churn", "--image=kubeto/busybox:1", "--replicas=4", "--", "sleep", "1000")
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: steady.pids().get(component) not in (None, pid), within=30)
-    eventually(lambda: as_declared(steady), within=30)
+    eventually(lambda: steady.kubectl("delete", "deployment", "churn", "--ignore-not-found") or True)
+    eventually(lambda: steady.kubectl("delete", "pod", "-l", "app=churn", "--grace-period=1", "--wait=false") or True)
+    eventually(lambda: as_declared(steady), within=60)
     assert {p["metadata"]["uid"] for p in running(steady)} == before, "a pod was replaced"
-    steady.kubectl("scale", "deployment/steady", "--replicas=4")
-    eventually(lambda: len(running(steady)) == 4, within=30)
-    steady.kubectl("scale", "deployment/steady", "--replicas=3")
-    eventually(lambda: as_declared(steady), within=30)
+
+
+def test_the_supervisor_is_killed_and_up_is_typed_again(steady: LocalCluster) -> None:
+    before = {name: pid for name, pid in steady.pids().items() if name != "supervisor"}
+    os.kill(steady.pids()["supervisor"], signal.SIGKILL)
+    options = json.loads((steady.directory / "cluster.json").read_text())
+    again = ["up", *(f"--{o.replace('_', '-')}={options[o]}" for o in ("name", "port", "etcd_port", "node_network"))]
+    steady.run(str(BIN / "kubeto"), *again, "--dir", str(steady.directory), timeout=90)
+    assert {name: pid for name, pid in steady.pids().items() if name != "supervisor"} == before
+    refused = steady.run(str(BIN / "kubeto"), *again, "--nodes=2", "--dir", str(steady.directory), check=False)
+    assert "nodes is 3, not 2" in refused
+    eventually(lambda: as_declared(steady))
+
+
+@pytest.mark.parametrize("verb", [["kill"], ["rm", "--force"]], ids=["killed", "removed"])
+def test_sandboxes_die_by_another_hand(steady: LocalCluster, verb: list[str]) -> None:
+    label = ["--filter", f"label=io.kubeto.node={steady.name}-node-2", "--filter", "label=io.kubeto.kind=sandbox"]
+    ids = docker("ps", "-q", *label).split()
+    assert ids
+    docker(*verb, *ids)
+    eventually(lambda: not set(docker("ps", "-q", *label).split()) & set(ids))
+    eventually(lambda: as_declared(steady), within=60)
+
+
+def test_a_node_reboots(steady: LocalCluster) -> None:
+    """Its namespace goes, and with it every process and link that was in it."""
+    pid = steady.pids()["kubeto-node-3"]
+    docker("kill", f"{steady.name}-node-3")
+    eventually(lambda: steady.pids().get("kubeto-node-3") not in (None, pid))
+    eventually(lambda: as_declared(steady), within=60)
+
+
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
 
 
 def test_a_stopped_node_is_noticed_and_comes_back(steady: LocalCluster) -> None:
@@ -85,6 +139,7 @@ def test_a_stopped_node_is_noticed_and_comes_back(steady: LocalCluster) -> None:
     os.kill(pid, signal.SIGSTOP)
     try:
         eventually(lambda: ready() != "True", within=60)
+        eventually(lambda: len([p for p in running(steady) if p["spec"]["nodeName"] != "node-2"]) == 3, within=30)
     finally:
         os.kill(pid, signal.SIGCONT)
     eventually(lambda: ready() == "True", within=30)
