@@ -45,7 +45,9 @@ def _ensure_serving(ca: pki.CertificateAuthority, config: ClusterConfig) -> None
     ips = list(dict.fromkeys([config.service_ip, "127.0.0.1", config.gateway]))
     ca.ensure_server(config.pki / "apiserver", "kube-apiserver", dns=dns, ips=ips)
     ca.ensure_server(config.pki / "kube-scheduler", "system:kube-scheduler", dns=["kube-scheduler"], ips=ips)
-    ca.ensure_server(config.pki / "etcd", "etcd", dns=["localhost", "etcd"], ips=["127.0.0.1"], client=True)
+    ca.ensure_server(
+        config.pki / "etcd", "etcd", dns=["localhost", *(f"etcd-{i}" for i in range(3))], ips=["127.0.0.1"], client=True
+    )
 
 
 def _write_kubeconfig(

@@ -1,12 +1,12 @@
 """The processes of a process-mode cluster and their command lines: a pure function of the choices."""
 
 import json
-import os
 import socket
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from cli.up import etcd
 from cli.up.config import CLUSTER_DOMAIN, SERVICE_ACCOUNT_ISSUER, ClusterConfig
 from cli.up.identities import CONTROLLER_MANAGER, HOLLOW, SCHEDULER, Certificates
 
@@ -46,38 +46,22 @@ def program(name: str) -> str:
 
 def control_plane(config: ClusterConfig, certificates: Certificates) -> list[Component]:
     return [
-        *_etcd(config),
+        *_etcd(config, certificates),
         api_server(config, certificates),
         controller_manager(config, certificates),
         scheduler(config, certificates),
     ]
 
 
-def _etcd(config: ClusterConfig) -> list[Component]:
-    peers = [f"http://127.0.0.1:{config.etcd_port + 10 * i + 1}" for i in range(config.etcd_members)]
-    cluster = ",".join(f"etcd-{i}={url}" for i, url in enumerate(peers))
-    unsupported = {} if os.uname().machine == "x86_64" else {"ETCD_UNSUPPORTED_ARCH": os.uname().machine}
+def _etcd(config: ClusterConfig, certificates: Certificates) -> list[Component]:
     return [
         Component(
-            name=f"etcd-{i}",
-            argv=[
-                "etcd",
-                f"--name=etcd-{i}",
-                f"--data-dir={config.data / f'etcd-{i}'}",
-                f"--listen-client-urls={config.etcd_servers[i]}",
-                f"--advertise-client-urls={config.etcd_servers[i]}",
-                f"--listen-peer-urls={peers[i]}",
-                f"--initial-advertise-peer-urls={peers[i]}",
-                f"--initial-cluster={cluster}",
-                f"--initial-cluster-token={config.name}",
-                "--quota-backend-bytes=8589934592",
-                "--logger=zap",
-                "--log-level=warn",
-            ],
-            env=unsupported,
+            name=f"etcd-{member}",
+            argv=etcd.command(config, certificates, member),
+            env=etcd.environment(),
             stop_after=_STOP_ETCD,
         )
-        for i in range(config.etcd_members)
+        for member in range(config.etcd_members)
     ]
 
 
@@ -86,8 +70,8 @@ def api_server(config: ClusterConfig, certificates: Certificates) -> Component:
         name="kubeto-apiserver",
         argv=[
             program("kubeto-apiserver"),
-            f"--etcd-servers={','.join(config.etcd_servers)}",
-            *_etcd_tls(config, certificates),
+            f"--etcd-servers={','.join(map(config.etcd_client_url, range(config.etcd_members)))}",
+            *etcd.client_flags(config, certificates),
             "--bind-address=0.0.0.0",
             f"--secure-port={config.secure_port}",
             f"--advertise-address={own_address() if config.mode == 'compose' else config.gateway}",
@@ -106,16 +90,6 @@ def api_server(config: ClusterConfig, certificates: Certificates) -> Component:
         ],
         stop_after=_STOP_API,
     )
-
-
-def _etcd_tls(config: ClusterConfig, certificates: Certificates) -> list[str]:
-    if config.mode != "compose":
-        return []
-    return [
-        f"--etcd-cafile={certificates.certificate('ca')}",
-        f"--etcd-certfile={certificates.certificate('etcd')}",
-        f"--etcd-keyfile={certificates.key('etcd')}",
-    ]
 
 
 def own_address() -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cli.up import prerequisites
 from cli.up.config import ClusterConfig
+from cli.up.etcd import check_members
 from cli.up.images import DEPLOY, ensure_example_images, ensure_image
 from cli.up.prerequisites import CannotStart
 from cli.up.process import LEASE_RENEWED_WITHIN, remove_containers, wait_for_api, wait_for_nodes
@@ -20,8 +21,7 @@ def up(config: ClusterConfig, progress: Progress) -> None:
     """Build what is missing, start the services, wait until every node is Ready. Raises CannotStart."""
     if config.runtime != "docker":
         raise CannotStart("compose mode runs pods on Docker: use --mode process for containerd or fake")
-    if config.etcd_members != 1:
-        raise CannotStart("compose mode has one etcd: use --mode process --etcd 3 for three members")
+    check_members(config)
     config.root.mkdir(parents=True, exist_ok=True)
     with progress.step("Docker engine") as step:
         step.detail = "started" if prerequisites.ensure_engine(config.logs / "dockerd.log") else "running"
@@ -55,6 +55,8 @@ def _compose(config: ClusterConfig, *arguments: str) -> str:
         "KUBETO_NAME": config.name,
         "KUBETO_PORT": str(config.port),
         "NODES": str(config.nodes),
+        "ETCD": str(config.etcd_members),
+        "COMPOSE_PROFILES": "etcd3" if config.etcd_members == 3 else "",
     }
     command = [*_program(), "--file", str(DEPLOY / "docker-compose.yml"), *arguments]
     done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)

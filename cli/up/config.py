@@ -108,11 +108,17 @@ class ClusterConfig:
     def service_ip(self) -> str:
         return str(ipaddress.ip_network(self.service_cidr)[1])
 
-    @property
-    def etcd_servers(self) -> list[str]:
+    def etcd_client_url(self, member: int) -> str:
+        """Where clients reach this member of etcd, counted from 0."""
         if self.mode == "compose":
-            return ["https://etcd:2379"]
-        return [f"http://127.0.0.1:{self.etcd_port + 10 * i}" for i in range(self.etcd_members)]
+            return f"https://etcd-{member}:2379"
+        return f"http://127.0.0.1:{self.etcd_port + 10 * member}"
+
+    def etcd_peer_url(self, member: int) -> str:
+        """Where the other members reach this one."""
+        if self.mode == "compose":
+            return f"https://etcd-{member}:2380"
+        return f"http://127.0.0.1:{self.etcd_port + 10 * member + 1}"
 
     def node_names(self) -> list[str]:
         first = 0 if self.hollow else 1

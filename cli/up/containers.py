@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from cli.up import components
+from cli.up import components, etcd
 from cli.up.certificates import ensure_certificates, write_admin_kubeconfig
 from cli.up.components import NodePlace
 from cli.up.config import ClusterConfig, load
@@ -26,9 +26,11 @@ _NUMBER = "com.docker.compose.container-number"
 _SPARE_NODES = 32
 
 
-def init(directory: Directory, name: str = "kubeto", nodes: int = 3, port: int = 6443) -> None:
+def init(directory: Directory, name: str = "kubeto", nodes: int = 3, port: int = 6443, etcd: int = 1) -> None:
     """Make certificates, keys and kubeconfigs of a compose-mode cluster, where they are missing."""
-    config = ClusterConfig(directory=str(directory), mode="compose", nodes=nodes, name=name, port=port)
+    config = ClusterConfig(
+        directory=str(directory), mode="compose", nodes=nodes, name=name, port=port, etcd_members=etcd
+    )
     ensure_certificates(replace(config, nodes=max(nodes, _SPARE_NODES)))
     write_admin_kubeconfig(config)
     config.save()
@@ -37,7 +39,7 @@ def init(directory: Directory, name: str = "kubeto", nodes: int = 3, port: int =
 
 
 def component(name: Annotated[str, typer.Argument()], directory: Directory) -> None:
-    """Become one component of a compose-mode cluster: apiserver, controller-manager, scheduler or node."""
+    """Become one component of a compose-mode cluster: etcd-0, apiserver, controller-manager, scheduler or node."""
     config = load(directory)
     if config is None:
         raise CannotStart(f"{directory} holds no cluster: the init service must run first")
@@ -47,13 +49,16 @@ def component(name: Annotated[str, typer.Argument()], directory: Directory) -> N
         "controller-manager": components.controller_manager,
         "scheduler": components.scheduler,
     }
-    if name == "node":
+    if name.startswith("etcd-"):
+        argv = etcd.command(config, certificates, int(name.removeprefix("etcd-")))
+        os.execvpe(argv[0], argv, os.environ | etcd.environment())  # noqa: S606 - the system's own etcd
+    elif name == "node":
         _run_node(config, certificates)
     elif name in makers:
         argv = makers[name](config, certificates).argv
         os.execv(argv[0], argv)  # noqa: S606 - our own program, by its path
     else:
-        raise CannotStart(f"no component {name!r}: apiserver, controller-manager, scheduler or node")
+        raise CannotStart(f"no component {name!r}: etcd-0, apiserver, controller-manager, scheduler or node")
 
 
 def _run_node(config: ClusterConfig, certificates: Certificates) -> None:

@@ -18,6 +18,7 @@ from apimachinery.errors import AlreadyExists
 from cli.up import components, conflicts, containerd, network, prerequisites
 from cli.up.certificates import ensure_certificates, write_admin_kubeconfig
 from cli.up.config import ClusterConfig, load
+from cli.up.etcd import check_members
 from cli.up.identities import HOLLOW_IDENTITY, Certificates
 from cli.up.images import ensure_example_images
 from cli.up.namespaces import NodeNamespace
@@ -50,6 +51,7 @@ def _up(config: ClusterConfig, progress: Progress) -> None:
         progress.say(f"The cluster in {config.root} already runs; its nodes are checked.")
     else:
         left = left_behind(config)
+        check_members(config)
         prerequisites.check(config, {keeper.pid for keeper in left})
         if not config.hollow:
             conflicts.refuse_other_clusters(config)
