@@ -45,5 +45,5 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     if os.geteuid() != 0 or shutil.which("docker") is None:
         pytest.skip("needs root and Docker")
     directory = tmp_path_factory.mktemp("kubeto") / "cluster"
-    with local_cluster(directory, "kte", 17443, "172.31.91.0/24", "--nodes=3") as running:
+    with local_cluster(directory, "--nodes=3") as running:
         yield running

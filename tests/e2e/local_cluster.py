@@ -1,5 +1,6 @@
 """A process-mode cluster for tests, started by the same command that a user types, and kubectl on it."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -34,7 +35,7 @@ class LocalCluster:
 
     directory: Path
     name: str
-    kubectl_program: str = str(BIN / "kubectl")
+    kubectl_program: str = os.environ.get("KUBETO_TEST_KUBECTL", str(BIN / "kubectl"))
 
     @property
     def kubeconfig(self) -> str:
@@ -67,19 +68,20 @@ class LocalCluster:
         return {p.stem: int(p.read_text()) for p in (self.directory / "run").glob("*.pid")}
 
 
+# Each cluster of a test run has a slot: its own ports, name and network. Runs side by side differ by their pid.
+_slots = itertools.count(os.getpid() * 8)
+_PORTS_A_SLOT = 40
+
+
 @contextmanager
-def local_cluster(directory: Path, name: str, port: int, network: str, *options: str) -> Iterator[LocalCluster]:
+def local_cluster(directory: Path, *options: str) -> Iterator[LocalCluster]:
     """Start a cluster of its own name, ports and network, and take everything away afterwards."""
-    cluster = LocalCluster(directory, name)
+    slot = next(_slots) % 250
+    port = 17000 + slot * _PORTS_A_SLOT
+    cluster = LocalCluster(directory, f"kt{slot}")
     place = ["--dir", str(directory)]
-    start = [
-        "up",
-        "--mode=process",
-        f"--name={name}",
-        f"--port={port}",
-        f"--etcd-port={port + 20}",
-        f"--node-network={network}",
-    ]
+    start = ["up", "--mode=process", f"--name={cluster.name}", f"--port={port}", f"--etcd-port={port + 20}"]
+    start.append(f"--node-network=172.31.{slot}.0/24")
     try:
         cluster.run(str(BIN / "kubeto"), *start, *place, *options, timeout=120)
         yield cluster

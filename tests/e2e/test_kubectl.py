@@ -104,7 +104,7 @@ class Session:
 @pytest.fixture(scope="module")
 def fake_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     directory = tmp_path_factory.mktemp("kubeto") / "cluster"
-    with local_cluster(directory, "ktk", 18443, "172.31.92.0/24", "--nodes=2", "--runtime=fake") as running:
+    with local_cluster(directory, "--nodes=2", "--runtime=fake") as running:
         yield running
 
 

@@ -14,7 +14,7 @@ from tests.e2e.local_cluster import LocalCluster, eventually, local_cluster
 @pytest.fixture(scope="module")
 def hollow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     directory = tmp_path_factory.mktemp("supervisor") / "cluster"
-    with local_cluster(directory, "kts", 17643, "172.31.93.0/24", "--nodes=2", "--runtime=fake") as running:
+    with local_cluster(directory, "--nodes=2", "--runtime=fake") as running:
         yield running
 
 
