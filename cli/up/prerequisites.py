@@ -115,6 +115,9 @@ def ensure_engine(log: Path) -> bool:
         raise CannotStart("docker not found: run 'make setup', or 'apt-get install docker.io'")
     if engine_answers():
         return False
+    host, own = os.environ.get("DOCKER_HOST"), f"unix://{_ENGINE_SOCKET}"
+    if host and host != own:
+        raise CannotStart(f"no Docker engine answers at {host} (DOCKER_HOST): start that one")
     if shutil.which("dockerd") is None:
         raise CannotStart("no Docker engine answers and dockerd is not installed: 'apt-get install docker.io'")
     if os.geteuid() != 0:

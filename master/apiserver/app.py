@@ -224,7 +224,7 @@ class ApiServer:
         await asyncio.sleep(self._settings.shutdown_delay)
         for bucket in cache.buckets.values():
             bucket.close()
-        server.should_exit = True
+        server.exiting.set()
         await listeners.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5):
@@ -232,11 +232,18 @@ class ApiServer:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: the process has one place for that."""
+    """uvicorn without its own signal handling: the process has one place for that. Set ``exiting`` to end it."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.stopped = asyncio.Event()
+        self.exiting, self.stopped = asyncio.Event(), asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Once a second, for the Date header; uvicorn's own wakes ten times a second, which an idle server pays for."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.exiting.wait(), 1.0)
+            self.should_exit = self.should_exit or self.exiting.is_set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
