@@ -26,7 +26,7 @@ $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kubeto needs Python 3.11 or newer, this is " + sys.version)'
 	@echo "Making $(VENV) …"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 up: setup ## Start a cluster and wait until its nodes are Ready (NODES=3 MODE=compose|process RUNTIME=docker ETCD=1)

@@ -3,6 +3,7 @@
 import importlib
 import os
 import shutil
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, cast, get_args
@@ -78,6 +79,7 @@ def _runtime(value: str) -> Runtime:
 
 def _say_what_next(config: ClusterConfig, progress: Progress) -> None:
     progress.say(f"\nThe cluster [bold]{config.name}[/] is ready ({progress.seconds:.1f} s). Next:\n")
+    progress.say(f"  export PATH={Path(sys.executable).parent}:$PATH")
     progress.say(f"  export KUBECONFIG={config.admin_kubeconfig}")
     progress.say("  kubectl get nodes          [dim]# or: kubeto get nodes[/]")
     progress.say("  kubectl apply -f examples/web.yaml && kubectl rollout status deployment/web")

@@ -51,7 +51,7 @@ def ensure_image(progress: Progress) -> None:
 def _build(context: Path, digest: str) -> None:
     """Build from a wheelhouse: the dependencies' wheels for the image's Python, and our own."""
     wheelhouse = ROOT / ".kubeto-wheels"
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    pip = [sys.executable, "-m", "pip", "--quiet", "--quiet", "--disable-pip-version-check"]
     only = ["--only-binary=:all:", f"--python-version={_IMAGE_PYTHON}", *(f"--platform={p}" for p in _PLATFORMS)]
     _run([*pip, "download", *only, f"--dest={wheelhouse}", *_dependencies()], "downloading wheels")
     shutil.rmtree(ROOT / "build", ignore_errors=True)  # a module that has moved would be in the wheel twice
