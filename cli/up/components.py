@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cli.up import etcd
-from cli.up.config import CLUSTER_DOMAIN, SERVICE_ACCOUNT_ISSUER, ClusterConfig
+from cli.up.config import CLUSTER_DOMAIN, COMPOSE_ENGINE, SERVICE_ACCOUNT_ISSUER, ClusterConfig
 from cli.up.identities import CONTROLLER_MANAGER, HOLLOW, SCHEDULER, Certificates
 
 SANDBOX_IMAGE = "kubeto/pause:1"
@@ -210,7 +210,7 @@ def _runtime(config: ClusterConfig, node: NodePlace) -> Component:
     argv = [
         program("kubeto-cri-docker"),
         f"--listen=unix://{_socket(config, node.name)}",
-        *([f"--docker-host={config.engine}"] if config.mode == "process" else []),
+        f"--docker-host={COMPOSE_ENGINE if config.mode == 'compose' else config.engine}",
         f"--state-dir={state / 'cri'}",
         f"--node-name={config.name}-{node.name}",
         f"--sandbox-image={SANDBOX_IMAGE}",

@@ -16,6 +16,7 @@ Runtime = Literal["docker", "containerd", "fake"]
 SERVICE_ACCOUNT_ISSUER = "https://kubernetes.default.svc.cluster.local"
 CLUSTER_DOMAIN = "cluster.local"
 COMPOSE_PORT = 6443
+COMPOSE_ENGINE = "unix:///run/machine/docker.sock"  # where a node's container has the machine's engine
 DEFAULT_CLUSTER_CIDR = "10.244.0.0/16"
 _NODE_PREFIX = 24  # a node's part of it
 

@@ -15,7 +15,7 @@ import typer
 from cli.up import components, etcd
 from cli.up.certificates import ensure_certificates, write_admin_kubeconfig
 from cli.up.components import NodePlace
-from cli.up.config import ClusterConfig, load
+from cli.up.config import COMPOSE_ENGINE, ClusterConfig, load
 from cli.up.identities import Certificates
 from cli.up.prerequisites import CannotStart
 from cli.up.supervisor import supervise
@@ -65,7 +65,7 @@ def _run_node(config: ClusterConfig, certificates: Certificates) -> None:
     """A node's agent and runtime side by side; the container's number among its service names the node."""
     import docker  # only a node needs it, and every verb would pay for its import
 
-    container = docker.from_env().containers.get(socket.gethostname())
+    container = docker.DockerClient(base_url=COMPOSE_ENGINE).containers.get(socket.gethostname())
     place = NodePlace(f"node-{container.labels[_NUMBER]}", components.own_address(), -1, container.id or "")
     (config.data / "nodes" / place.name / "cni").mkdir(parents=True, exist_ok=True)
     asyncio.run(supervise(config, components.real_node(config, certificates, place), log_to_files=False))
