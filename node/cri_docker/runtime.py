@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from apimachinery.backoff import Backoff
 from apimachinery.lifecycle import Tasks, guard
 from apimachinery.logging import get_logger
 from node.cri_docker import network
@@ -27,7 +28,7 @@ from node.cri_docker.specs import SandboxShape
 from node.cri_docker.stats import Stats
 from protos.cri.runtime.v1 import api_pb2 as cri
 
-_COLLECT_SECONDS = 60.0
+_FIRST_COLLECT_SECONDS, _COLLECT_SECONDS = 0.5, 60.0
 log = get_logger(__name__)
 
 
@@ -89,7 +90,12 @@ class Runtime:
             log.debug("Engine is limited", min_oom_score=self._limits.min_oom_score)
 
     async def _collect(self) -> None:
-        """Give back what dead sandboxes hold: after each (re)start of the engine, when one is lost, and regularly."""
+        """Give back what dead sandboxes hold: after each (re)start of the engine, when one is lost, and regularly.
+
+        Often at first: after a restart of its node the old network namespace, and with it what a sandbox has lost, goes
+        only once the kernel gets to it.
+        """
+        pause = Backoff(initial=_FIRST_COLLECT_SECONDS, maximum=_COLLECT_SECONDS)
         while True:
             await self._synced.wait()
             self._synced.clear()
@@ -97,8 +103,9 @@ class Runtime:
             await guard("collect image mounts", self.collect_image_mounts)
             self._collect_resolv_files()
             try:
-                async with asyncio.timeout(_COLLECT_SECONDS):
+                async with asyncio.timeout(pause.next()):
                     await self._synced.wait()
+                pause.reset()
             except TimeoutError:
                 if not self.cache.away:
                     self._synced.set()
