@@ -31,10 +31,11 @@ def eventually(check: Callable[[], Any], within: float = 30.0, every: float = 0.
 
 @dataclass
 class LocalCluster:
-    """A running cluster; ``directory`` is its folder."""
+    """A running cluster; ``directory`` is its folder, ``start`` the arguments of ``kubeto`` that started it."""
 
     directory: Path
     name: str
+    start: list[str]
     kubectl_program: str = os.environ.get("KUBETO_TEST_KUBECTL", str(BIN / "kubectl"))
 
     @property
@@ -78,12 +79,12 @@ def local_cluster(directory: Path, *options: str) -> Iterator[LocalCluster]:
     """Start a cluster of its own name, ports and network, and take everything away afterwards."""
     slot = next(_slots) % 250
     port = 17000 + slot * _PORTS_A_SLOT
-    cluster = LocalCluster(directory, f"kt{slot}")
     place = ["--dir", str(directory)]
-    start = ["up", "--mode=process", f"--name={cluster.name}", f"--port={port}", f"--etcd-port={port + 20}"]
-    start.append(f"--node-network=172.31.{slot}.0/24")
+    start = ["up", "--mode=process", f"--name=kt{slot}", f"--port={port}", f"--etcd-port={port + 20}"]
+    start += [f"--node-network=172.31.{slot}.0/24", *place, *options]
+    cluster = LocalCluster(directory, f"kt{slot}", start)
     try:
-        cluster.run(str(BIN / "kubeto"), *start, *place, *options, timeout=120)
+        cluster.kubeto(*start, timeout=120)
         yield cluster
     finally:
         cluster.run(str(BIN / "kubeto"), "down", "--clean", *place, timeout=120)

@@ -1,6 +1,5 @@
 """Kill each process of a running cluster in turn: within 30 s everything is as declared again."""
 
-import json
 import os
 import signal
 import subprocess
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.local_cluster import BIN, LocalCluster, eventually
+from tests.e2e.local_cluster import LocalCluster, eventually
 from tests.faults.audit import leaks
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
@@ -97,11 +96,9 @@ def test_killed_while_pods_come_and_go(steady: LocalCluster, component: str) -> 
 def test_the_supervisor_is_killed_and_up_is_typed_again(steady: LocalCluster) -> None:
     before = {name: pid for name, pid in steady.pids().items() if name != "supervisor"}
     os.kill(steady.pids()["supervisor"], signal.SIGKILL)
-    options = json.loads((steady.directory / "cluster.json").read_text())
-    again = ["up", *(f"--{o.replace('_', '-')}={options[o]}" for o in ("name", "port", "etcd_port", "node_network"))]
-    steady.run(str(BIN / "kubeto"), *again, "--dir", str(steady.directory), timeout=90)
+    steady.kubeto(*steady.start, timeout=90)
     assert {name: pid for name, pid in steady.pids().items() if name != "supervisor"} == before
-    refused = steady.run(str(BIN / "kubeto"), *again, "--nodes=2", "--dir", str(steady.directory), check=False)
+    refused = steady.kubeto(*steady.start, "--nodes=2", check=False)
     assert "nodes is 3, not 2" in refused
     eventually(lambda: as_declared(steady))
 

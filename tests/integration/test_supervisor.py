@@ -61,7 +61,6 @@ def test_a_killed_zygote_is_replaced_when_it_is_needed(hollow: LocalCluster) -> 
 def test_a_new_supervisor_adopts_what_runs(hollow: LocalCluster) -> None:
     before = hollow.pids()
     os.kill(before["supervisor"], signal.SIGKILL)
-    place = ["--dir", str(hollow.directory), "--name=kts", "--port=17643", "--etcd-port=17663"]
-    hollow.kubeto("up", "--mode=process", "--runtime=fake", "--nodes=2", *place)
+    hollow.kubeto(*hollow.start)
     after = hollow.pids()
     assert {name for name in before if before[name] != after[name]} == {"supervisor"}
