@@ -236,6 +236,8 @@ def _stop_supervisor(config: ClusterConfig) -> None:
 
 def remove_containers(config: ClusterConfig) -> None:
     """Remove the containers of all pods: those that this cluster's runtimes labelled."""
+    if not prerequisites.engine_answers():
+        raise CannotStart("Docker's engine does not answer, so the pods' containers are left: start it, and try again")
     for node in config.node_names():
         label = f"label=io.kubeto.node={config.name}-{node}"
         listed = subprocess.run(["docker", "ps", "-aq", "--filter", label], capture_output=True, text=True, check=True)
