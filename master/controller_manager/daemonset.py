@@ -11,7 +11,6 @@ from apimachinery.errors import ApiError
 from apimachinery.meta import (
     Key,
     Object,
-    controller_of,
     is_deleting,
     key_of,
     labels_of,
@@ -63,12 +62,7 @@ class DaemonSetController(ManagedController):
         self._nodes.add_handler(self._node_changed)
 
     def _keys(self, pod: Object) -> list[Key]:
-        if controller_of(pod) is not None:
-            return ownership.owner_keys(pod, DAEMON_SETS)
-        if is_deleting(pod):
-            return []
-        owners = self._sets.store.by_index("namespace", namespace_of(pod))
-        return [key_of(o) for o in owners if from_object(o["spec"].get("selector")).matches(labels_of(pod))]
+        return ownership.concerned_keys(pod, DAEMON_SETS, self._sets)
 
     def _node_changed(self, event: str, old: Object | None, new: Object | None) -> None:
         """Only what decides where pods may be: nodes report their state all the time."""

@@ -12,11 +12,9 @@ from apimachinery.meta import (
     Key,
     Object,
     annotations_of,
-    controller_of,
     is_controlled_by,
     is_deleting,
     key_of,
-    labels_of,
     name_of,
     namespace_of,
     uid_of,
@@ -56,12 +54,7 @@ class DeploymentController(ManagedController):
         self._pods.add_handler(self._pod_changed)
 
     def _keys_of_set(self, one: Object) -> list[Key]:
-        if controller_of(one) is not None:
-            return ownership.owner_keys(one, DEPLOYMENTS)
-        if is_deleting(one):
-            return []
-        owners = self._deployments.store.by_index("namespace", namespace_of(one))
-        return [key_of(o) for o in owners if from_object(o["spec"].get("selector")).matches(labels_of(one))]
+        return ownership.concerned_keys(one, DEPLOYMENTS, self._deployments)
 
     def _pod_changed(self, event: str, old: Object | None, new: Object | None) -> None:
         """Recreate waits for the last old pod to be gone: that is the one event of pods which counts."""

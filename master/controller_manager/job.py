@@ -15,7 +15,6 @@ from apimachinery.meta import (
     get_condition,
     is_deleting,
     key_of,
-    labels_of,
     name_of,
     namespace_of,
     uid_of,
@@ -50,13 +49,10 @@ class JobController(ManagedController):
         self.enqueue_by(self._pods, self._keys)
 
     def _keys(self, pod: Object) -> list[Key]:
-        if controller_of(pod) is not None:
-            return ownership.owner_keys(pod, JOBS)
-        if is_deleting(pod):
+        if controller_of(pod) is None and is_deleting(pod) and has_finalizer(pod):
             # An orphan that was counted by nobody: its Job is gone, and with it who would let it go.
-            return [(namespace_of(pod), f"{_ORPHAN}{name_of(pod)}")] if has_finalizer(pod) else []
-        owners = self._jobs.store.by_index("namespace", namespace_of(pod))
-        return [key_of(o) for o in owners if from_object(o["spec"].get("selector")).matches(labels_of(pod))]
+            return [(namespace_of(pod), f"{_ORPHAN}{name_of(pod)}")]
+        return ownership.concerned_keys(pod, JOBS, self._jobs)
 
     async def reconcile(self, key: Key) -> float | None:
         if key[1].startswith(_ORPHAN):

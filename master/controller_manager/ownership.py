@@ -24,7 +24,7 @@ from apimachinery.meta import (
     uid_of,
 )
 from apimachinery.scheme import Kind
-from apimachinery.selectors import LabelSelector
+from apimachinery.selectors import LabelSelector, from_object
 
 _INDEX = "controller"
 
@@ -36,6 +36,19 @@ class Claim:
     mine: list[Object]
     adopt: list[Object]
     release: list[Object]
+
+
+def concerned_keys(obj: Object, kind: Kind, owners: Informer) -> list[Key]:
+    """Whom a change of a dependent concerns: its controller, or every owner that might adopt it as an orphan.
+
+    ``owners`` must have the index ``namespace``. Nobody adopts what is being deleted.
+    """
+    if controller_of(obj) is not None:
+        return owner_keys(obj, kind)
+    if is_deleting(obj):
+        return []
+    found = owners.store.by_index("namespace", namespace_of(obj))
+    return [key_of(o) for o in found if from_object(o["spec"].get("selector")).matches(labels_of(obj))]
 
 
 def plan(owner: Object, selector: LabelSelector, candidates: Iterable[Object]) -> Claim:

@@ -10,10 +10,8 @@ from apimachinery.errors import AlreadyExists, ApiError, NotFound
 from apimachinery.meta import (
     Key,
     Object,
-    controller_of,
     is_deleting,
     key_of,
-    labels_of,
     name_of,
     namespace_of,
     uid_of,
@@ -49,12 +47,7 @@ class StatefulSetController(ManagedController):
         self.enqueue_by(revisions, lambda r: ownership.owner_keys(r, STATEFUL_SETS))
 
     def _keys(self, pod: Object) -> list[Key]:
-        if controller_of(pod) is not None:
-            return ownership.owner_keys(pod, STATEFUL_SETS)
-        if is_deleting(pod):
-            return []
-        owners = self._sets.store.by_index("namespace", namespace_of(pod))
-        return [key_of(o) for o in owners if from_object(o["spec"].get("selector")).matches(labels_of(pod))]
+        return ownership.concerned_keys(pod, STATEFUL_SETS, self._sets)
 
     async def reconcile(self, key: Key) -> float | None:
         owner = self._sets.store.get(*key)
