@@ -15,6 +15,7 @@ from . import metadata
 Object = dict[str, Any]
 
 WRITABLE = ("status", "scale", "finalize", "ephemeralcontainers", "resize", "approval")
+SCALE = {"kind": "Scale", "apiVersion": "autoscaling/v1"}
 _SCALE_META = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
@@ -74,8 +75,7 @@ def to_scale(kind: Kind, obj: Object) -> Object:
     if str(parsed):
         scale_status["selector"] = str(parsed)
     return {
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
+        **SCALE,
         "metadata": {k: obj["metadata"][k] for k in _SCALE_META if k in obj["metadata"]},
         "spec": {"replicas": spec["replicas"]} if spec.get("replicas") else {},
         "status": scale_status,

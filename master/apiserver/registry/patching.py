@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from apimachinery import patch
-from apimachinery.errors import ApiError, BadRequest, NotImplementedByServer, UnsupportedMediaType
+from apimachinery.errors import BadRequest, NotImplementedByServer, UnsupportedMediaType
 from apimachinery.schema import FieldProblem, Schemas
 
 from . import metadata
@@ -39,7 +39,7 @@ def transform(pipeline: Pipeline, target: Target, media: str, raw: bytes, option
 
 
 def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions) -> Transform:
-    """Server-side apply. Raises BadRequest, and ApiError for what the schema does not have; the transform Conflict."""
+    """Server-side apply. Raises BadRequest, for what the schema does not have, too; the transform Conflict."""
     kind = target.kind
     if not isinstance(wanted, dict):
         raise BadRequest("error decoding YAML: the applied configuration must be an object")
@@ -47,8 +47,8 @@ def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions
         raise BadRequest(f"the applied configuration must be of kind {kind.kind} in {kind.api_version}")
     if target.subresource not in ("", "status"):
         raise NotImplementedByServer(f"server-side apply on the {target.subresource} subresource is not supported")
-    wanted.setdefault("metadata", {}).setdefault("name", target.name)
     _refuse_untyped(target, pipeline.schemas.check(kind, wanted))
+    wanted.setdefault("metadata", {}).setdefault("name", target.name)
     options.applying = True
     schema = pipeline.schemas.of(kind)
     main = () if "status" not in kind.subresources else ("status",)
@@ -61,14 +61,15 @@ def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions
 
 
 def _refuse_untyped(target: Target, problems: Sequence[FieldProblem]) -> None:
-    """Apply needs every field's type. Raises ApiError with all that the schema does not have, in upstream's form."""
+    """Apply needs every field's type. Raises BadRequest with all that the schema does not have, in upstream's
+    words; upstream itself answers 500, though nothing is wrong with the server."""
     if not problems:
         return
     why = [f".{p.path}: field not declared in schema" if p.form == "unknown" else p.message for p in problems]
     told = why[0] if len(why) == 1 else "".join(["errors:", *(f"\n  {w}" for w in why)])
     kind = target.kind
     about = f"{target.namespace}/{target.name}; {kind.group}/{kind.version}, Kind={kind.kind}"
-    raise ApiError(f"failed to create typed patch object ({about}): {told}", reason="")
+    raise BadRequest(f"failed to create typed patch object ({about}): {told}")
 
 
 def track(schemas: Schemas, target: Target, old: Object, obj: Object, options: WriteOptions) -> None:

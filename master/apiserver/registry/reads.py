@@ -28,6 +28,7 @@ from .selection import Selection
 
 Object = dict[str, Any]
 _PAST_PAGE = 500
+_VERSION_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +249,7 @@ def _page(entries: list[Entry], revision: int, limit: int, *, counted: bool) -> 
 
 def parse_version(text: str) -> int:
     """Raises BadRequest."""
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > _VERSION_DIGITS or int(text) >= 1 << 64:
         raise refusals.bad_version(text)
     return int(text)
 
@@ -265,6 +266,8 @@ def decode_token(token: str) -> tuple[int, str]:
         raw = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         if raw["v"] != "meta.k8s.io/v1" or raw["rv"] == 0:
             raise ValueError(raw["v"])
-        return int(raw["rv"]), str(raw["start"])
+        if not isinstance(raw["rv"], int) or not isinstance(raw["start"], str) or raw["rv"] >= 1 << 63:
+            raise ValueError("wrong types")
+        return raw["rv"], raw["start"]
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
         raise BadRequest("continue key is not valid: encoded continue token is not valid") from error
