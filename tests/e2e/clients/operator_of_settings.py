@@ -1,4 +1,4 @@
-"""A kopf operator, as its user writes it: finalizers, a timer, a daemon, an index and status patches. Run by ``kopf run``.
+"""A kopf operator, as its user writes it, run by ``kopf run``: finalizers, a timer, a daemon, an index, status patches.
 
 It serves ConfigMaps with the label ``operated``: each gets a Deployment of ``data.replicas`` replicas.
 """
