@@ -165,6 +165,7 @@ def _validate(strategy: Strategy, target: Target, obj: Object, old: Object, opti
     causes = validate_metadata(obj, strategy.kind)
     if target.subresource == "status":
         strategy.prepare_status(obj, old)
+        strategy.complete_status(obj)
         causes += strategy.validate_status(obj, old)
     elif target.subresource not in ("", "scale"):
         causes += strategy.validate_part(target.subresource, obj, old)

@@ -34,9 +34,10 @@ async def create(
     managed_fields.record_create(pipeline.schemas, strategy, body, options)
     request = admission(user, "CREATE", named, body, None, options)
     obj = await pipeline.mutate(strategy, request)
-    if "status" in kind.subresources:
+    if "status" in kind.subresources and not strategy.status_on_create:
         obj.pop("status", None)
     strategy.prepare_create(obj)
+    strategy.complete_status(obj)
     causes = validate_metadata(obj, kind) + strategy.validate(obj)
     if causes:
         raise refusals.invalid(kind, named.name, causes)
