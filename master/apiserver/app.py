@@ -97,6 +97,7 @@ class ApiServer:
         settings = self._settings
         reads = Reads(storage, cache, keys, catalog)
         auth = self._build_auth(reads)
+        connections = Connections(reads, self._agent_access())
         claimers = {scheme.SERVICES: ServiceClaims(reads, keys, settings.service_cidrs)}
         schemas = schema.load()
         chain = admission.build(reads, auth.authorizer, auth.rbac)
@@ -107,7 +108,6 @@ class ApiServer:
         registry.answers["", "pods", "binding"] = registry.answers["", "bindings", ""] = BindingAnswer(pipeline)
         registry.answers["", "pods", "eviction"] = EvictionAnswer(registry)
         identities = Identities(auth.authenticators)
-        connections = Connections(reads, self._agent_access())
         api = self._api(registry, auth, identities, storage, connections)
         await self._bootstrap(reads, writer)
         if settings.compaction_interval:
