@@ -12,7 +12,23 @@ Object = dict[str, Any]
 WRITTEN = tuple(k for k in scheme.KINDS if "create" in k.verbs)
 """Every kind that takes a body."""
 
-NUMBERS = (0, -1, 1, 2**31 - 1, 2**31, -(2**31) - 1, 2**63 - 1, 2**63, -(2**63), 2**64, 10**400, 1.5, 1e308, -0.0, 1e-300)
+NUMBERS = (
+    0,
+    -1,
+    1,
+    2**31 - 1,
+    2**31,
+    -(2**31) - 1,
+    2**63 - 1,
+    2**63,
+    -(2**63),
+    2**64,
+    10**400,
+    1.5,
+    1e308,
+    -0.0,
+    1e-300,
+)
 TEXTS = (
     "", " ", "a", "A", "-", ".", "..", "/", "a/b", "a" * 64, "a" * 300, "é", "\0", "\n", "\r\n", "\x7f", "\u2028", "💥",
     "0", "1", "-1", "1e9999", "9" * 5000, "1.5", "0x10", "٣", "1Ki", "1e-9", "100%", "-5%", "10.96.0.1", "::1", "10.0.0.0/8",
@@ -49,10 +65,10 @@ def value(draw: Any, wanted: Schema, depth: int = 0) -> Any:
         return draw(junk)
     if wanted.form == "object":
         members = wanted.members()
-        names = draw(st.lists(st.sampled_from(sorted(members)), max_size=4 if depth < 6 else 0)) if members else []
+        names = draw(st.lists(st.sampled_from(sorted(members)), max_size=4 if depth < 5 else 0)) if members else []
         return {name: draw(value(members[name], depth + 1)) for name in names}
     if wanted.form in ("list", "map"):
-        size = draw(st.integers(0, 2)) if depth < 8 else 0
+        size = draw(st.integers(0, 2)) if depth < 6 else 0
         items = [draw(value(wanted.item, depth + 1)) if wanted.item else draw(junk) for _ in range(size)]
         return items if wanted.form == "list" else {draw(_texts): item for item in items}
     return draw(_REASONABLE[wanted.form])

@@ -205,7 +205,10 @@ def test_patches_of_absurd_operations(victim: Victim, effort: int) -> None:
         fine(victim.call("PATCH", f"{MAPS}/p?dryRun=All", encoded(operations), OPERATIONS), operations)
 
     attack()
-    grow = [{"op": "add", "path": "/data/k", "value": {"a": "b"}}, *[{"op": "copy", "from": "/data", "path": "/data/x"}] * 60]
+    grow = [
+        {"op": "add", "path": "/data/k", "value": {"a": "b"}},
+        *[{"op": "copy", "from": "/data", "path": "/data/x"}] * 60,
+    ]
     fine(victim.call("PATCH", f"{MAPS}/p", encoded(grow), OPERATIONS), "copies of copies")
     many = [{"op": "test", "path": "/data/k", "value": "v"}] * 20_000
     fine(victim.call("PATCH", f"{MAPS}/p", encoded(many), OPERATIONS), "many operations")
@@ -240,7 +243,13 @@ def test_directives_of_strategic_patches(victim: Victim) -> None:
 
 
 def test_reviews_and_subresources_made_of_odd_values(victim: Victim, effort: int) -> None:
-    places = ["pods/p/eviction", "pods/p/binding", "bindings", "serviceaccounts/default/token", "pods/p/ephemeralcontainers"]
+    places = [
+        "pods/p/eviction",
+        "pods/p/binding",
+        "bindings",
+        "serviceaccounts/default/token",
+        "pods/p/ephemeralcontainers",
+    ]
 
     @settings(settings.get_profile("attack"), max_examples=120 * effort)
     @given(st.sampled_from(places), st.sampled_from(scheme.KINDS).flatmap(shapes.body) | shapes.junk)

@@ -16,7 +16,10 @@ from tests.fuzz.wire import Wire, message
 
 ADMIN = b"Authorization: Bearer admin-token\r\n"
 GET = b"GET /api/v1/namespaces/default/configmaps?limit=1 HTTP/1.1\r\nHost: x\r\n" + ADMIN
-POST = b"POST /api/v1/namespaces/default/configmaps?dryRun=All HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + ADMIN
+POST = (
+    b"POST /api/v1/namespaces/default/configmaps?dryRun=All HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    + ADMIN
+)
 WATCH = b"GET /api/v1/namespaces/default/configmaps?watch=1 HTTP/1.1\r\nHost: x\r\n" + ADMIN + b"\r\n"
 BODY = b'{"metadata":{"name":"!"}}'
 """Refused with 422, whatever is there."""
@@ -139,7 +142,9 @@ def test_pipelined_requests_are_answered_in_order(victim: Victim) -> None:
     wire = victim.connect()
     methods = ["GET", "POST", "HEAD", "GET"] * 100
     paths = {"GET": f"{MAPS}?limit=1", "POST": f"{MAPS}?dryRun=All", "HEAD": f"{MAPS}?limit=1"}
-    wire.send(b"".join(message(m, paths[m], BODY if m == "POST" else b"", JSON if m == "POST" else ()) for m in methods))
+    wire.send(
+        b"".join(message(m, paths[m], BODY if m == "POST" else b"", JSON if m == "POST" else ()) for m in methods)
+    )
     codes = [answer.code for m in methods if (answer := wire.answer(m))]
     assert codes == [422 if m == "POST" else 200 for m in methods]
     wire.close()

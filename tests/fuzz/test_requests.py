@@ -15,7 +15,26 @@ from tests.fuzz.test_bodies import JSON, MAPS, fine
 from tests.fuzz.victim import Victim
 from tests.fuzz.wire import message
 
-NUMBERS = ("", "0", "1", "-1", "+1", "00", " 1", "1.0", "1e3", "1_0", "٣", "x", "null", "9" * 19, "9" * 20, "9" * 5000, "0x1", "\0")
+NUMBERS = (
+    "",
+    "0",
+    "1",
+    "-1",
+    "+1",
+    "00",
+    " 1",
+    "1.0",
+    "1e3",
+    "1_0",
+    "٣",
+    "x",
+    "null",
+    "9" * 19,
+    "9" * 20,
+    "9" * 5000,
+    "0x1",
+    "\0",
+)
 BOOLEANS = ("", "0", "1", "t", "T", "TRUE", "True", "tRUE", "yes", "x", "\0")
 TEXTS = (*shapes.TEXTS, "All", "All,All", "Strict", "Foreground", "Exact", "NotOlderThan", "Metadata", "Object", "None")
 SELECTORS = (
@@ -71,7 +90,13 @@ def test_every_parameter_with_every_odd_value(victim: Victim) -> None:
                     fine(victim.call(method, f"{path}?{query}".encode()), query[:200])
             fine(victim.call("POST", f"{MAPS}?{query}&dryRun=All".encode(), b"{}", JSON), query[:200])
             watch = f"{MAPS}?watch=1&timeoutSeconds=1&{query}"
-            if name in ("resourceVersionMatch", "sendInitialEvents") and value in ("1", "x", "\0", "Exact", "NotOlderThan"):
+            if name in ("resourceVersionMatch", "sendInitialEvents") and value in (
+                "1",
+                "x",
+                "\0",
+                "Exact",
+                "NotOlderThan",
+            ):
                 fine(victim.call("GET", watch.encode()), watch)
 
 
@@ -118,7 +143,9 @@ PATHS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "FOO", "get"])
+@pytest.mark.parametrize(
+    "method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "FOO", "get"]
+)
 def test_paths_that_lead_nowhere(victim: Victim, method: str) -> None:
     for path in PATHS:
         answer = victim.call(method, path, b"" if method in ("GET", "HEAD") else b"{}", JSON)
@@ -158,7 +185,9 @@ IMPERSONATIONS = [
 def test_impersonations_of_nobody(victim: Victim) -> None:
     for headers in IMPERSONATIONS:
         for token in ("admin-token", "user-token"):
-            assert victim.call("GET", "/api/v1/nodes", headers=headers, token=token).code in (200, 400, 401, 403), headers
+            assert victim.call("GET", "/api/v1/nodes", headers=headers, token=token).code in (200, 400, 401, 403), (
+                headers
+            )
 
 
 HEADERS = [
@@ -175,7 +204,11 @@ HEADERS = [
 
 def test_headers_that_mean_nothing(victim: Victim) -> None:
     for name, value in HEADERS:
-        for method, path, body in (("GET", MAPS, b""), ("GET", "/openapi/v2", b""), ("POST", f"{MAPS}?dryRun=All", b'{"metadata":{"name":"h"}}')):
+        for method, path, body in (
+            ("GET", MAPS, b""),
+            ("GET", "/openapi/v2", b""),
+            ("POST", f"{MAPS}?dryRun=All", b'{"metadata":{"name":"h"}}'),
+        ):
             extra = [(name, value)] if body == b"" or name.startswith("Content") else [(name, value), *JSON]
             answer = victim.raw(message(method, path, body, extra), method)
             assert answer.code < 500 and answer.code != 0, (name, value[:50], path, answer)

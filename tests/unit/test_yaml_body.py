@@ -19,7 +19,19 @@ def test_repeated_keys_are_told_with_their_lines() -> None:
     assert twice == ['line 4: key "c" already set in map', 'line 5: key "a" already set in map']
 
 
-@pytest.mark.parametrize("text", [b"a: [", b"{[1]: 2}", BOMB, b"a: &a [*a]", b"[" * 100_000, b"a: !!bool x", b"a: !!int", b"!!python/object:os.x {}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"a: [",
+        b"{[1]: 2}",
+        BOMB,
+        b"a: &a [*a]",
+        b"[" * 100_000,
+        b"a: !!bool x",
+        b"a: !!int",
+        b"!!python/object:os.x {}",
+    ],
+)
 def test_what_is_refused(text: bytes) -> None:
     with pytest.raises(BadRequest):
         construct(text)

@@ -240,7 +240,7 @@ def check_match(options: ListOptions) -> None:
 
 
 def _page(entries: list[Entry], revision: int, limit: int, *, counted: bool) -> Listing:
-    if not limit or len(entries) <= limit:
+    if limit <= 0 or len(entries) <= limit:
         return Listing(entries, revision)
     remaining = len(entries) - limit if counted else None
     entries = entries[:limit]
@@ -266,8 +266,9 @@ def decode_token(token: str) -> tuple[int, str]:
         raw = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         if raw["v"] != "meta.k8s.io/v1" or raw["rv"] == 0:
             raise ValueError(raw["v"])
-        if not isinstance(raw["rv"], int) or not isinstance(raw["start"], str) or raw["rv"] >= 1 << 63:
-            raise ValueError("wrong types")
-        return raw["rv"], raw["start"]
+        revision, start = raw["rv"], raw["start"]
+        if type(revision) is not int or revision >= 1 << 63 or not isinstance(start, str):
+            raise ValueError(revision)
+        return revision, start
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
         raise BadRequest("continue key is not valid: encoded continue token is not valid") from error

@@ -5,9 +5,11 @@ may be slow, but not without end: each wait on it has a bound, and so has what i
 """
 
 import asyncio
+from typing import Any
 
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 STATE_KEY = "kubeto.peer"
 
@@ -50,16 +52,34 @@ class PeerProtocol(HttpToolsProtocol):
         self._excess = self._rest = 0
         self._in_head, self._message_complete = True, True
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._running: Any = None
         self._limit("head", HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         for name in list(self._timers):
             self._unlimit(name)
+        if self._running is not None and not self._running.response_complete:  # with others waiting behind it
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
+        self._release()
+
+    def _release(self) -> None:
+        """What refers to itself in a circle stays until the collector comes, which is seldom: 50 KB a connection."""
+        self.pipeline.clear()
+        self.app_state, self.headers = {}, []
+        self.cycle = self.scope = self.flow = self.parser = self._running = None  # type: ignore[assignment]
+        self.transport = None  # type: ignore[assignment]
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         self._excess += len(data)
         super().data_received(data)
+        if self.transport is None:
+            return  # it is a WebSocket now
         if self._in_head and not self._timers and not self.transport.is_closing():
             self._limit("head", HEAD_SECONDS)
         if self._excess > MAX_HEAD and not self.transport.is_closing():
@@ -88,6 +108,8 @@ class PeerProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        if self.transport is None:
+            return
         if not self._message_complete and not self.transport.is_closing():
             self._limit("rest", REST_SECONDS)
         super().on_response_complete()
@@ -122,6 +144,10 @@ class PeerProtocol(HttpToolsProtocol):
     def _unsupported_upgrade_warning(self) -> None:
         """Other upgrades than WebSocket (SPDY) are the business of who hijacks the connection."""
 
+    def handle_websocket_upgrade(self) -> None:
+        super().handle_websocket_upgrade()
+        self._release()
+
     def hand_over(self, protocol: asyncio.Protocol) -> asyncio.Transport:
         transport = self.transport
         self._unset_keepalive_if_required()
@@ -133,7 +159,34 @@ class PeerProtocol(HttpToolsProtocol):
         self.cycle.message_event.set()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
+        self._release()
         return transport
+
+
+class PeerWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol, without the circles that keep it, its buffers and its compressors alive."""
+
+    _done = False
+
+    async def run_asgi(self) -> None:
+        await super().run_asgi()
+        self._done = True
+        self._release()
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # refused by a whole response, which uvicorn would miss
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._done = self._done or not self.handshake_initiated
+        self._release()
+
+    def _release(self) -> None:
+        if self._done and self.disconnected:
+            self.app_state = {}
+            self.conn = self.transport = self.queue = self.scope = None  # type: ignore[assignment]
 
 
 def peer_of(scope: Scope) -> Peer:

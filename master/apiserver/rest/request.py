@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -21,6 +22,7 @@ MAX_BODY = 3 * 1024 * 1024
 BODY_SECONDS = 60.0
 """In which a body has to be there: upstream's bound of requests that are not long-running."""
 
+_INTEGER = re.compile(r"[+-]?[0-9]{1,4000}", re.ASCII)
 _NAMESPACE_SUBRESOURCES = ("status", "finalize")
 
 
@@ -110,10 +112,12 @@ class Request:
         value = self.query.get(name)
         if not value:
             return None
-        try:
-            return int(value)
-        except ValueError:
-            raise BadRequest(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
+        if not _INTEGER.fullmatch(value):
+            raise BadRequest(f'strconv.ParseInt: parsing "{value}": invalid syntax')
+        number = int(value)
+        if number.bit_length() > 63:
+            raise BadRequest(f'strconv.ParseInt: parsing "{value}": value out of range')
+        return number
 
     async def body(self) -> bytes:
         """The whole body. Raises RequestEntityTooLarge, or Timeout for a client that takes its time."""
@@ -134,7 +138,6 @@ class Request:
             chunks.append(chunk)
             more = message.get("more_body", False)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
 
     async def _next_chunk(self) -> Any:
         try:

@@ -22,8 +22,7 @@ _IN_A_THREAD = 32 * 1024
 async def parse_yaml(raw: bytes) -> tuple[Any, list[str]]:
     """What the text stands for, and ``line 6: key "a" already set in map`` for each key that a mapping gives again.
 
-    Raises BadRequest. Most bodies are JSON, which is YAML; the reader of all else takes a second for a megabyte, and has
-    it in a thread.
+    Raises BadRequest. Most bodies are JSON, which is YAML; all else takes a second for a megabyte, and in a thread.
     """
     try:
         parsed = orjson.loads(raw)
@@ -54,23 +53,22 @@ def construct(raw: bytes) -> tuple[Any, list[str]]:
 
 
 def _refuse_excess(raw: bytes) -> None:
-    """libyaml's composer recurses in C and knows no end, and a short text can be many values. Raises BadRequest, YAMLError.
+    """libyaml's composer recurses in C and knows no end, and a short text can be many values. Raises BadRequest.
 
     Blocks are as deep as the longest line at most, and flows as there are brackets: most documents need no second look.
     """
     depth_bound = max(map(len, raw.splitlines()), default=0) + raw.count(b"[") + raw.count(b"{")
     if depth_bound < MAX_DEPTH and len(raw) < MAX_VALUES:
         return
-    depth = values = 0
-    for event in yaml.parse(raw, _Loader):
+    depth = 0
+    for number, event in enumerate(yaml.parse(raw, _Loader)):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
                 raise BadRequest("error converting YAML to JSON: yaml: exceeded max depth")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        values += 1
-        if values > 3 * MAX_VALUES:  # with their keys, and with the ends of collections
+        if number > 3 * MAX_VALUES:  # with their keys, and with the ends of collections
             raise BadRequest("error converting YAML to JSON: the document has too many values")
 
 
