@@ -118,6 +118,9 @@ async def _replace(
     _carry_over(kind, target, obj, old)
     request = admission(user, "UPDATE", target, obj, old, options)
     obj = await pipeline.mutate(strategy, request)
+    if request.again and target.subresource != "scale":
+        obj = request.object = parts.merge(kind, target.subresource, obj, old)
+        _carry_over(kind, target, obj, old)
     _validate(strategy, target, obj, old, options)
     await pipeline.chain.validate(request)
     track(pipeline.schemas, target, old, obj, options)

@@ -31,7 +31,10 @@ async def create(
     metadata.fill_new(kind, body, target.namespace, generation=strategy.has_generation)
     named = Target(kind, target.namespace, body["metadata"].get("name", ""))
     request = admission(user, "CREATE", named, body, None, options)
+    own = {k: body["metadata"].get(k) for k in metadata.KEPT}
     obj = await pipeline.mutate(strategy, request)
+    if request.again:
+        metadata.restore(obj, own)
     if "status" in kind.subresources:
         obj.pop("status", None)
     strategy.prepare_create(obj)
