@@ -29,7 +29,7 @@ _SERVER_OWNED = (
     "generation",
 )
 KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
-_STATUS_MAY_CHANGE = ("labels", "annotations", "managedFields")
+_STATUS_MAY_CHANGE = ("labels", "annotations")
 _random = random.Random()  # noqa: S311 - a name must be new, not unguessable
 
 
@@ -98,10 +98,6 @@ def carry_over(kind: Kind, obj: Object, old: Object) -> None:
     metadata.pop("selfLink", None)
     if "generateName" in before:
         metadata.setdefault("generateName", before["generateName"])
-    if "managedFields" in before and "managedFields" not in metadata:
-        metadata["managedFields"] = before["managedFields"]
-    elif metadata.get("managedFields") in ([], [{}]):
-        del metadata["managedFields"]
 
 
 def restore(obj: Object, before: Object) -> None:
@@ -138,7 +134,7 @@ def status_only(obj: Object, old: Object) -> Object:
     for field in _STATUS_MAY_CHANGE:
         if field in obj["metadata"]:
             metadata[field] = obj["metadata"][field]
-        elif field != "managedFields":
+        else:
             metadata.pop(field, None)
     merged = {**old, "metadata": metadata}
     if "status" in obj:

@@ -20,7 +20,7 @@ from ..auth.user import User
 from ..storage import codec
 from ..storage.interface import Mismatch, Op, Storage, Unavailable
 from ..storage.keys import KeySpace, local_key
-from . import refusals
+from . import managed_fields, refusals
 from .answers import WriteOptions
 from .catalog import Catalog
 from .claims import Claimer
@@ -135,11 +135,12 @@ class Pipeline:
             raise schemas_.DecodingError(Kind(group, short, name, ""), wrong.message)
 
     async def mutate(self, strategy: Strategy, request: AdmissionRequest) -> Object:
-        """Default and admit; the object as it comes out."""
+        """Admit an object that has its defaults; the object as it comes out."""
         assert request.object is not None, "only deletions have no object"  # noqa: S101 - the invariant of a write
-        strategy.default(request.object)
+        recorded = request.object["metadata"].get("managedFields")
         if await self.chain.mutate(request):
             strategy.default(request.object)
+            managed_fields.keep_valid(request.object, recorded, request.warnings)
         return request.object
 
     def key(self, target: Target) -> str:

@@ -93,6 +93,9 @@ class Registry:
         return await removals.delete_collection(self.pipeline, user, target, selection, options, write)
 
 
+_SELF = "kube-apiserver"
+
+
 class LoopbackWriter:
     """Writes as the API server itself: what bootstrap and answers use."""
 
@@ -101,12 +104,12 @@ class LoopbackWriter:
 
     async def create(self, kind: Kind, obj: Object) -> Object:
         target = Target(kind, obj["metadata"].get("namespace", ""))
-        return (await self._registry.create(LOOPBACK, target, obj, WriteOptions())).object
+        return (await self._registry.create(LOOPBACK, target, obj, WriteOptions(field_manager=_SELF))).object
 
     async def update(self, kind: Kind, obj: Object, subresource: str = "") -> Object:
         meta = obj["metadata"]
         target = Target(kind, meta.get("namespace", ""), meta["name"], subresource)
-        return (await self._registry.update(LOOPBACK, target, obj, WriteOptions())).object
+        return (await self._registry.update(LOOPBACK, target, obj, WriteOptions(field_manager=_SELF))).object
 
     async def delete(self, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> Object:
         return (await self._registry.delete(LOOPBACK, Target(kind, namespace, name), options, WriteOptions())).object

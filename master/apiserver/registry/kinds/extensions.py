@@ -1,6 +1,7 @@
 """What extends the API: definitions, API services, policies, flow control."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from ..strategy import Column, Strategy
 from .causes import Causes, forbidden, invalid, non_negative, one_of, required
@@ -58,6 +59,7 @@ class CustomResourceDefinitionStrategy(Strategy):
 class APIServiceStrategy(Strategy):
     has_generation = False
     unconditional_update = False
+    status_zeros = {}
     columns = (
         NAME,
         text(
@@ -107,6 +109,7 @@ def _policy_columns(rules: str) -> tuple[Column, ...]:
 
 class ValidatingAdmissionPolicyStrategy(Strategy):
     unconditional_update = False
+    status_zeros: ClassVar[Mapping[str, Any] | None] = {}
     columns = _policy_columns("Validations")
 
     def default(self, obj: Object) -> None:
@@ -117,6 +120,7 @@ class ValidatingAdmissionPolicyStrategy(Strategy):
 
 
 class MutatingAdmissionPolicyStrategy(ValidatingAdmissionPolicyStrategy):
+    status_zeros = None
     columns = _policy_columns("Mutations")
 
     def default(self, obj: Object) -> None:
@@ -140,6 +144,7 @@ class PolicyBindingStrategy(Strategy):
 
 
 class FlowSchemaStrategy(Strategy):
+    status_zeros = {}
     columns = (
         NAME,
         text("PriorityLevel", "spec.priorityLevelConfiguration.name"),
@@ -163,6 +168,7 @@ class FlowSchemaStrategy(Strategy):
 
 
 class PriorityLevelStrategy(Strategy):
+    status_zeros = {}
     columns = (
         NAME,
         text("Type", "spec.type"),
