@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import checker
-from .closures import Closure, Compiler
+from .closures import Compiler
 from .errors import Budget, CompilationError, EvaluationError
+from .frames import Closure
 from .messages import Messages
 
 
