@@ -122,9 +122,10 @@ def validate_update(obj: Object, old: Object) -> list[Cause]:
     return [Cause("FieldValueForbidden", message, "metadata.finalizers")]
 
 
-def bump_generation(obj: Object, old: Object) -> None:
-    """One more if anything but metadata and status differs."""
-    if any(obj.get(k) != old.get(k) for k in obj.keys() | old.keys() if k not in ("metadata", "status")):
+def bump_generation(kind: Kind, obj: Object, old: Object) -> None:
+    """One more if anything but metadata differs; a status that is no subresource is content like any other."""
+    besides = ("metadata", "status") if "status" in kind.subresources else ("metadata",)
+    if any(obj.get(k) != old.get(k) for k in obj.keys() | old.keys() if k not in besides):
         obj["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
 
 
