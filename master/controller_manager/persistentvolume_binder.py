@@ -16,8 +16,8 @@ from apimachinery.persistent_volumes import (
     STORAGE_CLASSES,
     STORAGE_PROVISIONER,
     annotated,
-    class_of,
     claimed,
+    class_of,
     is_for,
 )
 from apimachinery.scheme import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
