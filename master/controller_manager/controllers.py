@@ -13,6 +13,7 @@ from master.controller_manager.ephemeral_volume import EphemeralVolumeController
 from master.controller_manager.frame import AnyController
 from master.controller_manager.garbage_collector import GarbageCollectorController
 from master.controller_manager.job import JobController
+from master.controller_manager.local_path import LocalPathProvisioner
 from master.controller_manager.namespace import NamespaceController
 from master.controller_manager.node_ipam import NodeIpamController
 from master.controller_manager.node_lifecycle import NodeLifecycleController
@@ -42,6 +43,7 @@ CONTROLLERS: tuple[type[AnyController], ...] = (
     EphemeralVolumeController,
     GarbageCollectorController,
     JobController,
+    LocalPathProvisioner,
     NamespaceController,
     NodeIpamController,
     NodeLifecycleController,

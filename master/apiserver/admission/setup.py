@@ -18,6 +18,7 @@ from .plugins.rbac_escalation import RbacEscalation
 from .plugins.resource_quota import ResourceQuota
 from .plugins.runtime_class import RuntimeClass
 from .plugins.service_account import ServiceAccount
+from .plugins.storage_protection import PersistentVolumeClaimResize, StorageObjectInUseProtection
 from .plugins.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
 
 
@@ -33,6 +34,8 @@ def build(reader: Reader, authorizer: Authorizer, rbac: RbacAuthorizer) -> Chain
             Priority(reader),
             DefaultTolerationSeconds(),
             DefaultStorageClass(reader),
+            StorageObjectInUseProtection(),
+            PersistentVolumeClaimResize(reader),
             RuntimeClass(reader),
             CertificateRequester(),
             CertificateDecisions(authorizer),
