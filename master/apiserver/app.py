@@ -22,6 +22,7 @@ from apimachinery.logging import get_logger
 
 from . import tls
 from .admission import setup as admission
+from .admission.forms import Forms
 from .auth import setup
 from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
 from .grpc.listeners import Listeners
@@ -97,9 +98,11 @@ class ApiServer:
         settings = self._settings
         reads = Reads(storage, cache, keys, catalog)
         auth = self._build_auth(reads)
+        connections = Connections(reads, self._agent_access())
         claimers = {scheme.SERVICES: ServiceClaims(reads, keys, settings.service_cidrs)}
         schemas = schema.load()
-        chain = admission.build(reads, auth.authorizer, auth.rbac)
+        configured = admission.extensions(reads, Forms(catalog, schemas), connections.webhooks)
+        chain = admission.build(reads, auth.authorizer, auth.rbac, configured)
         pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, chain, claimers)
         registry = Registry(pipeline)
         registry.answers.update(auth.answers)
@@ -107,7 +110,6 @@ class ApiServer:
         registry.answers["", "pods", "binding"] = registry.answers["", "bindings", ""] = BindingAnswer(pipeline)
         registry.answers["", "pods", "eviction"] = EvictionAnswer(registry)
         identities = Identities(auth.authenticators)
-        connections = Connections(reads, self._agent_access())
         api = self._api(registry, auth, identities, storage, connections)
         await self._bootstrap(reads, writer)
         if settings.compaction_interval:

@@ -14,11 +14,11 @@ from apimachinery.scheme import Kind
 from ..auth.user import User
 from ..storage import codec
 from ..storage.interface import Put
-from . import deletion, metadata, parts, refusals
+from . import deletion, managed_fields, metadata, parts, refusals
 from .answers import WriteOptions
 from .creates import create
 from .kinds.metadata import validate_metadata
-from .patching import Transform, track
+from .patching import Transform
 from .pipeline import ATTEMPTS, Held, Lost, Pipeline, Result, Target, admission
 from .removals import remove
 from .strategy import Strategy
@@ -58,7 +58,7 @@ async def patch(
 
     def transform(current: Object) -> Object:
         body = patched(shown(current) if current else current)
-        if target.subresource != "scale":
+        if target.subresource != "scale" or options.applying:
             try:
                 pipeline.check(target.kind, body, options)
             except DecodingError as error:
@@ -98,8 +98,12 @@ async def _create(
 ) -> Result:
     body = transform({})
     pipeline.authorize(user, "create", target)
-    if body.get("metadata", {}).pop("resourceVersion", ""):
+    meta = body.get("metadata", {})
+    if meta.pop("resourceVersion", ""):
         raise refusals.conflict(target.kind, target.name)
+    if uid := meta.get("uid"):
+        why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        raise refusals.conflict(target.kind, target.name, why)
     return await create(pipeline, user, Target(target.kind, target.namespace), body, options, checked=True)
 
 
@@ -110,19 +114,23 @@ async def _replace(
     kind = target.kind
     strategy = pipeline.catalog.strategy(kind)
     old = codec.decode(held.data)
-    body = transform(parts.view(kind, target.subresource, codec.decode(held.data)))
+    current = codec.decode(held.data)
+    body = transform(current if options.applying else parts.view(kind, target.subresource, current))
     wanted = (body.get("metadata") or {}).get("resourceVersion")
     if wanted and wanted != old["metadata"]["resourceVersion"]:
         await _refuse_stale(pipeline, target, held)
-    obj = parts.merge(kind, target.subresource, body, old)
+    obj = body if options.applying else parts.merge(kind, target.subresource, body, old)
     _carry_over(kind, target, obj, old)
+    strategy.default(obj)
+    managed_fields.record_update(pipeline.schemas, strategy, target.subresource, old, obj, options)
     request = admission(user, "UPDATE", target, obj, old, options)
     obj = await pipeline.mutate(strategy, request)
+    if request.again and target.subresource != "scale":
+        obj = request.object = _confine(kind, target, obj, old)
     _validate(strategy, target, obj, old, options)
     await pipeline.chain.validate(request)
-    track(pipeline.schemas, target, old, obj, options)
     obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-    if obj == old:
+    if managed_fields.is_same(obj, old):
         return _shown(target, held.data)
     if deletion.removable(strategy, obj):
         return await remove(pipeline, strategy, obj, held, options)
@@ -155,10 +163,20 @@ def _carry_over(kind: Kind, target: Target, obj: Object, old: Object) -> None:
     metadata.carry_over(kind, obj, old)
 
 
+def _confine(kind: Kind, target: Target, changed: Object, old: Object) -> Object:
+    """What others have made of the object, without what a write to this place may not change."""
+    obj = parts.merge(kind, target.subresource, changed, old)
+    if "managedFields" in changed["metadata"]:
+        obj["metadata"] = obj["metadata"] | {"managedFields": changed["metadata"]["managedFields"]}
+    _carry_over(kind, target, obj, old)
+    return obj
+
+
 def _validate(strategy: Strategy, target: Target, obj: Object, old: Object, options: WriteOptions) -> None:
     causes = validate_metadata(obj, strategy.kind)
     if target.subresource == "status":
         strategy.prepare_status(obj, old)
+        strategy.complete_status(obj)
         causes += strategy.validate_status(obj, old)
     elif target.subresource not in ("", "scale"):
         causes += strategy.validate_part(target.subresource, obj, old)

@@ -38,6 +38,35 @@ def merge(kind: Kind, subresource: str, body: Object, old: Object) -> Object:
     return old | {"spec": _spec(subresource, body, old)}
 
 
+def applicable(kind: Kind, subresource: str, wanted: Object) -> Object:
+    """What of an applied configuration a subresource writes, as an object of the kind."""
+    if subresource == "":
+        return {k: v for k, v in wanted.items() if k != "status" or "status" not in kind.subresources}
+    meta = wanted.get("metadata") or {}
+    kept = _APPLIED_META if subresource == "status" else _APPLIED_META[:4]
+    out: Object = {"apiVersion": kind.api_version, "kind": kind.kind}
+    out["metadata"] = {k: v for k, v in meta.items() if k in kept}
+    field, name = _APPLIES.get(subresource, ("spec", subresource))
+    value = wanted.get(field)
+    if subresource != "status" and isinstance(value, dict):
+        value = {name: value[name]} if name in value else {}
+        if subresource == "resize" and name in value:
+            value[name] = [{k: c[k] for k in _RESIZED if k in c} for c in value[name]]
+    return out if value is None else out | {field: value}
+
+
+_APPLIED_META = ("name", "namespace", "uid", "resourceVersion", "labels", "annotations", "managedFields")
+_APPLIES = {
+    "status": ("status", ""),
+    "scale": ("spec", "replicas"),
+    "finalize": ("spec", "finalizers"),
+    "ephemeralcontainers": ("spec", "ephemeralContainers"),
+    "resize": ("spec", "containers"),
+    "approval": ("status", "conditions"),
+}
+_RESIZED = ("name", "resources", "resizePolicy")
+
+
 def _main(kind: Kind, body: Object, old: Object) -> Object:
     if "status" in kind.subresources:
         body = {k: v for k, v in body.items() if k != "status"}

@@ -46,6 +46,10 @@ class Strategy:
     """What a delete without propagationPolicy does with dependents: Background or Orphan."""
     returns_deleted: ClassVar[bool] = False
     """Whether a delete that removes the object at once answers with it, not with a Status."""
+    status_zeros: ClassVar[Mapping[str, Any] | None] = None
+    """What a status always has, as it is a Go struct: ``{}`` = the empty status is shown; None = there may be none."""
+    status_on_create: ClassVar[bool] = False
+    """Whether a new object may bring its status although that is a subresource (nodes)."""
     ttl_seconds: int = 0
     """Objects vanish this long after their last write (events); 0 = never."""
 
@@ -95,6 +99,11 @@ class Strategy:
     def warnings(self, obj: Object) -> list[str]:
         """What a client should be told about an object that is accepted all the same."""
         return []
+
+    def complete_status(self, obj: Object) -> None:
+        """Add what upstream writes of a status even when it is empty."""
+        if self.status_zeros is not None:
+            obj["status"] = {**self.status_zeros, **(obj.get("status") or {})}
 
     def grace_period(self, obj: Object, requested: int | None) -> int:
         """Seconds that a deleted object stays until its agent confirms the deletion. 0 = it goes at once."""

@@ -116,6 +116,7 @@ def write_options(request: Request) -> WriteOptions:
         field_validation=validation,
         force=bool(request.flag("force")),
         warnings=request.warnings,
+        annotations=request.annotations,
     )
 
 

@@ -98,6 +98,7 @@ def _subjects(binding: Object, kind: str) -> str:
 
 class CertificateSigningRequestStrategy(Strategy):
     has_generation = False
+    status_zeros = {}
     columns = (
         NAME,
         AGE,

@@ -20,6 +20,7 @@ _UPDATE_ERROR = (
 
 
 class StatefulSetStrategy(WorkloadStrategy):
+    status_zeros = {"replicas": 0, "availableReplicas": 0}
     columns = (
         NAME,
         text(

@@ -193,6 +193,7 @@ class CSINodeStrategy(Strategy):
 class VolumeAttachmentStrategy(Strategy):
     has_generation = False
     unconditional_update = False
+    status_zeros = {"attached": False}
     columns = (
         NAME,
         text("Attacher", "spec.attacher", "the name of the volume driver that must handle this request."),
