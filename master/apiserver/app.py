@@ -22,6 +22,7 @@ from apimachinery.logging import get_logger
 
 from . import tls
 from .admission import setup as admission
+from .admission.forms import Forms
 from .auth import setup
 from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
 from .grpc.listeners import Listeners
@@ -100,7 +101,8 @@ class ApiServer:
         connections = Connections(reads, self._agent_access())
         claimers = {scheme.SERVICES: ServiceClaims(reads, keys, settings.service_cidrs)}
         schemas = schema.load()
-        chain = admission.build(reads, auth.authorizer, auth.rbac)
+        configured = admission.extensions(reads, Forms(catalog, schemas), connections.webhooks)
+        chain = admission.build(reads, auth.authorizer, auth.rbac, configured)
         pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, chain, claimers)
         registry = Registry(pipeline)
         registry.answers.update(auth.answers)

@@ -125,6 +125,8 @@ async def _replace(
     managed_fields.record_update(pipeline.schemas, strategy, target.subresource, old, obj, options)
     request = admission(user, "UPDATE", target, obj, old, options)
     obj = await pipeline.mutate(strategy, request)
+    if request.again and target.subresource != "scale":
+        obj = request.object = _confine(kind, target, obj, old)
     _validate(strategy, target, obj, old, options)
     await pipeline.chain.validate(request)
     obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
@@ -159,6 +161,15 @@ def _carry_over(kind: Kind, target: Target, obj: Object, old: Object) -> None:
     _check_name(meta.get("name", ""), target)
     metadata.set_namespace(kind, meta, target.namespace)
     metadata.carry_over(kind, obj, old)
+
+
+def _confine(kind: Kind, target: Target, changed: Object, old: Object) -> Object:
+    """What others have made of the object, without what a write to this place may not change."""
+    obj = parts.merge(kind, target.subresource, changed, old)
+    if "managedFields" in changed["metadata"]:
+        obj["metadata"] = obj["metadata"] | {"managedFields": changed["metadata"]["managedFields"]}
+    _carry_over(kind, target, obj, old)
+    return obj
 
 
 def _validate(strategy: Strategy, target: Target, obj: Object, old: Object, options: WriteOptions) -> None:

@@ -33,7 +33,10 @@ async def create(
     strategy.default(body)
     managed_fields.record_create(pipeline.schemas, strategy, body, options)
     request = admission(user, "CREATE", named, body, None, options)
+    own = {k: body["metadata"].get(k) for k in metadata.KEPT}
     obj = await pipeline.mutate(strategy, request)
+    if request.again:
+        metadata.restore(obj, own)
     if "status" in kind.subresources and not strategy.status_on_create:
         obj.pop("status", None)
     strategy.prepare_create(obj)

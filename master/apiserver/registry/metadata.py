@@ -30,7 +30,7 @@ _SERVER_OWNED = (
     "selfLink",
     "generation",
 )
-_KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
 _STATUS_MAY_CHANGE = ("labels", "annotations")
 _random = random.Random()  # noqa: S311 - a name must be new, not unguessable
 
@@ -101,14 +101,20 @@ def carry_over(kind: Kind, obj: Object, old: Object) -> None:
     if uid and uid != before["uid"]:
         why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {before['uid']}"
         raise refusals.conflict(kind, before["name"], why)
-    for field in _KEPT:
-        if field in before:
-            metadata[field] = before[field]
-        else:
-            metadata.pop(field, None)
+    restore(obj, before)
     metadata.pop("selfLink", None)
     if "generateName" in before:
         metadata.setdefault("generateName", before["generateName"])
+
+
+def restore(obj: Object, before: Object) -> None:
+    """Put back what the server owns of some metadata as it was."""
+    metadata = obj["metadata"]
+    for field in KEPT:
+        if before.get(field) is not None:
+            metadata[field] = before[field]
+        else:
+            metadata.pop(field, None)
 
 
 def validate_update(obj: Object, old: Object) -> list[Cause]:

@@ -47,6 +47,7 @@ async def _attempt(
     strategy = pipeline.catalog.strategy(target.kind)
     old = codec.decode(held.data)
     deletion.check_preconditions(target.kind, old, options)
+    write.told = options.to_json()
     request = admission(user, "DELETE", target, None, old, write)
     await pipeline.chain.mutate(request)
     await pipeline.chain.validate(request)

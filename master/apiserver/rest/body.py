@@ -121,6 +121,7 @@ def write_options(request: Request) -> WriteOptions:
         field_validation=validation,
         force=bool(force),
         warnings=request.warnings,
+        annotations=request.annotations,
     )
 
 

@@ -22,6 +22,7 @@ from . import (
     services,
     statefulsets,
     storage,
+    webhooks,
 )
 
 STRATEGIES: Mapping[tuple[str, str], type[Strategy]] = {
@@ -42,10 +43,10 @@ STRATEGIES: Mapping[tuple[str, str], type[Strategy]] = {
     ("", "services"): services.ServiceStrategy,
     ("admissionregistration.k8s.io", "mutatingadmissionpolicies"): extensions.MutatingAdmissionPolicyStrategy,
     ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"): extensions.PolicyBindingStrategy,
-    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): extensions.WebhookConfigurationStrategy,
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): webhooks.WebhookConfigurationStrategy,
     ("admissionregistration.k8s.io", "validatingadmissionpolicies"): extensions.ValidatingAdmissionPolicyStrategy,
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"): extensions.PolicyBindingStrategy,
-    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): extensions.WebhookConfigurationStrategy,
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): webhooks.WebhookConfigurationStrategy,
     ("apiextensions.k8s.io", "customresourcedefinitions"): extensions.CustomResourceDefinitionStrategy,
     ("apiregistration.k8s.io", "apiservices"): extensions.APIServiceStrategy,
     ("apps", "controllerrevisions"): leases.ControllerRevisionStrategy,

@@ -1,6 +1,6 @@
-"""What extends the API: definitions, API services, webhooks, policies, flow control."""
+"""What extends the API: definitions, API services, policies, flow control."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ..strategy import Column, Strategy
@@ -8,6 +8,7 @@ from .causes import Causes, forbidden, invalid, non_negative, one_of, required
 from .pod_defaults import set_default
 from .policy import CREATED_AT
 from .printing import AGE, NAME, at, number, or_none, text
+from .webhooks import default_match
 
 Object = dict[str, Any]
 
@@ -88,62 +89,6 @@ def _available(api: Object) -> str:
     return f"{condition.get('status')}{reason}"
 
 
-def _default_match(match: Object) -> None:
-    set_default(match, "matchPolicy", "Equivalent")
-    for key in ("namespaceSelector", "objectSelector"):
-        if match.get(key) is None:
-            match[key] = {}
-    for key in ("resourceRules", "excludeResourceRules", "rules"):
-        _default_rules(match.get(key) or ())
-
-
-def _default_rules(rules: Iterable[Object]) -> None:
-    for rule in rules:
-        set_default(rule, "scope", "*")
-
-
-class WebhookConfigurationStrategy(Strategy):
-    unconditional_update = False
-    columns = (
-        NAME,
-        number(
-            "Webhooks", lambda c: len(c.get("webhooks") or ()), "Webhooks indicates the number of webhooks registered."
-        ),
-        AGE,
-    )
-
-    def default(self, obj: Object) -> None:
-        for webhook in obj.get("webhooks") or ():
-            _default_match(webhook)
-            set_default(webhook, "failurePolicy", "Fail")
-            webhook.setdefault("timeoutSeconds", 10)
-            if self.kind.kind.startswith("Mutating"):
-                set_default(webhook, "reinvocationPolicy", "Never")
-            service = at(webhook, "clientConfig.service")
-            if service is not None:
-                service.setdefault("port", 443)
-
-    def validate(self, obj: Object) -> Causes:
-        causes: Causes = []
-        for index, webhook in enumerate(obj.get("webhooks") or ()):
-            field = f"webhooks[{index}]"
-            if not webhook.get("name"):
-                causes.append(required(f"{field}.name"))
-            if not webhook.get("admissionReviewVersions"):
-                causes.append(required(f"{field}.admissionReviewVersions", "must specify one of v1, v1beta1"))
-            causes += one_of(
-                f"{field}.sideEffects", webhook.get("sideEffects"), ("None", "NoneOnDryRun"), optional=False
-            )
-            causes += one_of(f"{field}.failurePolicy", webhook.get("failurePolicy"), ("Fail", "Ignore"))
-            if not 1 <= webhook.get("timeoutSeconds", 10) <= 30:
-                detail = "the timeout value must be between 1 and 30 seconds"
-                causes.append(invalid(f"{field}.timeoutSeconds", webhook["timeoutSeconds"], detail))
-            client = webhook.get("clientConfig") or {}
-            if bool(client.get("url")) == bool(client.get("service")):
-                causes.append(required(f"{field}.clientConfig", "exactly one of url or service is required"))
-        return causes
-
-
 def _param_kind(policy: Object) -> object:
     kind = at(policy, "spec.paramKind")
     return f"{kind.get('apiVersion')}/{kind.get('kind')}" if kind else "<unset>"
@@ -171,7 +116,7 @@ class ValidatingAdmissionPolicyStrategy(Strategy):
         spec = obj.setdefault("spec", {})
         set_default(spec, "failurePolicy", "Fail")
         if spec.get("matchConstraints") is not None:
-            _default_match(spec["matchConstraints"])
+            default_match(spec["matchConstraints"])
 
 
 class MutatingAdmissionPolicyStrategy(ValidatingAdmissionPolicyStrategy):
@@ -195,7 +140,7 @@ class PolicyBindingStrategy(Strategy):
     def default(self, obj: Object) -> None:
         match = at(obj, "spec.matchResources")
         if match is not None:
-            _default_match(match)
+            default_match(match)
 
 
 class FlowSchemaStrategy(Strategy):

@@ -13,7 +13,7 @@ from apimachinery.schema import compile as package
 from apimachinery.scheme import Kind
 
 from ...registry.catalog import Catalog
-from .. import discovery
+from ...registry.subresources import subresource_kind
 from . import definitions as defs
 from .definitions import Version
 from .gnostic import encode_document
@@ -186,7 +186,7 @@ def custom_documents(fixed: Sequence[Kind], kinds: Sequence[Kind], schema_of: Cu
 def document(version: Version, kinds: Iterable[Kind], definitions: package.Definitions) -> bytes:
     """One OpenAPI document with the paths of ``kinds`` and all definitions that they need."""
     names = defs.names_by_kind(definitions)
-    writer = PathWriter(version, names, discovery.subresource_kind)
+    writer = PathWriter(version, names, subresource_kind)
     paths: dict[str, Object] = {}
     for kind in kinds:
         paths |= writer.paths(kind)
