@@ -21,6 +21,7 @@ from .plugins.rbac_escalation import RbacEscalation
 from .plugins.resource_quota import ResourceQuota
 from .plugins.runtime_class import RuntimeClass
 from .plugins.service_account import ServiceAccount
+from .plugins.storage_protection import PersistentVolumeClaimResize, StorageObjectInUseProtection
 from .plugins.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
 from .webhooks.plugins import MutatingWebhooks, ValidatingWebhooks
 
@@ -45,6 +46,8 @@ def build(reader: Reader, authorizer: Authorizer, rbac: RbacAuthorizer, configur
             Priority(reader),
             DefaultTolerationSeconds(),
             DefaultStorageClass(reader),
+            StorageObjectInUseProtection(),
+            PersistentVolumeClaimResize(reader),
             RuntimeClass(reader),
             CertificateRequester(),
             CertificateDecisions(authorizer),
