@@ -102,7 +102,7 @@ class ApiServer:
         connections = Connections(reads, self._agent_access())
         claimers = {scheme.SERVICES: ServiceClaims(reads, keys, settings.service_cidrs)}
         schemas = schema.load()
-        configured = admission.extensions(reads, Forms(catalog, schemas), connections.webhooks)
+        configured = admission.extensions(reads, Forms(catalog, schemas), connections.webhooks, auth.authorizer)
         chain = admission.build(reads, auth.authorizer, auth.rbac, configured)
         pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, chain, claimers)
         registry = Registry(pipeline)
