@@ -21,15 +21,16 @@ from .plugins.rbac_escalation import RbacEscalation
 from .plugins.resource_quota import ResourceQuota
 from .plugins.runtime_class import RuntimeClass
 from .plugins.service_account import ServiceAccount
+from .plugins.storage_protection import PersistentVolumeClaimResize, StorageObjectInUseProtection
 from .plugins.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
 from .webhooks.plugins import MutatingWebhooks, ValidatingWebhooks
 
 
-def extensions(reader: Reader, forms: Forms, client: WebhookClient) -> tuple[Plugin, ...]:
+def extensions(reader: Reader, forms: Forms, client: WebhookClient, authorizer: Authorizer) -> tuple[Plugin, ...]:
     """What users configure, in upstream's order: policies before webhooks."""
     return (
-        MutatingWebhooks(reader, forms, client),
-        ValidatingWebhooks(reader, forms, client),
+        MutatingWebhooks(reader, forms, client, authorizer),
+        ValidatingWebhooks(reader, forms, client, authorizer),
     )
 
 
@@ -45,6 +46,8 @@ def build(reader: Reader, authorizer: Authorizer, rbac: RbacAuthorizer, configur
             Priority(reader),
             DefaultTolerationSeconds(),
             DefaultStorageClass(reader),
+            StorageObjectInUseProtection(),
+            PersistentVolumeClaimResize(reader),
             RuntimeClass(reader),
             CertificateRequester(),
             CertificateDecisions(authorizer),
