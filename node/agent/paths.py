@@ -30,6 +30,10 @@ class NodePaths:
         return os.path.join(self.pod(uid), "etc-hosts")
 
     @property
+    def local_volumes(self) -> str:
+        return os.path.join(self.root, "local-volumes")
+
+    @property
     def logs(self) -> str:
         return os.path.join(self.root, "logs", "pods")
 

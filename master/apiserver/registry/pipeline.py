@@ -198,6 +198,14 @@ class Pipeline:
             raise Lost(Held(held.key, codec.splice(stored.value, stored.revision), stored.revision)) from None
 
 
+_OPTIONS = {
+    "CREATE": "CreateOptions",
+    "UPDATE": "UpdateOptions",
+    "DELETE": "DeleteOptions",
+    "CONNECT": "ConnectOptions",
+}
+
+
 def admission(
     user: User,
     operation: Operation,
@@ -206,7 +214,11 @@ def admission(
     old: Object | None,
     options: WriteOptions,
 ) -> AdmissionRequest:
-    told: Object = {"dryRun": ["All"]} if options.dry_run else {}
+    told: Object = {"kind": _OPTIONS[operation], "apiVersion": "meta.k8s.io/v1", **options.told}
+    if options.dry_run:
+        told["dryRun"] = ["All"]
+    if options.field_manager and operation != "DELETE":
+        told |= {"fieldManager": options.field_manager, "fieldValidation": options.field_validation}
     return AdmissionRequest(
         user=user,
         operation=operation,
@@ -219,6 +231,7 @@ def admission(
         options=told,
         dry_run=options.dry_run,
         warnings=options.warnings,
+        annotations=options.annotations,
     )
 
 

@@ -59,11 +59,13 @@ def parse_path(path: str) -> Place | None:
 
 
 class Request:
-    """One HTTP request on its way through the REST front. ``warnings`` become Warning headers of the response."""
+    """One HTTP request on its way through the REST front. ``warnings`` become Warning headers of the response,
+    ``annotations`` go to the audit log."""
 
     __slots__ = (
         "_body_until",
         "_query",
+        "annotations",
         "audit_id",
         "headers",
         "method",
@@ -83,6 +85,7 @@ class Request:
         self.method: str = scope.get("method", "GET")
         self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         self.warnings: list[str] = []
+        self.annotations: dict[str, str] = {}
         self.started = self.watching = False
         self.status = 0
         self.target: Target | None = None
