@@ -33,7 +33,7 @@ _ALONE = itertools.count()
 
 
 class Messages:
-    """A set of object types that may refer to each other. ``pool`` closes it."""
+    """A set of object types that may refer to each other; ``pool`` is what the checker takes them from."""
 
     def __init__(self) -> None:
         self._file = descriptor_pb2.FileDescriptorProto(
@@ -58,8 +58,8 @@ class Messages:
         """A type by CEL's names of its fields and their types; the name that variables of it are declared with."""
         package, _, short = full.rpartition(".")
         self._names.add(full)
-        message = self._file.message_type.add(name=f"{short}")
-        self._file.package = package
+        message = self._file.message_type.add(name=short)
+        self._file.package, self._pool = package, None
         message.options.deprecated_legacy_json_field_conflicts = True
         for number, (name, cel_type) in enumerate(fields.items(), 1):
             _add_field(message, full, name, number, parse_type(cel_type), self._names)
@@ -81,15 +81,20 @@ def _add_field(
     if spec.name == "list" and spec.parameters:
         field.label = _Field.LABEL_REPEATED
         _set_type(field, spec.parameters[0], names)
-    elif spec.name == "map" and spec.parameters and spec.parameters[0].name == "string":
+    elif spec.name == "map" and spec.parameters and _entry_name(name) not in [m.name for m in message.nested_type]:
         field.label, field.type = _Field.LABEL_REPEATED, _Field.TYPE_MESSAGE
-        entry = message.nested_type.add(name=f"Map{number}Entry")
+        entry = message.nested_type.add(name=_entry_name(name))
         entry.options.map_entry = True
         entry.field.add(name="key", number=1, label=_Field.LABEL_OPTIONAL, type=_Field.TYPE_STRING)
         _set_type(entry.field.add(name="value", number=2, label=_Field.LABEL_OPTIONAL), spec.parameters[1], names)
         field.type_name = f".{full}.{entry.name}"
     else:
         _set_type(field, spec, names)
+
+
+def _entry_name(field: str) -> str:
+    """What protobuf wants the entries of a map field to be called: of two alike, one cannot be a map of known types."""
+    return "".join(part[:1].upper() + part[1:] for part in field.split("_")) + "Entry"
 
 
 def _set_type(field: _Field, spec: TypeSpec, names: set[str]) -> None:

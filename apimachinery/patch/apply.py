@@ -106,8 +106,8 @@ def encode(entries: Iterable[Entry]) -> list[Object]:
 def tracked_create(obj: Object, schema: Schema, manager: FieldManager, *, typed: bool) -> list[Object]:
     """The managedFields of a new object. ``typed``: its kind is built in."""
     entry = manager.entry("Update")
-    entry.fields = fields.minus(structured.created(obj, schema, typed=typed), _UNTRACKED)
-    return encode([entry])
+    entry.fields = _created(obj, schema, typed=typed)
+    return [entry.to_json()] if entry.fields else []
 
 
 def tracked_update(old: Object, new: Object, managed: Entries, schema: Schema, manager: FieldManager) -> list[Object]:
@@ -189,8 +189,17 @@ def _entries(live: Object, schema: Schema, manager: FieldManager, *, typed: bool
     if found:
         return found
     first = FieldManager(BEFORE_FIRST_APPLY, manager.api_version, manager.time, manager.subresource).entry("Update")
-    first.fields = fields.minus(structured.created(_bare(live), schema, typed=typed), _UNTRACKED)
+    first.fields = _created(live, schema, typed=typed)
     return {first.id: first}
+
+
+def _created(obj: Object, schema: Schema, *, typed: bool) -> Fields:
+    said = {k: v for k, v in obj.items() if k not in ("apiVersion", "kind")}
+    said["metadata"] = {k: v for k, v in (obj.get("metadata") or {}).items() if k not in _META}
+    found = structured.created(said, schema, typed=typed)
+    if meta := {e: node for e, node in found.pop("f:metadata", fields.NONE).items() if e != fields.ITSELF}:
+        return {"f:metadata": meta, **found}
+    return found
 
 
 def _capped(entries: list[Entry]) -> list[Entry]:

@@ -126,36 +126,45 @@ def with_named(node: Fields, schema: Schema) -> Fields:
 
 def whole(value: Any, schema: Schema) -> Fields:
     """The node of a value that was not there before: all of it, containers too."""
+    if value.__class__ is dict:
+        if not value or (schema is not None and (schema.atomic or schema.form == "any")):
+            return LEAF
+        return {ITSELF: LEAF, **_below(value, schema)}
     kind = kind_of(value, schema)
     if kind == "atomic" or not value:
         return LEAF
-    out: Fields = {ITSELF: LEAF}
-    if kind == "map":
-        for k, v in value.items():
-            below = v.__class__
-            if below is dict or below is list:
-                out[f"f:{k}"] = whole(v, schema.field(k) if schema is not None else None)
-            else:
-                out[f"f:{k}"] = LEAF
-        return out
+    if kind == "set":
+        return {ITSELF: LEAF, **dict.fromkeys(map(fields.value, value), LEAF)}
     item = _item(schema)
-    for element, member in _elements(value, kind, schema).items():
-        out[element] = whole(member, item) if kind == "keyed" else LEAF
+    return {ITSELF: LEAF, **{e: whole(v, item) for e, v in _elements(value, kind, schema).items()}}
+
+
+def _below(value: Object, schema: Schema) -> Fields:
+    """Of the members of a map that is new."""
+    out: Fields = {}
+    for k, v in value.items():
+        if v.__class__ is dict or v.__class__ is list:
+            out["f:" + k] = whole(v, schema.field(k) if schema is not None else None)
+        else:
+            out["f:" + k] = LEAF
     return out
 
 
 def created(obj: Object, schema: Schema, *, typed: bool) -> Fields:
     """What a new object sets. ``typed``: it is of a built-in kind, of which some fields are always there."""
+    if not typed:
+        return _below(obj, schema)
     out: Fields = {}
     for k, v in obj.items():
         below = schema.field(k) if schema is not None else None
-        if typed and v and k in _ALWAYS_THERE and (kind := kind_of(v, below)) != "atomic":
-            inner = created(v, below, typed=True) if kind == "map" else whole(v, below)
-            inner.pop(ITSELF, None)
-            if inner:
-                out[f"f:{k}"] = inner
+        if k not in _ALWAYS_THERE or not v:
+            out["f:" + k] = whole(v, below)
+        elif v.__class__ is dict and not (below is not None and below.atomic):
+            if inner := created(v, below, typed=True):
+                out["f:" + k] = inner
         else:
-            out[f"f:{k}"] = whole(v, below)
+            inner = whole(v, below)
+            out["f:" + k] = {e: node for e, node in inner.items() if e != ITSELF}
     return out
 
 

@@ -30,6 +30,7 @@ from .grpc.service import ApiServerService
 from .registry import bootstrap
 from .registry.binding import BindingAnswer
 from .registry.catalog import Catalog
+from .registry.custom.controller import CustomKinds
 from .registry.eviction import EvictionAnswer
 from .registry.kinds import STRATEGIES
 from .registry.pipeline import Pipeline
@@ -101,7 +102,7 @@ class ApiServer:
         connections = Connections(reads, self._agent_access())
         claimers = {scheme.SERVICES: ServiceClaims(reads, keys, settings.service_cidrs)}
         schemas = schema.load()
-        configured = admission.extensions(reads, Forms(catalog, schemas), connections.webhooks)
+        configured = admission.extensions(reads, Forms(catalog, schemas), connections.webhooks, auth.authorizer)
         chain = admission.build(reads, auth.authorizer, auth.rbac, configured)
         pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, chain, claimers)
         registry = Registry(pipeline)
@@ -112,6 +113,9 @@ class ApiServer:
         identities = Identities(auth.authenticators)
         api = self._api(registry, auth, identities, storage, connections)
         await self._bootstrap(reads, writer)
+        custom = CustomKinds(registry, connections.webhooks.call)
+        custom.serve()
+        tasks.start("custom kinds", custom.run())
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
         listeners = Listeners(ApiServerService(registry, identities), settings.serving)

@@ -34,7 +34,7 @@ class Hooks:
         reply = self.api.request("POST", f"{REGISTRATION}/{resource}", body)
         assert reply.code == 201, reply.text
         self.made.append(f"{REGISTRATION}/{resource}/{name}")
-        marked = {"metadata": {"name": "marker", "labels": {"marker": name}}}
+        marked = {"metadata": {"name": "marker", "labels": {"marker": name}}, "data": {"missing": ""}}
         eventually(
             lambda: "marker.example.com" in self.api.request("POST", f"{self.path}?dryRun=All", marked).text, within=1
         )
@@ -246,6 +246,27 @@ def test_reinvocation(hooks: Hooks) -> None:
     assert hooks.server.asked[-1]["object"]["data"] == {"a": "b"}
 
 
+def test_match_conditions(hooks: Hooks) -> None:
+    conditions = [
+        {"name": "not-leases", "expression": "request.resource.group != 'coordination.k8s.io'"},
+        {"name": "named-deny", "expression": "object.metadata.name.startsWith('deny')"},
+        {"name": "may-not", "expression": "!authorizer.requestResource.check('no-such-verb').allowed() || true"},
+    ]
+    config = hooks.server.config("/deny", deny("no"))
+    hooks.register("Validating", {"clientConfig": config, "matchConditions": conditions})
+    assert hooks.create("deny-me").code == 400
+    assert hooks.create("allow-me").code == 201
+    broken = [{"name": "broken", "expression": "object.data.missing == 'x'"}]
+    hooks.register("Validating", {"clientConfig": config, "matchConditions": broken}, name="test-broken")
+    refused = hooks.create("allow-me-too", data={})
+    why = "expression 'object.data.missing == 'x'' resulted in error: no such key: missing"
+    assert (refused.code, refused.json["message"]) == (403, f'configmaps "allow-me-too" is forbidden: {why}')
+    ignoring = {"clientConfig": config, "matchConditions": broken, "failurePolicy": "Ignore"}
+    hooks.api.request("DELETE", hooks.made.pop())
+    hooks.register("Validating", ignoring, name="test-ignored")
+    assert hooks.create("allow-me-too", data={}).code == 201
+
+
 def test_warnings(hooks: Hooks) -> None:
     hooks.register(
         "Validating", {"clientConfig": hooks.server.config("/warn", lambda r: {"allowed": True, "warnings": ["mind"]})}
@@ -343,6 +364,9 @@ def test_broken_configurations_are_refused(hooks: Hooks) -> None:
         ({"clientConfig": {}}, "exactly one of url or service is required"),
         ({"rules": [CREATE_CONFIGMAPS | {"operations": ["*", "CREATE"]}]}, "if '*' is present, must not specify other"),
         ({"rules": [CREATE_CONFIGMAPS | {"resources": ["pods", "*/*"]}]}, "if '*/*' is present"),
+        ({"matchConditions": [{"name": "a", "expression": "object.a == "}]}, "compilation failed"),
+        ({"matchConditions": [{"name": "a", "expression": "'text'"}]}, "must evaluate to bool"),
+        ({"matchConditions": [{"name": "a", "expression": " "}]}, "matchConditions[0].expression: Required value"),
         ({"namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}, "must be specified when"),
     ]
     for fields, why in cases:

@@ -10,7 +10,6 @@ from apimachinery.errors import InternalError
 from apimachinery.schema import Schemas
 from apimachinery.scheme import Kind
 
-from ..registry import parts
 from ..registry.catalog import Catalog
 from ..registry.subresources import subresource_kind
 from ..storage.keys import bucket_of
@@ -34,7 +33,7 @@ class Forms:
         if obj is None or _is_separate(request):
             return obj
         if request.subresource == "scale":
-            return parts.to_scale(request.kind, obj)
+            return self.catalog.strategy(request.kind).to_scale(obj)
         return self.catalog.strategy(kind).shown(obj)
 
     def take(self, request: AdmissionRequest, kind: Kind, changed: Object) -> None:
@@ -43,7 +42,7 @@ class Forms:
         Raises InternalError for what is no object of the kind any more."""
         assert request.object is not None, "what has no object cannot be changed"  # noqa: S101 - callers look
         if request.subresource == "scale":
-            request.object = parts.from_scale(changed, request.object)
+            request.object = self.catalog.strategy(request.kind).from_scale(changed, request.object)
         elif _is_separate(request):
             group, version, name, _ = subresource_kind(request.kind, request.subresource)
             self._check(Kind(group, version, name, ""), changed)

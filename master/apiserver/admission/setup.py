@@ -26,11 +26,11 @@ from .plugins.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
 from .webhooks.plugins import MutatingWebhooks, ValidatingWebhooks
 
 
-def extensions(reader: Reader, forms: Forms, client: WebhookClient) -> tuple[Plugin, ...]:
+def extensions(reader: Reader, forms: Forms, client: WebhookClient, authorizer: Authorizer) -> tuple[Plugin, ...]:
     """What users configure, in upstream's order: policies before webhooks."""
     return (
-        MutatingWebhooks(reader, forms, client),
-        ValidatingWebhooks(reader, forms, client),
+        MutatingWebhooks(reader, forms, client, authorizer),
+        ValidatingWebhooks(reader, forms, client, authorizer),
     )
 
 

@@ -113,13 +113,18 @@ async def _replace(
     """One attempt on one state of the object. Raises Lost if that was not the latest."""
     kind = target.kind
     strategy = pipeline.catalog.strategy(kind)
-    old = codec.decode(held.data)
-    current = codec.decode(held.data)
-    body = transform(current if options.applying else parts.view(kind, target.subresource, current))
+    shown = await strategy.load(held.data) if strategy.translated else held.data
+    old = codec.decode(shown)
+    current = codec.decode(shown)
+    scaled = target.subresource == "scale"
+    body = transform(strategy.to_scale(current) if scaled and not options.applying else current)
     wanted = (body.get("metadata") or {}).get("resourceVersion")
     if wanted and wanted != old["metadata"]["resourceVersion"]:
         await _refuse_stale(pipeline, target, held)
-    obj = body if options.applying else parts.merge(kind, target.subresource, body, old)
+    if options.applying:
+        obj = body
+    else:
+        obj = strategy.from_scale(body, old) if scaled else parts.merge(kind, target.subresource, body, old)
     _carry_over(kind, target, obj, old)
     strategy.default(obj)
     managed_fields.record_update(pipeline.schemas, strategy, target.subresource, old, obj, options)
@@ -130,17 +135,21 @@ async def _replace(
     _validate(strategy, target, obj, old, options)
     await pipeline.chain.validate(request)
     obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-    if managed_fields.is_same(obj, old):
-        return _shown(target, held.data)
+    stored, before = obj, old
+    if strategy.translated:
+        stored, before = await strategy.store(obj), codec.decode(held.data)
+    if managed_fields.is_same(stored, before):
+        return _shown(strategy, target, shown)
     if deletion.removable(strategy, obj):
         return await remove(pipeline, strategy, obj, held, options)
     claimer = pipeline.claimers.get(kind)
     claims = claimer.claim(obj, old) if claimer else ()
     if options.dry_run:
-        return _shown(target, codec.plain(obj))
-    value = codec.encode(obj)
+        return _shown(strategy, target, codec.plain(obj))
+    value = codec.encode(stored)
     put = Put(held.key, value, held.revision, strategy.ttl_seconds)
-    return _shown(target, await pipeline.replace(held, value, [put, *claims]))
+    data = await pipeline.replace(held, value, [put, *claims])
+    return _shown(strategy, target, data if stored is obj else codec.with_version_of(obj, data))
 
 
 async def _refuse_stale(pipeline: Pipeline, target: Target, held: Held) -> None:
@@ -181,17 +190,17 @@ def _validate(strategy: Strategy, target: Target, obj: Object, old: Object, opti
     elif target.subresource not in ("", "scale"):
         causes += strategy.validate_part(target.subresource, obj, old)
         if strategy.has_generation:
-            metadata.bump_generation(obj, old)
+            metadata.bump_generation(strategy.kind, obj, old)
     else:
         strategy.prepare_update(obj, old)
         causes += metadata.validate_update(obj, old) + metadata.immutable(strategy.immutable, obj, old)
-        causes += strategy.validate(obj) + strategy.validate_update(obj, old)
+        causes += strategy.validate_change(obj, old)
         options.warnings.extend(strategy.warnings(obj))
         if strategy.has_generation:
-            metadata.bump_generation(obj, old)
+            metadata.bump_generation(strategy.kind, obj, old)
     if causes:
         raise refusals.invalid(strategy.kind, target.name, causes)
 
 
-def _shown(target: Target, data: bytes) -> Result:
-    return Result.of(parts.to_scale(target.kind, codec.decode(data))) if target.subresource == "scale" else Result(data)
+def _shown(strategy: Strategy, target: Target, data: bytes) -> Result:
+    return Result.of(strategy.to_scale(codec.decode(data))) if target.subresource == "scale" else Result(data)

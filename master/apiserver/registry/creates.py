@@ -63,7 +63,7 @@ async def _insert(
             if await pipeline.read(key):
                 raise refusals.already_exists(kind, asked["metadata"]["name"])
             return Result.of(obj, created=True)
-        value = codec.encode(obj)
+        value = codec.encode(await strategy.store(obj) if strategy.translated else obj)
         try:
             revision = await pipeline.commit([Put(key, value, 0, strategy.ttl_seconds), *claims])
         except Mismatch as found:
@@ -76,5 +76,5 @@ async def _insert(
         else:
             data = codec.splice(value, revision)
             pipeline.remember(Held(key, data, revision))
-            return Result(data, created=True)
+            return Result(codec.with_version_of(obj, data) if strategy.translated else data, created=True)
     raise refusals.already_exists(kind, asked["metadata"]["name"])

@@ -4,8 +4,10 @@ Source: ``k8s.io/apiserver/pkg/registry/rest/{create,update,meta}.go``.
 """
 
 import random
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -35,7 +37,12 @@ _random = random.Random()  # noqa: S311 - a name must be new, not unguessable
 
 def now() -> str:
     """The current second as metav1.Time."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _shown(int(time.time()))
+
+
+@lru_cache(maxsize=2)  # every write asks, some twice
+def _shown(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def generated(base: str) -> str:
@@ -122,9 +129,10 @@ def validate_update(obj: Object, old: Object) -> list[Cause]:
     return [Cause("FieldValueForbidden", message, "metadata.finalizers")]
 
 
-def bump_generation(obj: Object, old: Object) -> None:
-    """One more if anything but metadata and status differs."""
-    if any(obj.get(k) != old.get(k) for k in obj.keys() | old.keys() if k not in ("metadata", "status")):
+def bump_generation(kind: Kind, obj: Object, old: Object) -> None:
+    """One more if anything but metadata differs; a status that is no subresource is content like any other."""
+    besides = ("metadata", "status") if "status" in kind.subresources else ("metadata",)
+    if any(obj.get(k) != old.get(k) for k in obj.keys() | old.keys() if k not in besides):
         obj["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
 
 

@@ -24,9 +24,11 @@ MEDIA_TYPES = (patch.JSON_PATCH, patch.MERGE_PATCH, patch.STRATEGIC_MERGE_PATCH,
 
 def transform(pipeline: Pipeline, target: Target, media: str, raw: bytes, options: WriteOptions) -> Transform:
     """Raises UnsupportedMediaType, BadRequest; so may the transform, for a patch that does not fit the object."""
-    if media not in MEDIA_TYPES:
+    custom = pipeline.catalog.strategy(target.kind).translated
+    accepted = [m for m in MEDIA_TYPES if m != patch.STRATEGIC_MERGE_PATCH] if custom else MEDIA_TYPES
+    if media not in accepted:
         raise UnsupportedMediaType(
-            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(MEDIA_TYPES)
+            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(accepted)
         )
     change = parse(raw)
     if media == patch.APPLY_PATCH:

@@ -10,7 +10,7 @@ from apimachinery.scheme import Kind
 
 from ..admission.chain import AdmissionRequest
 from ..auth.user import LOOPBACK, User
-from . import changes, creates, parts, removals
+from . import changes, creates, removals
 from .answers import Answer, Question, WriteOptions
 from .deletion import DeleteOptions
 from .patching import Transform
@@ -34,7 +34,7 @@ class Registry:
         self.pipeline.authorize(user, "get", target)
         entry = await self.reads.entry(target.kind, target.namespace, target.name, resource_version)
         if target.subresource == "scale":
-            return Result.of(parts.to_scale(target.kind, entry.object))
+            return Result.of(self.catalog.strategy(target.kind).to_scale(entry.object))
         return Result(entry.data)
 
     async def list(self, user: User, target: Target, selection: Selection, options: ListOptions) -> Listing:

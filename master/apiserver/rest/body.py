@@ -6,6 +6,7 @@ import orjson
 
 from apimachinery import protobuf
 from apimachinery.errors import BadRequest, Cause, Invalid, UnsupportedMediaType
+from apimachinery.patch import APPLY_PATCH
 from apimachinery.schema import duplicate_fields
 from apimachinery.scheme import Kind
 
@@ -19,6 +20,8 @@ Object = dict[str, Any]
 _JSON = ("application/json", "", "*/*", "application/x-www-form-urlencoded")
 """curl -d without a header says form: upstream takes that for JSON, too."""
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml")
+MAX_FIELD_MANAGER = 128
+"""Bytes, as upstream."""
 _VALIDATIONS = ("Ignore", "Warn", "Strict")
 
 
@@ -58,8 +61,7 @@ def applied(request: Request, raw: bytes, options: WriteOptions) -> bytes:
     """The YAML of a server-side apply as JSON. Raises Invalid without a field manager, BadRequest."""
     if not request.query.get("fieldManager"):
         cause = Cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager")
-        message = f'PatchOptions.meta.k8s.io "" is invalid: fieldManager: {cause.message}'
-        raise Invalid(message, group="meta.k8s.io", kind="PatchOptions", causes=[cause])
+        raise _invalid_options(request, cause)
     parsed, twice = parse_strictly(raw)
     if twice and options.field_validation != "Ignore":
         told = "error converting YAML to JSON: yaml: unmarshal errors:\n  " + "\n  ".join(twice)
@@ -109,20 +111,39 @@ def write_options(request: Request) -> WriteOptions:
     if validation not in _VALIDATIONS:
         raise BadRequest(f'invalid fieldValidation "{validation}": must be one of Ignore, Warn, Strict')
     dry = query.get("dryRun")
-    manager = query.get("fieldManager") or _default_manager(request)
+    force = request.flag("force")
+    if force is not None and media_type(request) != APPLY_PATCH:
+        message = "Forbidden: may not be specified for non-apply patch"
+        raise _invalid_options(request, Cause("FieldValueForbidden", message, "force"))
     return WriteOptions(
         dry_run=dry_run_of([dry]) if dry else False,
-        field_manager=manager,
+        field_manager=_field_manager(request),
         field_validation=validation,
-        force=bool(request.flag("force")),
+        force=bool(force),
         warnings=request.warnings,
         annotations=request.annotations,
     )
 
 
-def _default_manager(request: Request) -> str:
-    """The first word of the user agent, as upstream."""
-    return request.headers.get(b"user-agent", b"").decode("latin-1").partition("/")[0][:128] or "unknown"
+def _field_manager(request: Request) -> str:
+    """Who writes: as told, else the first word of the user agent, as upstream. Raises Invalid."""
+    told = request.query.get("fieldManager")
+    if not told:
+        agent = request.headers.get(b"user-agent", b"").decode("latin-1").partition("/")[0]
+        return "".join(filter(str.isprintable, agent))[:MAX_FIELD_MANAGER] or "unknown"
+    if len(told.encode()) > MAX_FIELD_MANAGER:
+        message = f"Too long: may not be more than {MAX_FIELD_MANAGER} bytes"
+        raise _invalid_options(request, Cause("FieldValueTooLong", message, "fieldManager"))
+    if not told.isprintable():
+        message = f"Invalid value: {orjson.dumps(told).decode()}: should only contain printable characters"
+        raise _invalid_options(request, Cause("FieldValueInvalid", message, "fieldManager"))
+    return told
+
+
+def _invalid_options(request: Request, cause: Cause) -> Invalid:
+    kind = {"POST": "CreateOptions", "PUT": "UpdateOptions"}.get(request.method, "PatchOptions")
+    message = f'{kind}.meta.k8s.io "" is invalid: {cause.field}: {cause.message}'
+    return Invalid(message, group="meta.k8s.io", kind=kind, causes=[cause])
 
 
 async def delete_options(request: Request) -> DeleteOptions:

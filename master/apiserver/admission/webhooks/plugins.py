@@ -13,13 +13,17 @@ from apimachinery import patch, scheme
 from apimachinery.errors import ApiError, BadRequest, Cause, InternalError
 from apimachinery.logging import get_logger
 
+from ...auth.authorizer import Authorizer
 from ...auth.user import LOOPBACK
 from ...identifiers import new_uid
 from ...outgoing.client import CallFailed, WebhookClient
 from ...registry.reader import Reader
 from ..chain import AdmissionRequest, Plugin
+from ..expressions import ConditionsFailed, conditions_hold, values
 from ..forms import Forms
 from ..matching import EXEMPT_GROUP
+from ..refusal import forbidden
+from ..requests import request_json
 from . import review
 from .source import Candidate, Source, Webhook
 
@@ -37,8 +41,8 @@ class _Webhooks(Plugin):
     mutating: bool
     resource: str
 
-    def __init__(self, reader: Reader, forms: Forms, client: WebhookClient) -> None:
-        self._reader, self._forms, self._client = reader, forms, client
+    def __init__(self, reader: Reader, forms: Forms, client: WebhookClient, authorizer: Authorizer) -> None:
+        self._reader, self._forms, self._client, self._authorizer = reader, forms, client, authorizer
         self._source = Source(reader, forms, scheme.kind_of(self.resource, EXEMPT_GROUP))
 
     def handles(self, request: AdmissionRequest) -> bool:
@@ -46,7 +50,18 @@ class _Webhooks(Plugin):
 
     async def _concerns(self, request: AdmissionRequest, candidate: Candidate) -> bool:
         """Whether a webhook whose rules match is to be asked. Raises ApiError."""
-        return await candidate.webhook.selectors.match(self._reader, request)
+        webhook = candidate.webhook
+        if not await webhook.selectors.match(self._reader, request):
+            return False
+        conditions = webhook.hook.get("matchConditions")
+        if not conditions:
+            return True
+        try:
+            return conditions_hold(conditions, values(request, candidate.kind, self._forms, self._authorizer))
+        except ConditionsFailed as error:
+            if webhook.fails_open:
+                return False
+            raise forbidden(request, str(error)) from error
 
     async def _ask(self, request: AdmissionRequest, candidate: Candidate) -> Object:
         """The response of a webhook that allows the request. Raises ApiError, WebhookFailed."""
@@ -57,7 +72,7 @@ class _Webhooks(Plugin):
         uid = new_uid()
         version = next(v for v in hook["admissionReviewVersions"] if v in review.VERSIONS)
         obj, old = (self._forms.shown(request, o, kind) for o in (request.object, request.old))
-        question = review.build(review.request_json(request, kind), uid, version, obj, old)
+        question = review.build(request_json(request, kind), uid, version, obj, old)
         try:
             answer = await self._client.call(
                 hook["clientConfig"], question, hook.get("timeoutSeconds") or _DEFAULT_SECONDS

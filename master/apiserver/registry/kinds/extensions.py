@@ -4,56 +4,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ..strategy import Column, Strategy
-from .causes import Causes, forbidden, invalid, non_negative, one_of, required
+from .causes import Causes, forbidden, non_negative, one_of, required
 from .pod_defaults import set_default
-from .policy import CREATED_AT
 from .printing import AGE, NAME, at, number, or_none, text
 from .webhooks import default_match
 
 Object = dict[str, Any]
-
-
-class CustomResourceDefinitionStrategy(Strategy):
-    unconditional_update = False
-    columns = (NAME, CREATED_AT)
-
-    def default(self, obj: Object) -> None:
-        spec = obj.setdefault("spec", {})
-        names = spec.setdefault("names", {})
-        kind = names.get("kind", "")
-        set_default(names, "singular", kind.lower())
-        set_default(names, "listKind", f"{kind}List")
-        if spec.get("conversion") is None:
-            spec["conversion"] = {"strategy": "None"}
-
-    def prepare_create(self, obj: Object) -> None:
-        stored = [v.get("name") for v in at(obj, "spec.versions", ()) if v.get("storage")]
-        obj["status"] = {"conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
-
-    def validate(self, obj: Object) -> Causes:
-        spec = obj.get("spec") or {}
-        plural, group = at(spec, "names.plural", ""), spec.get("group", "")
-        causes = [required(f"spec.{k}") for k in ("group", "scope") if not spec.get(k)]
-        causes += [required(f"spec.names.{k}") for k in ("plural", "kind") if not at(spec, f"names.{k}")]
-        name = at(obj, "metadata.name", "")
-        if not causes and name != f"{plural}.{group}":
-            causes.append(invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
-        causes += one_of("spec.scope", spec.get("scope"), ("Cluster", "Namespaced"))
-        versions = spec.get("versions") or []
-        if sum(bool(v.get("storage")) for v in versions) != 1:
-            causes.append(invalid("spec.versions", versions, "must have exactly one version marked as storage version"))
-        for index, version in enumerate(versions):
-            if at(version, "schema.openAPIV3Schema") is None:
-                causes.append(required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required"))
-        return causes
-
-    def validate_update(self, obj: Object, old: Object) -> Causes:
-        fixed = ("group", "scope", "names.plural", "names.kind")
-        return [
-            invalid(f"spec.{k}", at(obj, f"spec.{k}"), "field is immutable")
-            for k in fixed
-            if at(obj, f"spec.{k}") != at(old, f"spec.{k}")
-        ]
 
 
 class APIServiceStrategy(Strategy):

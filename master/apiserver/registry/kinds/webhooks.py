@@ -8,14 +8,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from apimachinery import validation
+from apimachinery.cel import CompilationError
 
+from ...admission.expressions import compile_condition
 from ..strategy import Strategy
-from .causes import Causes, duplicate, each_invalid, invalid, not_supported, one_of, required
+from .causes import Causes, duplicate, each_invalid, invalid, not_supported, one_of, required, too_many
 from .metadata import validate_label_selector
 from .pod_defaults import set_default
 from .printing import AGE, NAME, at, number
 
 Object = dict[str, Any]
+MAX_CONDITIONS = 64
 REVIEW_VERSIONS = ("v1", "v1beta1")
 _OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 _FORM = "; desired format: https://host[/path]"
@@ -81,8 +84,39 @@ def _webhook(webhook: Object, field: str) -> Causes:
         detail = "the timeout value must be between 1 and 30 seconds"
         causes.append(invalid(f"{field}.timeoutSeconds", webhook["timeoutSeconds"], detail))
     causes += validate_selectors(webhook, field)
+    causes += validate_match_conditions(webhook.get("matchConditions") or (), f"{field}.matchConditions")
     causes += validate_client_config(webhook.get("clientConfig") or {}, f"{field}.clientConfig")
     return causes + review_versions(webhook.get("admissionReviewVersions") or (), f"{field}.admissionReviewVersions")
+
+
+def validate_match_conditions(conditions: Sequence[Object], field: str) -> Causes:
+    """Of a webhook."""
+    causes: Causes = []
+    if len(conditions) > MAX_CONDITIONS:
+        causes.append(too_many(field, len(conditions), MAX_CONDITIONS))
+    names: set[str] = set()
+    for index, condition in enumerate(conditions[:MAX_CONDITIONS]):
+        where, name = f"{field}[{index}]", condition.get("name") or ""
+        causes += (
+            each_invalid(f"{where}.name", name, validation.qualified_name(name))
+            if name
+            else [required(f"{where}.name")]
+        )
+        if name in names:
+            causes.append(duplicate(f"{where}.name", name))
+        names.add(name)
+        causes += _expression(condition.get("expression") or "", f"{where}.expression")
+    return causes
+
+
+def _expression(expression: str, field: str) -> Causes:
+    if not expression.strip():
+        return [required(field)]
+    try:
+        compile_condition(expression)
+    except CompilationError as error:
+        return [invalid(field, expression, f"compilation failed: {error}")]
+    return []
 
 
 def qualified_name(field: str, name: str) -> Causes:
