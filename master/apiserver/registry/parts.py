@@ -77,8 +77,9 @@ def _spec(subresource: str, body: Object, old: Object) -> Object:
         case "ephemeralcontainers":
             spec["ephemeralContainers"] = new.get("ephemeralContainers") or []
         case "resize":
-            wanted = {c.get("name"): c for c in new.get("containers") or ()}
-            spec["containers"] = [_resized(c, wanted.get(c["name"])) for c in spec["containers"]]
+            for part in spec.keys() & {"containers", "initContainers"}:
+                wanted = {c.get("name"): c for c in new.get(part) or ()}
+                spec[part] = [_resized(c, wanted.get(c["name"])) for c in spec[part]]
     return spec
 
 
