@@ -44,7 +44,7 @@ from .rest.discovery import Discovery
 from .rest.front import Front, Identities
 from .rest.health import Health, early
 from .rest.node_agents import agent_access
-from .rest.peer import PeerProtocol
+from .rest.peer import PeerProtocol, PeerWebSocket
 from .rest.resources import Resources
 from .settings import Settings
 from .storage.cache import WatchCache
@@ -209,7 +209,7 @@ class ApiServer:
             host=serving.bind_address,
             port=serving.secure_port,
             http=PeerProtocol,
-            ws="websockets-sansio",
+            ws=PeerWebSocket,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -31,6 +31,7 @@ Object = dict[str, Any]
 _PAST_PAGE = 500
 _SLICE = 2_000
 """Entries that are filtered before others get their turn: some two milliseconds."""
+_VERSION_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +255,7 @@ def check_match(options: ListOptions) -> None:
 
 
 def _page(entries: list[Entry], revision: int, limit: int, *, counted: bool) -> Listing:
-    end = limit or len(entries)
+    end = limit if limit > 0 else len(entries)
     return _listing(entries[:end], revision, max(len(entries) - end, 0), counted=counted)
 
 
@@ -267,7 +268,7 @@ def _listing(entries: list[Entry], revision: int, remaining: int, *, counted: bo
 
 def parse_version(text: str) -> int:
     """Raises BadRequest."""
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > _VERSION_DIGITS or int(text) >= 1 << 64:
         raise refusals.bad_version(text)
     return int(text)
 
@@ -284,6 +285,9 @@ def decode_token(token: str) -> tuple[int, str]:
         raw = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         if raw["v"] != "meta.k8s.io/v1" or raw["rv"] == 0:
             raise ValueError(raw["v"])
-        return int(raw["rv"]), str(raw["start"])
+        revision, start = raw["rv"], raw["start"]
+        if type(revision) is not int or revision >= 1 << 63 or not isinstance(start, str):
+            raise ValueError(revision)
+        return revision, start
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
         raise BadRequest("continue key is not valid: encoded continue token is not valid") from error

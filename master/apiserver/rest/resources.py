@@ -131,7 +131,7 @@ class Resources:
         media = body.media_type(request)
         raw = await request.body()
         if media == patch.APPLY_PATCH:
-            raw = body.applied(request, raw, options)
+            raw = await body.applied(request, raw, options)
         transform = patching.transform(self._registry.pipeline, target, media, raw, options)
         may_create = media == patch.APPLY_PATCH and not target.subresource
         result = await self._registry.patch(request.user, target, transform, options, may_create=may_create)
