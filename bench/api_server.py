@@ -28,18 +28,20 @@ _PATH = "/api/v1/namespaces/default"
 
 
 @contextlib.contextmanager
-def api_server(directory: Path) -> Iterator[tuple[http_load.Target, psutil.Process, float]]:
+def api_server(
+    directory: Path, *flags: str, tokens: str = ""
+) -> Iterator[tuple[http_load.Target, psutil.Process, float]]:
     """An API server on a fresh etcd: its target, its process, and the seconds it took to be ready."""
     ca = pki.ensure_ca(directory)
     ca.ensure_server(directory / "serving", "kube-apiserver", dns=["localhost"], ips=["127.0.0.1"])
-    (directory / "tokens.csv").write_text('bench,admin,admin,"system:masters"\n')
+    (directory / "tokens.csv").write_text('bench,admin,admin,"system:masters"\n' + tokens)
     url, peers = f"http://127.0.0.1:{_ETCD}", f"http://127.0.0.1:{_ETCD + 1}"
     etcd = ["etcd", f"--data-dir={directory / 'etcd'}", f"--listen-client-urls={url}", f"--advertise-client-urls={url}"]
     etcd += [f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}", "--log-level=error"]
     etcd += [f"--initial-cluster=default={peers}"]
     server = [str(Path(sys.executable).parent / "kubeto-apiserver"), f"--etcd-servers={url}", f"--secure-port={_PORT}"]
     server += [f"--tls-cert-file={directory / 'serving.crt'}", f"--tls-private-key-file={directory / 'serving.key'}"]
-    server += [f"--token-auth-file={directory / 'tokens.csv'}", "--v=1"]
+    server += [f"--token-auth-file={directory / 'tokens.csv'}", "--v=1", *flags]
     log = (directory / "log").open("ab")
     with contextlib.ExitStack() as stack:
         stack.callback(_stop, subprocess.Popen(etcd, stdout=log, stderr=log))

@@ -9,6 +9,7 @@ from apimachinery import patch
 from apimachinery.errors import ApiError, BadRequest, NotFound
 from apimachinery.scheme import Kind
 
+from ..fairness.fairness import OBJECTS_A_SEAT
 from ..registry import patching
 from ..registry.kinds.autoscaling import ScaleStrategy
 from ..registry.pipeline import Target, method_not_allowed
@@ -18,7 +19,7 @@ from ..registry.store import Registry
 from . import body, negotiation, shapes
 from .connect import Connectors, ConnectRequest
 from .negotiation import Wanted
-from .request import Place, Request, parse_path
+from .request import Place, Request
 from .respond import send_bytes, send_data, send_object
 from .watching import serve_watch
 
@@ -50,7 +51,7 @@ class Resources:
 
     async def __call__(self, request: Request) -> None:
         """Raises ApiError."""
-        place = parse_path(request.scope["path"])
+        place = request.place
         if place is None:
             await self._discovery(request)
             return
@@ -71,6 +72,18 @@ class Resources:
         if told := self._registry.catalog.strategy(kind).deprecated:
             request.warnings.append(told)
         await handler(request, target)
+
+    def width(self, request: Request) -> int:
+        """The seats that a request takes: one, or for what reads a collection, one for each hundred objects."""
+        place = request.place
+        if place is None or place.name or request.method == "POST":
+            return 1
+        kind = self._registry.catalog.scheme.by_resource(place.group, place.version, place.resource)
+        if kind is None or not kind.stored:
+            return 1
+        count = self._registry.reads.bucket(kind).count(place.namespace)
+        limit = request.query.get("limit", "")
+        return -(-(min(count, int(limit) or count) if limit.isdecimal() else count) // OBJECTS_A_SEAT) or 1
 
     # Reads.
 

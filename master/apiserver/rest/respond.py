@@ -29,6 +29,7 @@ async def send_bytes(
         (b"content-type", content_type),
         (b"content-length", b"%d" % len(data)),
         *extra,
+        *request.told,
     ]
     if request.warnings:
         headers.extend(_warnings(request.warnings))
@@ -56,7 +57,7 @@ def yaml_of(obj: Any) -> bytes:
 
 async def start_stream(request: Request, content_type: bytes = b"application/json") -> None:
     """Begin a response whose length is not known."""
-    headers = [(b"audit-id", request.audit_id.encode()), _CACHE, (b"content-type", content_type)]
+    headers = [(b"audit-id", request.audit_id.encode()), _CACHE, (b"content-type", content_type), *request.told]
     request.started, request.status = True, 200
     await request.send({"type": "http.response.start", "status": 200, "headers": headers})
 
@@ -79,6 +80,7 @@ async def send_error(request: Request, error: ApiError) -> None:
         _CACHE,
         _JSON_TYPE,
         (b"content-length", b"%d" % len(data)),
+        *request.told,
     ]
     if error.retry_after_seconds:
         headers.append((b"retry-after", b"%d" % error.retry_after_seconds))

@@ -30,6 +30,7 @@ class Bucket:
         self.loaded = floor
         self.revision = floor
         self.field_labels = field_labels
+        self.listeners: list[Callable[[], None]] = []
         self._clock = clock
         self._sorted: list[str] = []
         self._events: list[Event] = []
@@ -52,6 +53,11 @@ class Bucket:
         entries = self.entries
         return [entries[k] for k in (keys[low:high] if low or high < len(keys) else keys)]
 
+    def count(self, namespace: str = "") -> int:
+        """How many entries ``select`` would give."""
+        keys = self._sorted
+        return bisect_left(keys, f"{namespace}0") - bisect_left(keys, f"{namespace}/") if namespace else len(keys)
+
     def change(self, key: str, value: bytes | None, revision: int) -> None:
         """Take in one change and hand it to the watchers. A change already seen is dropped."""
         old = self.entries.get(key)
@@ -70,6 +76,8 @@ class Bucket:
         self._remember(event)
         for watcher in self._concerned(event):
             watcher.offer(event)
+        for listener in self.listeners:
+            listener()
 
     def watch(self, watcher: Watcher, after: int) -> None:
         """Give a watcher what happened after a revision and all that follows. Raises Compacted behind the floor."""
