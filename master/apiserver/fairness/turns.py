@@ -2,7 +2,9 @@
 
 A step is the code between two awaits. As long as the loop keeps up nobody waits; once steps have taken ``SLICE``
 seconds, those that come next are put in order: start-time fair queueing by flow, a slice's worth in each pass of the
-loop, so that sockets are looked at in between. A step cannot be interrupted: one that takes long is paid for later.
+loop, so that sockets are looked at in between. A step brings more work than its own (its TLS, its call to etcd), so
+what a pass really takes is measured, and shared out over its steps. A step cannot be interrupted: one that takes long
+is paid for later.
 """
 
 import asyncio
@@ -50,7 +52,8 @@ class Turns:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self._spent = self._now = 0.0
+        self._spent = self._now = self._ticked = self._besides = 0.0
+        self._released = 0
         self._busy = False
         self._heap: list[tuple[float, int, Flow]] = []
         self._order = itertools.count()
@@ -88,14 +91,14 @@ class Turns:
         return (yield from work)  # type: ignore[no-any-return]
 
     def _crowded(self) -> None:
-        self._busy = True
+        self._busy, self._released, self._ticked = True, 0, self._clock()
         asyncio.get_running_loop().call_soon(self._tick)
 
     def _wait(self, flow: Flow) -> Generator[Any, Any, float]:
         """Until it is the flow's turn; what was charged for it in advance."""
         turn = asyncio.get_running_loop().create_future()
         if not flow.waiting:
-            flow.virtual = max(flow.virtual, self._now)
+            flow.virtual = max(flow.virtual, min(self._now, self._heap[0][0]) if self._heap else self._now)
             heapq.heappush(self._heap, (flow.virtual, next(self._order), flow))
         flow.waiting.append(turn)
         yield from turn
@@ -103,7 +106,11 @@ class Turns:
 
     def _tick(self) -> None:
         """Let the fairest go: as many as a slice holds by what their steps usually take."""
-        self._spent = budget = 0.0
+        now = self._clock()
+        if self._released:
+            besides = max(0.0, now - self._ticked - self._spent) / self._released
+            self._besides += (besides - self._besides) * _SMOOTHING
+        self._spent, budget, self._ticked, self._released = 0.0, 0.0, now, 0
         while self._heap and budget <= SLICE:
             _, _, flow = heapq.heappop(self._heap)
             turn = flow.waiting.popleft()
@@ -111,9 +118,10 @@ class Turns:
                 turn.set_result(None)
                 self._now = max(self._now, flow.virtual)
                 flow.virtual += flow.step
-                budget += max(flow.step, 1e-5)
+                budget += flow.step + self._besides
+                self._released += 1
             if flow.waiting:
                 heapq.heappush(self._heap, (flow.virtual, next(self._order), flow))
-        self._busy = bool(self._heap) or budget > 0
+        self._busy = bool(self._heap or self._released)
         if self._busy:
             asyncio.get_running_loop().call_soon(self._tick)

@@ -175,7 +175,7 @@ class Pipeline:
 
     async def commit(self, ops: Sequence[Op]) -> int:
         """Raises Mismatch, ServiceUnavailable."""
-        # In a task of its own: others' reads wait for the cache to have this, so it must not wait for the writer's turn.
+        # In a task of its own: others' reads wait for the cache to have this, and must not wait for the writer's turn.
         return await asyncio.create_task(self._commit(ops))
 
     async def _commit(self, ops: Sequence[Op]) -> int:
