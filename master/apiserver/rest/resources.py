@@ -110,7 +110,7 @@ class Resources:
     # Writes.
 
     async def _create(self, request: Request, target: Target) -> None:
-        wanted = self._accept(request)
+        wanted = self._accept(request, shapes=target.kind.stored)
         options = body.write_options(request)
         obj = await body.read_object(request, _BODY_KINDS.get(target.subresource, target.kind), options)
         if not target.subresource:
@@ -185,9 +185,9 @@ class Resources:
             await send_data(request, status, shown, wanted.media_type)
 
     @staticmethod
-    def _accept(request: Request) -> Wanted:
+    def _accept(request: Request, *, shapes: bool = True) -> Wanted:
         header = request.headers.get(b"accept")
-        return negotiation.accept(header.decode("latin-1")) if header else negotiation.PLAIN
+        return negotiation.accept(header.decode("latin-1"), shapes=shapes) if header else negotiation.PLAIN
 
     def _strategy(self, target: Target) -> Any:
         return _SCALE if target.subresource == "scale" else self._registry.catalog.strategy(target.kind)

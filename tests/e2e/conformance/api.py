@@ -1,4 +1,4 @@
-"""What upstream's tests do with a typed client: every verb on one kind, over HTTPS, and a watch that is read as it comes.
+"""What upstream's tests do with a typed client: every verb on one kind, over HTTPS, and a watch read as it comes.
 
 Objects are written as protobuf, as Go's clients do, unless a kind has no message; patches and replies are JSON.
 """
@@ -98,7 +98,9 @@ class Resource:
         if not self._protobuf or whole["kind"] != self.kind.kind:
             return dict(self._ask(method, path, whole))
         body = go_protobuf.encode(whole)
-        return dict(self._ask(method, path, body, go_protobuf.CONTENT_TYPE, f"{go_protobuf.CONTENT_TYPE},application/json"))
+        return dict(
+            self._ask(method, path, body, go_protobuf.CONTENT_TYPE, f"{go_protobuf.CONTENT_TYPE},application/json")
+        )
 
     def create(self, obj: Object, subresource: str = "", name: str = "", **query: Any) -> Object:
         return self._send("POST", self._path(name, subresource, **query), obj)

@@ -1,6 +1,5 @@
 """A control plane without nodes: what upstream's tests of the API need that start no pod."""
 
-import base64
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from apimachinery.pki import ensure_key
 from tests.control_plane import ApiServerProgram, Etcd, Program, eventually, free_port, have_etcd
-from tests.e2e.conformance.api import Refused, Resource, resource
+from tests.e2e.conformance.api import resource
 
 
 @pytest.fixture(scope="session")

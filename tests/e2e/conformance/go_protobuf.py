@@ -1,4 +1,4 @@
-"""Bodies as Go's clients send them: ``application/vnd.kubernetes.protobuf``, written from the table that drives the decoder.
+"""Bodies as Go's clients send them, protobuf, written from the table that drives the decoder.
 
 As in Go, a field that is no pointer is written even when it is empty, and so are an object's spec and status.
 """
