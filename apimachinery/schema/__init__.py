@@ -65,6 +65,8 @@ class Schemas:
         """
         schema = kind if isinstance(kind, Schema) else self.of(kind)
         problems = [FieldProblem("duplicate", path, f'duplicate field "{path}"') for path in duplicates]
+        if schema.decode is not None:
+            return problems + schema.decode(obj)
         if checker(schema)(obj):
             return problems
         decoder = Decoder()

@@ -10,13 +10,14 @@ from apimachinery.errors import ApiError, BadRequest, NotFound
 from apimachinery.scheme import Kind
 
 from ..registry import patching
+from ..registry.answers import WriteOptions
 from ..registry.kinds.autoscaling import ScaleStrategy
 from ..registry.pipeline import Target, method_not_allowed
 from ..registry.reads import ListOptions
 from ..registry.selection import Selection
 from ..registry.store import Registry
 from . import body, negotiation, shapes
-from .connect import Connectors, ConnectRequest
+from .connect import Connectors, ConnectRequest, options_of
 from .negotiation import Wanted
 from .request import Place, Request, parse_path
 from .respond import send_bytes, send_data, send_object
@@ -133,7 +134,7 @@ class Resources:
         media = body.media_type(request)
         raw = await request.body()
         if media == patch.APPLY_PATCH:
-            raw = body.applied(request, raw, options)
+            raw = await body.applied(request, raw, options)
         transform = patching.transform(self._registry.pipeline, target, media, raw, options)
         may_create = media == patch.APPLY_PATCH and not target.subresource
         result = await self._registry.patch(request.user, target, transform, options, may_create=may_create)
@@ -157,8 +158,10 @@ class Resources:
     async def _connect(self, request: Request, place: Place, kind: Kind) -> None:
         connector = self._connectors[kind.group, kind.resource, place.subresource]
         verb = _connect_verb(request.method, place)
-        self._registry.pipeline.authorize(
-            request.user, verb, Target(kind, place.namespace, place.name, place.subresource)
+        target = Target(kind, place.namespace, place.name, place.subresource)
+        options = WriteOptions(warnings=request.warnings, annotations=request.annotations)
+        await self._registry.connect(
+            request.user, verb, target, options_of(request.scope, kind, place.subresource, place.rest), options
         )
         asked = ConnectRequest(
             request.user, kind, place.subresource, place.namespace, place.name, place.rest, request.method
