@@ -22,6 +22,7 @@ from apimachinery.logging import get_logger
 
 from . import tls
 from .admission import setup as admission
+from .admission.forms import Forms
 from .auth import setup
 from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
 from .fairness import upkeep
@@ -32,6 +33,7 @@ from .grpc.service import ApiServerService
 from .registry import bootstrap
 from .registry.binding import BindingAnswer
 from .registry.catalog import Catalog
+from .registry.custom.controller import CustomKinds
 from .registry.eviction import EvictionAnswer
 from .registry.kinds import STRATEGIES
 from .registry.pipeline import Pipeline
@@ -45,7 +47,7 @@ from .rest.discovery import Discovery
 from .rest.front import Front, Identities
 from .rest.health import Health, early
 from .rest.node_agents import agent_access
-from .rest.peer import PeerProtocol
+from .rest.peer import PeerProtocol, PeerWebSocket
 from .rest.resources import Resources
 from .settings import Settings
 from .storage.cache import WatchCache
@@ -103,7 +105,8 @@ class ApiServer:
         connections = Connections(reads, self._agent_access())
         claimers = {scheme.SERVICES: ServiceClaims(reads, keys, settings.service_cidrs)}
         schemas = schema.load()
-        chain = admission.build(reads, auth.authorizer, auth.rbac)
+        configured = admission.extensions(reads, Forms(catalog, schemas), connections.webhooks, auth.authorizer)
+        chain = admission.build(reads, auth.authorizer, auth.rbac, configured)
         pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, chain, claimers)
         registry = Registry(pipeline)
         registry.answers.update(auth.answers)
@@ -115,6 +118,9 @@ class ApiServer:
         api = self._api(registry, auth, identities, fairness, storage, connections)
         await self._bootstrap(reads, writer)
         tasks.start("flow control objects", upkeep.keep(fairness, reads, writer))
+        custom = CustomKinds(registry, connections.webhooks.call)
+        custom.serve()
+        tasks.start("custom kinds", custom.run())
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
         listeners = Listeners(ApiServerService(registry, identities, fairness), settings.serving)
@@ -220,7 +226,7 @@ class ApiServer:
             host=serving.bind_address,
             port=serving.secure_port,
             http=PeerProtocol,
-            ws="websockets-sansio",
+            ws=PeerWebSocket,
             lifespan="off",
             log_config=None,
             access_log=False,

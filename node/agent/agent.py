@@ -35,6 +35,7 @@ from node.agent.probes import AlwaysReady, NetworkProber, Prober
 from node.agent.settings import AgentSettings, NodeFacts
 from node.agent.sources import WatchedObjects
 from node.agent.status_writer import StatusWriter
+from node.agent.storage import BoundVolumes
 from node.agent.tokens import TokenManager
 from node.cri.runtime import Runtime
 
@@ -108,7 +109,8 @@ class NodeAgent:
         prober: Prober = AlwaysReady()
         if not self._hollow:
             objects, tokens = WatchedObjects(parts.client, self._wake), TokenManager(parts.client)
-            preparer = PodPreparer(settings, self._facts, objects, tokens, parts.services)
+            bound = BoundVolumes(parts.client, self._node)
+            preparer = PodPreparer(settings, self._facts, objects, tokens, bound, parts.services)
         if self._network:
             prober = NetworkProber(self._runtime)
         return NodeServices(
@@ -129,6 +131,10 @@ class NodeAgent:
     async def _runtime_handler(self, name: str) -> str:
         return str((await self._parts.client.get(_RUNTIME_CLASSES, name))["handler"])
 
+    def _node(self) -> Object:
+        name = self.settings.node_name
+        return self._parts.nodes.store.get("", name) or {"metadata": {"name": name}}
+
     def _wake(self, uid: str) -> None:
         self.pods.wake(uid)
 
@@ -138,7 +144,8 @@ class NodeAgent:
     @property
     def local(self) -> LocalNode:
         """The node as the gRPC server answers for it."""
-        return LocalNode(self.settings.node_name, self._runtime, self.pods, self.watch, self._parts.host)
+        volumes = NodePaths(self.settings.root_dir).local_volumes
+        return LocalNode(self.settings.node_name, self._runtime, self.pods, self.watch, self._parts.host, volumes)
 
     def node_changed(self, node: Object | None) -> None:
         """The Node object has changed: a pod range, readiness; None = it was deleted."""

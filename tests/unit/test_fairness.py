@@ -35,11 +35,11 @@ def about(user: str, *groups: str, verb: str = "get", resource: str = "pods", **
         (about("node", "system:nodes", verb="update", resource="leases", namespace="x"), "system-node-high"),
         (about("node", "system:nodes", verb="patch", resource="nodes", subresource="status"), "system-node-high"),
         (about("system:node:a", "system:nodes", namespace="default"), "system-nodes"),
-        (about("system:kube-scheduler", verb="update", resource="leases", namespace="kube-system"), "system-leader-election"),
+        (about("system:kube-scheduler", verb="get", resource="leases", namespace="x"), "system-leader-election"),
         (about("system:serviceaccount:kube-system:x", "system:serviceaccounts"), "kube-system-service-accounts"),
         (about("system:serviceaccount:default:x", "system:serviceaccounts"), "service-accounts"),
         (about("alice"), "global-default"),
-        (RequestAttributes(User("system:anonymous", groups=("system:unauthenticated",)), "get", path="/livez"), "probes"),
+        (RequestAttributes(User("x", groups=("system:unauthenticated",)), "get", path="/livez"), "probes"),
     ],
 )  # fmt: skip
 def test_default_schemas_classify(request_: RequestAttributes, schema: str) -> None:

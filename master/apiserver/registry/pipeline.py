@@ -21,7 +21,7 @@ from ..auth.user import User
 from ..storage import codec
 from ..storage.interface import Mismatch, Op, Storage, Unavailable
 from ..storage.keys import KeySpace, local_key
-from . import refusals
+from . import managed_fields, refusals
 from .answers import WriteOptions
 from .catalog import Catalog
 from .claims import Claimer
@@ -136,11 +136,12 @@ class Pipeline:
             raise schemas_.DecodingError(Kind(group, short, name, ""), wrong.message)
 
     async def mutate(self, strategy: Strategy, request: AdmissionRequest) -> Object:
-        """Default and admit; the object as it comes out."""
+        """Admit an object that has its defaults; the object as it comes out."""
         assert request.object is not None, "only deletions have no object"  # noqa: S101 - the invariant of a write
-        strategy.default(request.object)
+        recorded = request.object["metadata"].get("managedFields")
         if await self.chain.mutate(request):
             strategy.default(request.object)
+            managed_fields.keep_valid(request.object, recorded, request.warnings)
         return request.object
 
     def key(self, target: Target) -> str:
@@ -204,6 +205,14 @@ class Pipeline:
             raise Lost(Held(held.key, codec.splice(stored.value, stored.revision), stored.revision)) from None
 
 
+_OPTIONS = {
+    "CREATE": "CreateOptions",
+    "UPDATE": "UpdateOptions",
+    "DELETE": "DeleteOptions",
+    "CONNECT": "ConnectOptions",
+}
+
+
 def admission(
     user: User,
     operation: Operation,
@@ -212,7 +221,11 @@ def admission(
     old: Object | None,
     options: WriteOptions,
 ) -> AdmissionRequest:
-    told: Object = {"dryRun": ["All"]} if options.dry_run else {}
+    told: Object = {"kind": _OPTIONS[operation], "apiVersion": "meta.k8s.io/v1", **options.told}
+    if options.dry_run:
+        told["dryRun"] = ["All"]
+    if options.field_manager and operation != "DELETE":
+        told |= {"fieldManager": options.field_manager, "fieldValidation": options.field_validation}
     return AdmissionRequest(
         user=user,
         operation=operation,
@@ -225,6 +238,7 @@ def admission(
         options=told,
         dry_run=options.dry_run,
         warnings=options.warnings,
+        annotations=options.annotations,
     )
 
 

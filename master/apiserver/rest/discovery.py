@@ -12,6 +12,7 @@ import orjson
 from apimachinery.scheme import Kind
 
 from ..registry.catalog import Catalog
+from ..registry.subresources import subresource_kind
 from . import negotiation
 from .request import Request
 from .resources import unknown_path
@@ -20,29 +21,6 @@ from .respond import send_bytes, send_object
 Object = dict[str, Any]
 
 _AGGREGATED = "APIGroupDiscoveryList"
-_READ_WRITE = ("get", "patch", "update")
-_CONNECT = ("create", "get")
-_PROXY = ("create", "delete", "get", "patch", "update")
-_SUBRESOURCES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
-    "attach": ("", "v1", "{}AttachOptions", _CONNECT),
-    "binding": ("", "v1", "Binding", ("create",)),
-    "eviction": ("policy", "v1", "Eviction", ("create",)),
-    "exec": ("", "v1", "{}ExecOptions", _CONNECT),
-    "log": ("", "v1", "{}", ("get",)),
-    "portforward": ("", "v1", "{}PortForwardOptions", _CONNECT),
-    "proxy": ("", "v1", "{}ProxyOptions", _PROXY),
-    "scale": ("autoscaling", "v1", "Scale", _READ_WRITE),
-    "token": ("authentication.k8s.io", "v1", "TokenRequest", ("create",)),
-    "finalize": ("", "v1", "{}", ("update",)),
-}
-"""Group, version, kind ({} = the resource's) and verbs; those not here are of the resource's kind, read and write."""
-
-
-def subresource_kind(kind: Kind, subresource: str) -> tuple[str, str, str, tuple[str, ...]]:
-    """Group, version and kind of what a subresource takes, and its verbs."""
-    own = (kind.group, kind.version, "{}", _READ_WRITE)
-    group, version, name, verbs = _SUBRESOURCES.get(subresource, own)
-    return group, version, name.format(kind.kind), verbs
 
 
 class Discovery:

@@ -164,13 +164,17 @@ _TOKEN_PROTOCOL = "base64url.bearer.authorization.k8s.io."  # noqa: S105 - a pro
 
 
 def _websocket_token(request: Request) -> str | None:
-    """Browsers cannot set Authorization on a WebSocket, so upstream takes the token from a subprotocol, too."""
+    """Browsers cannot set Authorization on a WebSocket, so upstream takes the token from a subprotocol, too.
+    Raises Unauthorized for one that is not in base64."""
     offered = request.headers.get(b"sec-websocket-protocol", b"").decode("latin-1")
     if _TOKEN_PROTOCOL not in offered:
         return None
     encoded = next(p for p in map(str.strip, offered.split(",")) if p.startswith(_TOKEN_PROTOCOL))
     token = encoded[len(_TOKEN_PROTOCOL) :]
-    return "Bearer " + base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+    try:
+        return "Bearer " + base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+    except ValueError as error:
+        raise Unauthorized("Unauthorized") from error
 
 
 async def _refuse(request: Request, error: ApiError) -> None:

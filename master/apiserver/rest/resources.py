@@ -11,13 +11,14 @@ from apimachinery.scheme import Kind
 
 from ..fairness.fairness import OBJECTS_A_SEAT
 from ..registry import patching
+from ..registry.answers import WriteOptions
 from ..registry.kinds.autoscaling import ScaleStrategy
 from ..registry.pipeline import Target, method_not_allowed
 from ..registry.reads import ListOptions
 from ..registry.selection import Selection
 from ..registry.store import Registry
 from . import body, negotiation, shapes
-from .connect import Connectors, ConnectRequest
+from .connect import Connectors, ConnectRequest, options_of
 from .negotiation import Wanted
 from .request import Place, Request
 from .respond import send_bytes, send_data, send_object
@@ -123,7 +124,7 @@ class Resources:
     # Writes.
 
     async def _create(self, request: Request, target: Target) -> None:
-        wanted = self._accept(request)
+        wanted = self._accept(request, shapes=target.kind.stored)
         options = body.write_options(request)
         obj = await body.read_object(request, _BODY_KINDS.get(target.subresource, target.kind), options)
         if not target.subresource:
@@ -146,7 +147,7 @@ class Resources:
         media = body.media_type(request)
         raw = await request.body()
         if media == patch.APPLY_PATCH:
-            raw = body.applied(request, raw, options)
+            raw = await body.applied(request, raw, options)
         transform = patching.transform(self._registry.pipeline, target, media, raw, options)
         may_create = media == patch.APPLY_PATCH and not target.subresource
         result = await self._registry.patch(request.user, target, transform, options, may_create=may_create)
@@ -170,8 +171,10 @@ class Resources:
     async def _connect(self, request: Request, place: Place, kind: Kind) -> None:
         connector = self._connectors[kind.group, kind.resource, place.subresource]
         verb = _connect_verb(request.method, place)
-        self._registry.pipeline.authorize(
-            request.user, verb, Target(kind, place.namespace, place.name, place.subresource)
+        target = Target(kind, place.namespace, place.name, place.subresource)
+        options = WriteOptions(warnings=request.warnings, annotations=request.annotations)
+        await self._registry.connect(
+            request.user, verb, target, options_of(request.scope, kind, place.subresource, place.rest), options
         )
         asked = ConnectRequest(
             request.user, kind, place.subresource, place.namespace, place.name, place.rest, request.method
@@ -198,9 +201,9 @@ class Resources:
             await send_data(request, status, shown, wanted.media_type)
 
     @staticmethod
-    def _accept(request: Request) -> Wanted:
+    def _accept(request: Request, *, shapes: bool = True) -> Wanted:
         header = request.headers.get(b"accept")
-        return negotiation.accept(header.decode("latin-1")) if header else negotiation.PLAIN
+        return negotiation.accept(header.decode("latin-1"), shapes=shapes) if header else negotiation.PLAIN
 
     def _strategy(self, target: Target) -> Any:
         return _SCALE if target.subresource == "scale" else self._registry.catalog.strategy(target.kind)

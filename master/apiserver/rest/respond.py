@@ -1,5 +1,6 @@
 """Writing responses: as few steps as ASGI allows, for these are on every request's path."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,9 @@ from .request import Request
 
 _CACHE = (b"cache-control", b"no-cache, private")
 _JSON_TYPE = (b"content-type", b"application/json")
-MAX_WARNING = 256
+_WARNINGS_RUNES, _WARNING_RUNES = 4096, 256
+"""Where all warnings together are longer than the first, each is cut to the second, and the last ones go."""
+_CONTROL = re.compile("[\x00-\x1f\x7f]+")
 
 
 async def send_bytes(
@@ -94,6 +97,19 @@ async def send_error(request: Request, error: ApiError) -> None:
 
 
 def _warnings(texts: list[str]) -> list[tuple[bytes, bytes]]:
-    """RFC 7234 Warning headers, code 299, each text once."""
-    quoted = (t.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") for t in dict.fromkeys(texts))
-    return [(b"warning", f'299 - "{t}"'.encode()) for t in quoted]
+    """RFC 7234 Warning headers, code 299, each text once.
+
+    Source: ``k8s.io/apiserver/pkg/endpoints/filters/warning.go``.
+    """
+    kept = [_CONTROL.sub(" ", text) for text in dict.fromkeys(texts)]
+    room = _WARNINGS_RUNES
+    if sum(map(len, kept)) > room:
+        kept = [text[:_WARNING_RUNES] for text in kept]
+    headers = []
+    for text in kept:
+        room -= len(text)
+        if room < 0:
+            break
+        quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+        headers.append((b"warning", f'299 - "{quoted}"'.encode()))
+    return headers

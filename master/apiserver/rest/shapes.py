@@ -31,8 +31,8 @@ def list_bytes(strategy: Strategy, listing: Listing) -> bytes:
         more = b',"continue":"%b"' % listing.continue_token.encode()
         if listing.remaining:
             more += b',"remainingItemCount":%d' % listing.remaining
-    head = b'{"kind":"%bList","apiVersion":"%b","metadata":{"resourceVersion":"%d"%b},"items":[' % (
-        kind.kind.encode(),
+    head = b'{"kind":"%b","apiVersion":"%b","metadata":{"resourceVersion":"%d"%b},"items":[' % (
+        kind.list_kind.encode(),
         kind.api_version.encode(),
         listing.revision,
         more,

@@ -23,6 +23,7 @@ Object = dict[str, Any]
 
 MIN_SECONDS = 1800
 """A watch without timeoutSeconds lasts this long to twice as long, at random, as upstream: forgotten ones end."""
+MAX_SECONDS = 30 * 86_400
 BOOKMARK_SECONDS = 60.0
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
@@ -38,7 +39,8 @@ async def serve_watch(
         request.flag("sendInitialEvents"),
         bool(request.flag("allowWatchBookmarks")),
     )
-    timeout = request.number("timeoutSeconds") or random.randint(MIN_SECONDS, 2 * MIN_SECONDS)  # noqa: S311
+    asked = request.number("timeoutSeconds") or random.randint(MIN_SECONDS, 2 * MIN_SECONDS)  # noqa: S311
+    timeout = min(asked, MAX_SECONDS)
     try:
         watch = await registry.watch(request.user, target, selection, options)
     except Expired as expired:  # upstream tells this in the stream, and some clients look for it only there

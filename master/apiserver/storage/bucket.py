@@ -6,8 +6,9 @@ nothing and sees nothing twice.
 
 import time
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
+from typing import Protocol
 
 from .entry import Entry, Event, FieldLabels
 from .interface import Compacted
@@ -18,6 +19,18 @@ KEEP_SECONDS = 75
 KEEP_AT_LEAST = 256
 KEEP_AT_MOST = 50_000
 _revision = attrgetter("revision")
+
+
+class Versions(Protocol):
+    """The objects of a bucket as the versions of their kind show them, where that is not as they are stored."""
+
+    async def current(self, version: str) -> "Bucket":
+        """What is in the bucket at this moment, as a version shows it. Raises ApiError."""
+        ...
+
+    async def entries(self, version: str, entries: Sequence[Entry]) -> list[Entry]:
+        """Objects of another time, as a version shows them. Raises ApiError."""
+        ...
 
 
 class Bucket:
@@ -31,6 +44,7 @@ class Bucket:
         self.revision = floor
         self.field_labels = field_labels
         self.listeners: list[Callable[[], None]] = []
+        self.versions: Versions | None = None
         self._clock = clock
         self._sorted: list[str] = []
         self._events: list[Event] = []
@@ -64,6 +78,11 @@ class Bucket:
         if (old and revision <= old.revision) or (old is None and value is None):
             return
         new = None if value is None else Entry(key, value, revision, self.field_labels)
+        self.put(key, new, revision, self._clock())
+
+    def put(self, key: str, new: Entry | None, revision: int, time: float) -> None:
+        """Take in a change that is known to be one."""
+        old = self.entries.get(key)
         if new:
             self.entries[key] = new
             if old is None:
@@ -72,7 +91,7 @@ class Bucket:
             del self.entries[key]
             del self._sorted[bisect_left(self._sorted, key)]
         self.revision = revision
-        event = Event(revision, new, old, self._clock())
+        event = Event(revision, new, old, time)
         self._remember(event)
         for watcher in self._concerned(event):
             watcher.offer(event)
@@ -88,6 +107,11 @@ class Bucket:
         pin = watcher.pin
         (self._pinned.setdefault(pin, set()) if pin else self._watchers).add(watcher)
         watcher.on_close = lambda: self._forget(watcher)
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """The changes since ``floor``."""
+        return self._events
 
     @property
     def watchers(self) -> int:

@@ -46,6 +46,7 @@ class WatchCache:
         self._own: dict[int, list[Change]] = {}
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._counter = 0
+        self._given_up = 0
         self._question: asyncio.Task[None] | None = None
         self._next_question: asyncio.Future[int] | None = None
 
@@ -86,11 +87,24 @@ class WatchCache:
         future = asyncio.get_running_loop().create_future()
         self._counter += 1
         heapq.heappush(self._waiting, (revision, self._counter, future))
-        done, _ = await asyncio.wait([future], timeout=NUDGE_AFTER)
-        if not done:
-            await self._nudge(revision)
-            async with asyncio.timeout(timeout):
-                await future
+        try:
+            done, _ = await asyncio.wait([future], timeout=NUDGE_AFTER)
+            if not done:
+                async with asyncio.timeout(timeout):
+                    await self._nudge(revision)
+                    await future
+        finally:
+            if not future.done() or future.cancelled():
+                future.cancel()
+                self._forget_waiter()
+
+    def _forget_waiter(self) -> None:
+        """Who waits for a far revision in vain is not kept until it comes."""
+        self._given_up += 1
+        if self._given_up * 2 > len(self._waiting):
+            self._waiting = [w for w in self._waiting if not w[2].done()]
+            heapq.heapify(self._waiting)
+            self._given_up = 0
 
     def committed(self, ops: Sequence[Op], revision: int) -> None:
         """Learn of a transaction of this process. It waits here for those before it, which may be other processes'."""
@@ -124,8 +138,9 @@ class WatchCache:
         self._question = None
 
     async def _nudge(self, revision: int) -> None:
-        """Make a revision inside the prefix: ``revision`` may belong to a key outside, whose event never comes."""
-        if revision > self.revision:
+        """Make a revision inside the prefix: ``revision`` may belong to a key outside, whose event never comes. One
+        that is still to come is none of ours to make."""
+        if self.revision < revision <= await self._storage.revision():
             nudge = Put(self._keys.root + "kubeto/nudge/revision", b"%d" % revision)
             self.committed([nudge], await self._storage.commit([nudge]))
 

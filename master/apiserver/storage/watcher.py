@@ -48,15 +48,21 @@ class Watcher:
     async def batch(self, timeout: float) -> list[tuple[EventType, Event]]:
         """What is there, or comes within ``timeout`` seconds: all at once, maybe nothing."""
         if not self._pending and not self.closed:
-            loop = asyncio.get_running_loop()
-            self._waiting = loop.create_future()
-            timer = loop.call_later(timeout, self._wake)
+            timer = asyncio.get_running_loop().call_later(timeout, self._wake)
+            try:
+                await self.wait()
+            finally:
+                timer.cancel()
+        return self.take()
+
+    async def wait(self) -> None:
+        """Return when something is there, or nothing will come any more."""
+        if not self._pending and not self.closed:
+            self._waiting = asyncio.get_running_loop().create_future()
             try:
                 await self._waiting
             finally:
-                timer.cancel()
                 self._waiting = None
-        return self.take()
 
     def take(self) -> list[tuple[EventType, Event]]:
         """What is there now."""
