@@ -31,7 +31,11 @@ _PATH = "/api/v1/namespaces/default"
 
 @contextlib.contextmanager
 def api_server(
-    directory: Path, *, program: Sequence[str] = (), fill: Callable[[str], None] = lambda url: None
+    directory: Path,
+    *flags: str,
+    tokens: str = "",
+    program: Sequence[str] = (),
+    fill: Callable[[str], None] = lambda url: None,
 ) -> Iterator[tuple[http_load.Target, psutil.Process, float]]:
     """An API server on a fresh etcd: its target, its process, and the seconds it took to be ready.
 
@@ -39,7 +43,7 @@ def api_server(
     """
     ca = pki.ensure_ca(directory)
     ca.ensure_server(directory / "serving", "kube-apiserver", dns=["localhost"], ips=["127.0.0.1"])
-    (directory / "tokens.csv").write_text('bench,admin,admin,"system:masters"\n')
+    (directory / "tokens.csv").write_text('bench,admin,admin,"system:masters"\n' + tokens)
     url, peers = f"http://127.0.0.1:{_ETCD}", f"http://127.0.0.1:{_ETCD + 1}"
     etcd = ["etcd", f"--data-dir={directory / 'etcd'}", f"--listen-client-urls={url}", f"--advertise-client-urls={url}"]
     etcd += [f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}", "--log-level=error"]
@@ -47,7 +51,7 @@ def api_server(
     server = [*(program or [str(Path(sys.executable).parent / "kubeto-apiserver")])]
     server += [f"--etcd-servers={url}", f"--secure-port={_PORT}"]
     server += [f"--tls-cert-file={directory / 'serving.crt'}", f"--tls-private-key-file={directory / 'serving.key'}"]
-    server += [f"--token-auth-file={directory / 'tokens.csv'}", "--v=1"]
+    server += [f"--token-auth-file={directory / 'tokens.csv'}", "--v=1", *flags]
     log = (directory / "log").open("ab")
     with contextlib.ExitStack() as stack:
         stack.callback(_stop, subprocess.Popen(etcd, stdout=log, stderr=log))

@@ -8,7 +8,7 @@ cache first reaches etcd's revision; "0" is whatever is cached; N is the cache o
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,9 @@ class Reads:
 
     def version(self, kind: Kind) -> int:
         return self.bucket(kind).revision
+
+    def on_change(self, kind: Kind, listener: Callable[[], None]) -> None:
+        self.bucket(kind).listeners.append(listener)
 
     async def get_consistent(self, kind: Kind, namespace: str, name: str) -> Object | None:
         await self.reach("")

@@ -9,6 +9,7 @@ from apimachinery import patch
 from apimachinery.errors import ApiError, BadRequest, NotFound
 from apimachinery.scheme import Kind
 
+from ..fairness.fairness import OBJECTS_A_SEAT
 from ..registry import patching
 from ..registry.answers import WriteOptions
 from ..registry.kinds.autoscaling import ScaleStrategy
@@ -19,7 +20,7 @@ from ..registry.store import Registry
 from . import body, negotiation, shapes
 from .connect import Connectors, ConnectRequest, options_of
 from .negotiation import Wanted
-from .request import Place, Request, parse_path
+from .request import Place, Request
 from .respond import send_data, send_object, send_pieces
 from .watching import serve_watch
 
@@ -51,7 +52,7 @@ class Resources:
 
     async def __call__(self, request: Request) -> None:
         """Raises ApiError."""
-        place = parse_path(request.scope["path"])
+        place = request.place
         if place is None:
             await self._discovery(request)
             return
@@ -72,6 +73,18 @@ class Resources:
         if told := self._registry.catalog.strategy(kind).deprecated:
             request.warnings.append(told)
         await handler(request, target)
+
+    def width(self, request: Request) -> int:
+        """The seats that a request takes: one, or for what reads a collection, one for each hundred objects."""
+        place = request.place
+        if place is None or place.name or request.method == "POST":
+            return 1
+        kind = self._registry.catalog.scheme.by_resource(place.group, place.version, place.resource)
+        if kind is None or not kind.stored:
+            return 1
+        count = self._registry.reads.bucket(kind).count(place.namespace)
+        limit = request.query.get("limit", "")
+        return -(-(min(count, int(limit) or count) if limit.isdecimal() else count) // OBJECTS_A_SEAT) or 1
 
     # Reads.
 
@@ -108,7 +121,7 @@ class Resources:
     # Writes.
 
     async def _create(self, request: Request, target: Target) -> None:
-        wanted = self._accept(request)
+        wanted = self._accept(request, shapes=target.kind.stored)
         options = body.write_options(request)
         obj = await body.read_object(request, _BODY_KINDS.get(target.subresource, target.kind), options)
         if not target.subresource:
@@ -186,9 +199,9 @@ class Resources:
             await send_data(request, status, shown, wanted.media_type)
 
     @staticmethod
-    def _accept(request: Request) -> Wanted:
+    def _accept(request: Request, *, shapes: bool = True) -> Wanted:
         header = request.headers.get(b"accept")
-        return negotiation.accept(header.decode("latin-1")) if header else negotiation.PLAIN
+        return negotiation.accept(header.decode("latin-1"), shapes=shapes) if header else negotiation.PLAIN
 
     def _strategy(self, target: Target) -> Any:
         return _SCALE if target.subresource == "scale" else self._registry.catalog.strategy(target.kind)

@@ -34,6 +34,7 @@ async def send_bytes(
         (b"content-type", content_type),
         (b"content-length", b"%d" % len(data)),
         *extra,
+        *request.told,
     ]
     if request.warnings:
         headers.extend(_warnings(request.warnings))
@@ -74,7 +75,7 @@ def yaml_of(obj: Any) -> bytes:
 
 async def start_stream(request: Request, content_type: bytes = b"application/json") -> None:
     """Begin a response whose length is not known."""
-    headers = [(b"audit-id", request.audit_id.encode()), _CACHE, (b"content-type", content_type)]
+    headers = [(b"audit-id", request.audit_id.encode()), _CACHE, (b"content-type", content_type), *request.told]
     if request.warnings:
         headers.extend(_warnings(request.warnings))
     request.started, request.status = True, 200
@@ -99,6 +100,7 @@ async def send_error(request: Request, error: ApiError) -> None:
         _CACHE,
         _JSON_TYPE,
         (b"content-length", b"%d" % len(data)),
+        *request.told,
     ]
     if error.retry_after_seconds:
         headers.append((b"retry-after", b"%d" % error.retry_after_seconds))

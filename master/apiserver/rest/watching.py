@@ -113,6 +113,10 @@ class _Stream:
                 await self._send(self._frames.join(watcher.some()))
                 await asyncio.sleep(0)
             await self._send(self._bookmark(self._watch.initial_revision, {INITIAL_EVENTS_END: "true"}))
+        elif not watcher.idle:
+            await self._send(self._frames.join(watcher.take()))
+        if self._request.ticket:
+            self._request.ticket.leave()
         while not watcher.closed and (now := loop.time()) < end:
             batch = await watcher.batch(min(end, bookmark_at) - now)
             if batch:
