@@ -28,7 +28,8 @@ def merge(kind: Kind, subresource: str, body: Object, old: Object) -> Object:
             return metadata.status_only(body, old)
         case "approval":
             conditions = (body.get("status") or {}).get("conditions")
-            return old | {"status": {**(old.get("status") or {}), "conditions": conditions or []}}
+            merged = metadata.status_only(body, old)
+            return merged | {"status": {**(old.get("status") or {}), "conditions": conditions or []}}
     return old | {"spec": _spec(subresource, body, old)}
 
 

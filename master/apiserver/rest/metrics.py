@@ -81,6 +81,6 @@ class StorageMetrics(Collector):
         yield from (objects, watchers, revision, tasks)
 
 
-def register(cache: WatchCache) -> None:
-    """Show a cache among the process's metrics."""
-    REGISTRY.register(StorageMetrics(cache))
+def register(collector: Collector) -> None:
+    """Show a collector's among the process's metrics."""
+    REGISTRY.register(collector)

@@ -33,6 +33,11 @@ class Peer:
         self._connection = connection
         self.certificate = certificate
 
+    @property
+    def gone(self) -> bool:
+        """Whether the client has closed the connection."""
+        return self._connection.transport.is_closing()
+
     def hijack(self, protocol: asyncio.Protocol) -> asyncio.Transport:
         """Give the connection to another protocol, after an Upgrade request, before any response. The protocol's
         ``connection_made`` is called; the server forgets the connection and answers nothing more on it."""

@@ -13,7 +13,9 @@ from starlette.types import Receive, Scope, Send
 
 from apimachinery.errors import BadRequest, RequestEntityTooLarge, Timeout
 
+from ..auth.authorizer import RequestAttributes
 from ..auth.user import User
+from ..fairness.fairness import Ticket
 from ..registry.pipeline import Target
 
 MAX_BODY = 3 * 1024 * 1024
@@ -58,23 +60,33 @@ def parse_path(path: str) -> Place | None:
     return Place(group, version, where[0], namespace, name, subresource, rest)
 
 
+_OBJECT_VERBS = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
+_COLLECTION_VERBS = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
+_LASTING = frozenset(("attach", "exec", "log", "portforward", "proxy"))
+
+
 class Request:
-    """One HTTP request on its way through the REST front. ``warnings`` become Warning headers of the response,
-    ``annotations`` go to the audit log."""
+    """One HTTP request on its way through the REST front. ``warnings`` become Warning headers of the response, which
+    also has the headers that are ``told``; ``annotations`` go to the audit log. ``place`` is None for a path that
+    names no resource."""
 
     __slots__ = (
+        "_body",
         "_body_until",
         "_query",
         "annotations",
         "audit_id",
         "headers",
         "method",
+        "place",
         "receive",
         "scope",
         "send",
         "started",
         "status",
         "target",
+        "ticket",
+        "told",
         "user",
         "warnings",
         "watching",
@@ -89,7 +101,40 @@ class Request:
         self.started = self.watching = False
         self.status = 0
         self.target: Target | None = None
+        self.place: Place | None = None
+        self.ticket: Ticket | None = None
+        self.told: list[tuple[bytes, bytes]] = []
         self._query: dict[str, str] | None = None
+        self._body: bytes | None = None
+
+    def locate(self) -> RequestAttributes:
+        """Find the ``place``; what the request is to authorization, fairness and audit."""
+        path: str = self.scope["path"]
+        if path.startswith(("/api/", "/apis/")):
+            place = self.place = parse_path(path)
+            if place is not None:
+                return RequestAttributes(
+                    self.user,
+                    self._verb(place),
+                    place.group,
+                    place.version,
+                    place.resource,
+                    place.subresource,
+                    place.namespace,
+                    place.name,
+                )
+        return RequestAttributes(self.user, self.method.lower(), path=path)
+
+    def _verb(self, place: Place) -> str:
+        verb = (_OBJECT_VERBS if place.name else _COLLECTION_VERBS).get(self.method, self.method.lower())
+        if verb == "list" and b"watch=" in self.scope["query_string"] and self.query.get("watch") in ("1", "true"):
+            return "watch"
+        return verb
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it is a connection rather than a question."""
+        return self.place is not None and self.place.subresource in _LASTING
 
     @property
     def query(self) -> dict[str, str]:
@@ -124,6 +169,11 @@ class Request:
 
     async def body(self) -> bytes:
         """The whole body. Raises RequestEntityTooLarge, or Timeout for a client that takes its time."""
+        if self._body is None:
+            self._body = await self._read_body()
+        return self._body
+
+    async def _read_body(self) -> bytes:
         self._body_until = asyncio.get_running_loop().time() + BODY_SECONDS
         announced = self.headers.get(b"content-length", b"")
         if announced.isdigit() and int(announced) > MAX_BODY:
