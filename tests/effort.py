@@ -1,4 +1,4 @@
-"""How hard the tests of safety try: a minute in ``make test``, as long as one likes in ``make fuzz`` (KUBETO_FUZZ=20)."""
+"""How hard the tests of safety try: a minute in ``make test``, KUBETO_FUZZ times as long in ``make fuzz``."""
 
 import os
 
