@@ -24,7 +24,7 @@ from ..registry.pipeline import Result, Target
 from ..registry.reads import ListOptions
 from ..registry.selection import Selection
 from ..registry.store import Registry
-from ..rest.front import Identities
+from ..rest.front import Identities, too_deep
 from .watches import WatchStream
 
 Object = dict[str, Any]
@@ -47,6 +47,7 @@ _CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+_UNKNOWN = NotFound("the server could not find the requested resource")
 _VERBS = {pb.Write.CREATE: "create", pb.Write.UPDATE: "update", pb.Write.PATCH: "patch", pb.Write.DELETE: "delete"}
 
 
@@ -117,12 +118,16 @@ class ApiServerService(ApiServerServicer):
     async def _write_one(self, user: User, write: pb.Write) -> pb.WriteResult:
         try:
             target = self._target(write.ref)
+            if write.verb not in _VERBS:
+                raise BadRequest(f"there is no verb {write.verb}")
             ticket = self._ticket(user, _VERBS[write.verb], target)
             result = await self._fairness.serve(ticket, self._write(user, target, write))
             return pb.WriteResult(object=result.data)
         except ApiError as error:
             return pb.WriteResult(error=orjson.dumps(error.to_status()))
-        except Exception:  # the boundary of one write: it must not take the others of its request along
+        except Exception as error:  # the boundary of one write: it must not take the others of its request along
+            if refused := too_deep(error):
+                return pb.WriteResult(error=orjson.dumps(refused.to_status()))
             _log.exception("Write failed", resource=write.ref.resource.resource, name=write.ref.name)
             return pb.WriteResult(error=orjson.dumps(InternalError("Internal error occurred").to_status()))
 
@@ -164,12 +169,18 @@ class ApiServerService(ApiServerServicer):
         return await self._identities.user(None, str(authorization), "")
 
     def _target(self, ref: pb.ObjectRef) -> Target:
-        return Target(self._kind(ref.resource), ref.namespace, ref.name, ref.subresource)
+        """Raises NotFound, BadRequest."""
+        kind = self._kind(ref.resource)
+        if (ref.subresource and ref.subresource not in kind.subresources) or (ref.namespace and not kind.namespaced):
+            raise _UNKNOWN
+        if kind.namespaced and not ref.namespace and kind.stored:
+            raise BadRequest("an empty namespace may not be set for an object of a namespaced kind")
+        return Target(kind, ref.namespace, ref.name, ref.subresource)
 
     def _kind(self, resource: pb.Resource) -> scheme.Kind:
         kind = self._registry.catalog.scheme.by_resource(resource.group, resource.version, resource.resource)
         if kind is None:
-            raise NotFound("the server could not find the requested resource")
+            raise _UNKNOWN
         return kind
 
     def select(self, selection: pb.Selection) -> tuple[Target, Selection]:

@@ -96,8 +96,8 @@ class Front:
         except ApiError as error:
             await _refuse(request, error)
         except Exception as error:  # the loop boundary of requests
-            if _too_deep(error):
-                await _refuse(request, BadRequest("the object is nested too deeply: exceeded max depth"))
+            if refused := too_deep(error):
+                await _refuse(request, refused)
                 return
             _log.exception("Request failed", path=scope["path"], method=request.method)
             await _refuse(request, InternalError("Internal error occurred: see the API server's log"))
@@ -152,9 +152,11 @@ class Front:
             raise refusals.forbidden(about, decision.reason)
 
 
-def _too_deep(error: Exception) -> bool:
+def too_deep(error: Exception) -> ApiError | None:
     """Python and orjson both stop at some depth. Nothing has been written then: encoding comes first."""
-    return isinstance(error, RecursionError) or (isinstance(error, orjson.JSONEncodeError) and "ecursion" in str(error))
+    if isinstance(error, RecursionError) or (isinstance(error, orjson.JSONEncodeError) and "ecursion" in str(error)):
+        return BadRequest("the object is nested too deeply: exceeded max depth")
+    return None
 
 
 _NOBODY = User("")
