@@ -127,7 +127,8 @@ class MutatingPolicies(Plugin):
                 return False
             self._forms.take(request, kind, after)
         except ApiError as error:
-            raise MutationFailed(error.causes[0].message if error.causes else str(error)) from error
+            told = error.causes[0].message if error.causes else str(error)
+            raise MutationFailed(f"JSONPath: {told.partition(' in {')[0]}" if form == "JSONPatch" else told) from error
         return True
 
     def _apply(self, kind: Kind, before: Object, configuration: Object) -> Object:
