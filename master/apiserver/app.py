@@ -25,6 +25,9 @@ from .admission import setup as admission
 from .admission.forms import Forms
 from .auth import setup
 from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
+from .fairness import upkeep
+from .fairness.fairness import Fairness, Limits
+from .fairness.metrics import FairnessMetrics
 from .grpc.listeners import Listeners
 from .grpc.service import ApiServerService
 from .registry import bootstrap
@@ -44,7 +47,7 @@ from .rest.discovery import Discovery
 from .rest.front import Front, Identities
 from .rest.health import Health, early
 from .rest.node_agents import agent_access
-from .rest.peer import PeerProtocol
+from .rest.peer import PeerProtocol, PeerWebSocket
 from .rest.resources import Resources
 from .settings import Settings
 from .storage.cache import WatchCache
@@ -78,7 +81,7 @@ class ApiServer:
         for kind in (scheme.CORE_EVENTS, scheme.kind_of("events", "events.k8s.io")):
             catalog.strategy(kind).ttl_seconds = int(settings.event_ttl)
         cache = WatchCache(storage, keys, catalog.field_labels)
-        metrics.register(cache)
+        metrics.register(metrics.StorageMetrics(cache))
         try:
             async with Tasks() as tasks:
                 tasks.start("watch cache", cache.run())
@@ -111,14 +114,16 @@ class ApiServer:
         registry.answers["", "pods", "binding"] = registry.answers["", "bindings", ""] = BindingAnswer(pipeline)
         registry.answers["", "pods", "eviction"] = EvictionAnswer(registry)
         identities = Identities(auth.authenticators)
-        api = self._api(registry, auth, identities, storage, connections)
+        fairness = self._fairness(reads)
+        api = self._api(registry, auth, identities, fairness, storage, connections)
         await self._bootstrap(reads, writer)
+        tasks.start("flow control objects", upkeep.keep(fairness, reads, writer))
         custom = CustomKinds(registry, connections.webhooks.call)
         custom.serve()
         tasks.start("custom kinds", custom.run())
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
-        listeners = Listeners(ApiServerService(registry, identities), settings.serving)
+        listeners = Listeners(ApiServerService(registry, identities, fairness), settings.serving)
         await listeners.start()
         server = _Server(self._uvicorn(api))
         tasks.start("https", server.serve(), may_end=True)
@@ -146,6 +151,14 @@ class ApiServer:
         finally:
             path.unlink()
 
+    def _fairness(self, reads: Reads) -> Fairness:
+        limits = self._settings.fairness
+        if not limits.enabled:
+            return Limits(reads, limits.max_requests, limits.max_mutating_requests)
+        fairness = Fairness(reads, limits.max_requests + limits.max_mutating_requests)
+        metrics.register(FairnessMetrics(fairness))
+        return fairness
+
     def _agent_access(self) -> ClusterAccess | None:
         kubelet = self._settings.kubelet
         if not kubelet.client_certificate:
@@ -157,6 +170,7 @@ class ApiServer:
         registry: Registry,
         auth: setup.Auth,
         identities: Identities,
+        fairness: Fairness,
         storage: EtcdStorage,
         connections: Connections,
     ) -> Front:
@@ -186,7 +200,9 @@ class ApiServer:
             return application.build(health, inside, auth, registry.catalog, connections.scheduler)
 
         resources = Resources(registry, Discovery(registry.catalog), connections.connectors())
-        return Front(resources, identities, auth.authorizer, early(health, inside), application)
+        return Front(
+            resources, resources.width, fairness, identities, auth.authorizer, early(health, inside), application
+        )
 
     async def _bootstrap(self, reads: Reads, writer: LoopbackWriter) -> None:
         settings = self._settings
@@ -196,6 +212,7 @@ class ApiServer:
         await reads.reach("")
         await bootstrap.ensure_objects(reads, writer, settings.service_cidrs, address)
         await ensure_rbac_defaults(reads, writer)
+        await upkeep.ensure_defaults(reads, writer)
         ca = ""
         if serving.client_ca_file:
             with open(serving.client_ca_file) as file:  # noqa: ASYNC230 - once, before anything is served
@@ -209,7 +226,7 @@ class ApiServer:
             host=serving.bind_address,
             port=serving.secure_port,
             http=PeerProtocol,
-            ws="websockets-sansio",
+            ws=PeerWebSocket,
             lifespan="off",
             log_config=None,
             access_log=False,

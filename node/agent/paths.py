@@ -26,6 +26,9 @@ class NodePaths:
     def container(self, uid: str, name: str) -> str:
         return os.path.join(self.pod(uid), "containers", name)
 
+    def resources_file(self, uid: str) -> str:
+        return os.path.join(self.pod(uid), "resources.json")
+
     def hosts_file(self, uid: str) -> str:
         return os.path.join(self.pod(uid), "etc-hosts")
 

@@ -48,11 +48,10 @@ class Pods:
             self._add(new)
 
     def _add(self, pod: Object) -> None:
-        worker = PodWorker(self._services, pod)
+        worker = PodWorker(self._services, pod, self._others)
         fresh = not (pod.get("status") or {}).get("startTime") and not worker.ending
-        others = [w.pod for w in self._workers.values() if w.active]
         self._workers[worker.uid] = worker
-        verdict = admission.check(pod, others, self._services.facts.allocatable) if fresh else None
+        verdict = admission.check(pod, self._others(worker.uid), self._services.facts.allocatable) if fresh else None
         if verdict is None:
             worker.wake()
             return
@@ -73,6 +72,12 @@ class Pods:
 
     def forget(self, uid: str) -> None:
         self._workers.pop(uid, None)
+        for worker in self._workers.values():
+            worker.room_was_made()
+
+    def _others(self, uid: str) -> list[Object]:
+        """The active pods but one, with the resources that they hold."""
+        return [w.admitted for w in self._workers.values() if w.active and w.uid != uid]
 
     def get(self, namespace: str, name: str, uid: str = "") -> Object | None:
         """A pod of this node by name."""

@@ -25,6 +25,7 @@ _NAME_CHECKS: Mapping[str, NameCheck] = {
     "rolebindings.rbac.authorization.k8s.io": validation.path_segment,
     "clusterrolebindings.rbac.authorization.k8s.io": validation.path_segment,
     "apiservices.apiregistration.k8s.io": validation.path_segment,
+    "ipaddresses.networking.k8s.io": validation.canonical_ip,
 }
 """Kinds whose names are not DNS subdomains. Services have had the looser rule since RelaxedServiceNameValidation."""
 
