@@ -92,6 +92,7 @@ _STATUS = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 def _message(text: str) -> str:
     """The checker's findings in the words of upstream's checker."""
     text = _STATUS.sub("", text)
+    text = re.sub(r"(undeclared reference to '\w+)\.[^']*'", r"\1'", text)
     return re.sub(r"(undefined field '[^']*') not found in struct '[^']*'", r"\1", text)
 
 

@@ -359,7 +359,8 @@ def test_json_patches_conditions_and_parameters(policies: Policies) -> None:
             'has(object.metadata.labels) ? [] : [JSONPatch{op: "add", path: "/metadata/labels", value: {"owner": "a"}}]'
         ),
         json_patch(
-            '[JSONPatch{op: "add", path: "/metadata/labels/" + jsonpatch.escapeKey("example.com/team"), value: variables.team}]'
+            '[JSONPatch{op: "add", path: "/metadata/labels/" + jsonpatch.escapeKey("example.com/team"), '
+            "value: variables.team}]"
         ),
         variables=[{"name": "team", "expression": "params.data.name.split('/')[1]"}],
         paramKind={"apiVersion": "v1", "kind": "ConfigMap"},
