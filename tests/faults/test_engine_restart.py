@@ -30,7 +30,15 @@ class OwnEngine:
 
     def start(self) -> None:
         (self.folder / "pid").unlink(missing_ok=True)
-        command = ["nsenter", f"--net=/run/netns/{self.network}", "dockerd", "--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")]
+        command = [
+            "nsenter",
+            f"--net=/run/netns/{self.network}",
+            "dockerd",
+            "--data-root",
+            str(self.folder / "data"),
+            "--exec-root",
+            str(self.folder / "exec"),
+        ]
         command += ["-H", self.host, "--pidfile", str(self.folder / "pid"), "--bridge=none", "--iptables=false"]
         command += ["--ip-forward=false", "--ip-masq=false", "--containerd-namespace", f"kd{os.getpid()}"]
         command += ["--containerd-plugins-namespace", f"kdp{os.getpid()}", "--containerd", containerd_socket()]
