@@ -59,7 +59,7 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
                     registry.listen()
             socket = stack.enter_context(run(node, folder))
         wait_for(socket)
-        opened = stack.enter_context(channel(socket))
+        opened = stack.enter_context(contextlib.closing(channel(socket)))
         services = api_pb2_grpc.RuntimeServiceStub(opened), api_pb2_grpc.ImageServiceStub(opened)
         netns = node.netns if registry else "/proc/self/ns/net"
         made = Target(request.param, *services, registry, folder, netns)

@@ -8,12 +8,12 @@ import contextlib
 import ctypes
 import os
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -25,8 +25,9 @@ from protos.cri.runtime.v1 import api_pb2_grpc
 from tests.contract.cri.registry import Registry
 from tests.docker_runtime import Shim
 
+_PROJECT = str(Path(__file__).parents[3])
 _CLONE_NEWNET = 0x40000000
-_START_SECONDS = 20.0
+_START_SECONDS, _CALL_SECONDS = 20.0, 30.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def own_containerd(node: Node, folder: Path) -> Iterator[str]:
     write_network(state / "cni", "10.217.2.0/24", folder / "ipam", bridge="cbr1")
     with open(folder / "containerd.log", "wb") as log:
         command = ["nsenter", f"--net={node.netns}", "containerd", "--config", str(state / "containerd.toml")]
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": sys.path[0]})
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": _PROJECT})
     try:
         wait_for(socket)
         containerd.import_images(config, node.name)
@@ -130,7 +131,7 @@ def write_network(folder: Path, subnet: str, data: Path, bridge: str = "cbr0") -
 
 def wait_for(socket: str) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    with channel(socket) as opened:
+    with contextlib.closing(channel(socket)) as opened:
         runtime = api_pb2_grpc.RuntimeServiceStub(opened)
         while True:
             try:
@@ -143,4 +144,14 @@ def wait_for(socket: str) -> None:
 
 def channel(socket: str) -> grpc.Channel:
     # Go's servers refuse the percent-encoded path that a unix socket's authority would be.
-    return grpc.insecure_channel(f"unix:{socket}", options=[("grpc.default_authority", "localhost")])
+    opened = grpc.insecure_channel(f"unix:{socket}", options=[("grpc.default_authority", "localhost")])
+    return grpc.intercept_channel(opened, _Deadline())
+
+
+class _Deadline(grpc.UnaryUnaryClientInterceptor):
+    """No call without one."""
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        if details.timeout is None:
+            details = details._replace(timeout=_CALL_SECONDS)
+        return continuation(details, request)

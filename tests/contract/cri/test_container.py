@@ -46,11 +46,11 @@ def test_removing_container(pod: Pod, state: str) -> None:
     made.remove()
     assert not made.listed(id=made.id)
     made.remove()
-    made.stop()
 
 
 @on_fake
 def test_idempotence_of_containers_not_found(kit: Kit) -> None:
+    kit.fails_on("containerd", "1.6 answers NOT_FOUND")
     unknown = str(uuid.uuid4())
     kit.runtime.StopContainer(cri.StopContainerRequest(container_id=unknown))
     kit.runtime.RemoveContainer(cri.RemoveContainerRequest(container_id=unknown))
@@ -75,7 +75,7 @@ def test_exec_sync_with_timeout_leaves_no_process(pod: Pod) -> None:
     made = pod.run()
     start = time.monotonic()
     with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
-        made.exec("sh", "-c", "sleep 4321; true", timeout=1)
+        made.exec("sleep", "4321", timeout=1)
     assert time.monotonic() - start < 5
     assert until(lambda: made.exec("pidof", "sleep").exit_code == 1)
 
