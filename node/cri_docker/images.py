@@ -6,7 +6,7 @@ Pulls and removals go through the Docker SDK (``registry``); they are slow and r
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
@@ -94,6 +94,14 @@ class Images:
             used_bytes=cri.UInt64Value(value=used),
             inodes_used=cri.UInt64Value(value=0),
         )
+
+    async def layers(self, reference: str) -> Sequence[str]:
+        """The folders that an image's file system is stacked from, the uppermost first. Raises Refused, EngineError."""
+        driver = (await self._engine.get(f"/images/{reference}/json")).get("GraphDriver") or {}
+        if driver.get("Name") != "overlay2":
+            raise Refused(f"looking into an image needs the engine's overlay2 driver, not {driver.get('Name')}")
+        data = driver["Data"]
+        return [data["UpperDir"], *filter(None, data.get("LowerDir", "").split(":"))]
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -52,7 +52,7 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
         handlers = () if away else self._runtime.limits().runtimes
         for name in ("", *handlers):
             response.runtime_handlers.add(name=name).features.recursive_read_only_mounts = False
-        response.features.supplemental_groups_policy = False
+        response.features.supplemental_groups_policy = True
         if not away:
             response.info["limits"] = _limits_json(self._runtime)
         return response

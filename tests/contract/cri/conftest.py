@@ -20,7 +20,6 @@ from tests.contract.cri.registry import Registry, fill
 from tests.contract.cri.targets import Target, channel, cri_docker, inside, own_containerd, own_node, wait_for
 from tests.docker_runtime import engine_is_here
 
-_PORT = 21700
 _REAL = [pytest.param("cri-docker", marks=[pytest.mark.docker, pytest.mark.root])]
 if os.environ.get("KUBETO_TEST_CONTAINERD"):
     _REAL.append(pytest.param("containerd", marks=[pytest.mark.docker, pytest.mark.root]))
@@ -34,7 +33,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def registry() -> Iterator[Registry]:
-    registry = Registry(_PORT)
+    registry = Registry()
     fill(registry)
     registry.listen()
     yield registry

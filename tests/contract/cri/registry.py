@@ -23,8 +23,9 @@ Files = Mapping[str, tuple[int, bytes]]
 class Registry:
     """``manifests`` by (repository, tag or digest), ``blobs`` by digest. One instance may listen in many namespaces."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self) -> None:
+        self.port = 0
+        """The same in every namespace; chosen by the kernel in the first."""
         self.manifests: dict[tuple[str, str], bytes] = {}
         self.blobs: dict[str, bytes] = {}
         self._servers: list[ThreadingHTTPServer] = []
@@ -32,6 +33,7 @@ class Registry:
     def listen(self) -> None:
         """In the network namespace of the calling thread."""
         server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler())
+        self.port = server.server_port
         self._servers.append(server)
         Thread(target=server.serve_forever, daemon=True).start()
 
