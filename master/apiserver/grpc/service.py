@@ -74,7 +74,7 @@ class ApiServerService(ApiServerServicer):
             user = await self._user(context)
             target, selection = self.select(request.selection)
             options = ListOptions(
-                request.resource_version, request.resource_version_match, request.limit, request.continue_token
+                request.resource_version, request.resource_version_match, max(0, request.limit), request.continue_token
             )
             work = self._registry.list(user, target, selection, options)
             count = self._registry.reads.bucket(target.kind).count(target.namespace)

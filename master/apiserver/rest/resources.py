@@ -114,7 +114,7 @@ class Resources:
         options = ListOptions(
             query.get("resourceVersion", ""),
             query.get("resourceVersionMatch", ""),
-            request.number("limit") or 0,
+            max(0, request.number("limit") or 0),
             query.get("continue", ""),
         )
         listing = await self._registry.list(request.user, target, selection, options)
