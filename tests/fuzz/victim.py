@@ -26,6 +26,8 @@ class Victim:
 
     server: ApiServerProgram
     calls: int = 0
+    session: Any = None
+    """What ``requests`` talks through, for tools that bring their own client."""
     _wire: Wire | None = None
     _lags: list[float] = field(default_factory=list)
 
