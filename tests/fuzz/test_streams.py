@@ -54,6 +54,8 @@ async def upgraded(
 async def attacked(cluster: StreamingCluster, path: str, headers: dict[str, str], data: bytes) -> bool:
     """Send the data, then go away; meanwhile everything that comes is read. Whether there was a session."""
     reader, writer, head = await upgraded(cluster, path, headers)
+    if b" 400 " in head:
+        print(await reader.read(1000))
     begun = b" 101 " in head.split(b"\r\n")[0]
     if begun:
         with contextlib.suppress(OSError, TimeoutError):
@@ -167,7 +169,7 @@ async def test_websocket_frames(cluster: StreamingCluster) -> None:
             "Sec-WebSocket-Protocol": protocol,
         }
         data = b"".join(websocket_frame(rng) for _ in range(rng.randrange(1, 5)))
-        assert await attacked(cluster, path, headers, data)
+        assert await attacked(cluster, path, headers, data), (path, protocol)
     await settled(cluster, before)
 
 
