@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.control_plane import ADMIN_TOKEN, ApiServerProgram, Etcd
+from tests.effort import EFFORT
 from tests.faults.stores import SlowLine
 from tests.integration.test_api_rest import Watching, config_map
 
@@ -66,7 +67,8 @@ def test_requests_under_way_are_answered(server: ApiServerProgram, line: SlowLin
 
 def gently_closed(one: http.client.HTTPSConnection) -> bool:
     """An end of file, not a reset."""
-    assert one.sock is not None
+    if one.sock is None:  # it read so in the answer, and has closed its own side
+        return True
     one.sock.settimeout(5)
     while one.sock.recv(1000):
         pass
@@ -95,7 +97,7 @@ def test_killed_between_writes(etcd: Etcd, tmp_path: Path) -> None:
     server = ApiServerProgram(tmp_path, etcd.url, ("--etcd-prefix=/killed",))
     server.start()
     sure: set[str] = set()
-    for life in range(3):
+    for life in range(1 + EFFORT):
         done = threading.Event()
 
         def write(life: int = life, done: threading.Event = done) -> None:
@@ -117,4 +119,4 @@ def test_killed_between_writes(etcd: Etcd, tmp_path: Path) -> None:
         server.start()
     there = {i["metadata"]["name"] for i in server.request("GET", MAPS).json["items"]}
     server.program.kill()
-    assert sure <= there and len(sure) > 10
+    assert sure <= there and len(sure) > 5

@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 
 from tests.control_plane import ApiServerProgram, Reply, eventually
-from tests.effort import EFFORT
+from tests.effort import EFFORT, thorough
 from tests.faults import recorder
 from tests.faults.recorder import Recorder
 from tests.faults.stores import Members
 
 CLIENTS = 32
-SECONDS = 5 + 3 * EFFORT
+SECONDS = 4 + 2 * EFFORT
 MAPS = "/api/v1/namespaces/default/configmaps"
 MERGE = {"Content-Type": "application/merge-patch+json"}
 JSON_PATCH = {"Content-Type": "application/json-patch+json"}
@@ -173,7 +173,7 @@ def test_no_count_is_lost(world: World) -> None:
         for n in names
     }  # type: ignore[misc]
     sure, unsure = set[str]().union(*(t.sure for t in tallies)), set[str]().union(*(t.unsure for t in tallies))
-    assert len(sure) > 20 * len(names), "the test did not get to count"
+    assert len(sure) > 5 * len(names), "the test did not get to count"
     url = next(u for i, u in enumerate(world.store.urls) if world.store.members[i].process)
     marks = marks_in(url)
     assert len(marks) == len(set(marks)), "a write happened twice"
@@ -218,9 +218,9 @@ def test_nothing_is_allotted_twice(world: World) -> None:
         world.request("POST", secrets, {"metadata": {"name": f"q{number}"}})
 
     with contextlib.closing(Havoc(world)), concurrent.futures.ThreadPoolExecutor(16) as pool:
-        list(pool.map(claim, range(90 * EFFORT)))
+        list(pool.map(claim, range(60 * EFFORT)))
     listed = eventually(lambda: (r := world.request("GET", services)) and r.code == 200 and r, within=20).json["items"]
-    assert len(listed) > 20
+    assert len(listed) > 10
     ips = [ip for s in listed for ip in s["spec"]["clusterIPs"]]
     ports = [p["nodePort"] for s in listed for p in s["spec"]["ports"] if "nodePort" in p]
     assert len(ips) == len(set(ips)) and len(ports) == len(set(ports))
@@ -233,6 +233,7 @@ def test_nothing_is_allotted_twice(world: World) -> None:
     assert len(held) <= 20, "more than the quota allows"
 
 
+@thorough
 def test_batched_bindings_bind_once(world: World) -> None:
     """Several schedulers bind the same pods over REST and in batches: each pod gets one node, and keeps it."""
     pods = "/api/v1/namespaces/default/pods"

@@ -61,5 +61,5 @@ def test_answers_are_as_published(victim: Victim, version: str) -> None:
     for path in paths:
         found = operations(victim, path)
         assert found or "/" not in path.removeprefix("openapi/v3/")
-        for operation in found if version == "v3" or EFFORT > 1 else found[::12]:
+        for operation in found if EFFORT > 1 else found[:: 5 if version == "v3" else 60]:
             attack(victim, operation, EFFORT)

@@ -101,8 +101,8 @@ def test_every_route_of_every_kind(estate: Victim) -> None:
 def every_route(kind: scheme.Kind, collection: str) -> list[tuple[str, str]]:
     lists = [
         "",
-        "?watch=1&timeoutSeconds=1",
-        "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=1",
+        "?watch=1&timeoutSeconds=-1",
+        "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=-1",
         "?limit=1",
         "?resourceVersion=0",
         "?labelSelector=a=b",
@@ -139,7 +139,7 @@ def test_shapes_and_selectors_show_no_more(estate: Victim) -> None:
                 "?fieldSelector=metadata.name=hidden",
                 "?fieldSelector=metadata.name!=own",
                 "?includeObject=Object",
-                "?watch=1&timeoutSeconds=1",
+                "?watch=1&timeoutSeconds=-1",
             ):
                 assert ask(estate, "GET", path + query, headers=[("Accept", shape)]) == 403, (path, query)
     named = "/api/v1/namespaces/alice/secrets?fieldSelector="
@@ -148,7 +148,7 @@ def test_shapes_and_selectors_show_no_more(estate: Victim) -> None:
         code = ask(estate, "GET", named + selector)
         assert code in (200, 403)
     assert ask(estate, "DELETE", f"{named}metadata.name=own,type!=x") in (200, 403)
-    for query in ("", "?watch=1&timeoutSeconds=1"):
+    for query in ("", "?watch=1&timeoutSeconds=-1"):
         assert ask(estate, "GET", "/api/v1/secrets" + query) == 403
 
 
@@ -241,7 +241,7 @@ def test_a_node_has_its_own_only(estate: Victim) -> None:
         "/api/v1/namespaces/other/configmaps",
         "/api/v1/namespaces/other/configmaps/map",
     ):
-        for query in ("", "?watch=1&timeoutSeconds=1", "?fieldSelector=metadata.name=hidden"):
+        for query in ("", "?watch=1&timeoutSeconds=-1", "?fieldSelector=metadata.name=hidden"):
             assert code("GET", path + query) == 403, path
     assert code("PATCH", "/api/v1/nodes/yours", {"metadata": {"labels": {"a": "b"}}}, MERGE) == 403
     assert code("PATCH", "/api/v1/nodes/yours/status", {"status": {}}, MERGE) == 403
