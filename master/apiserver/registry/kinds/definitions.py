@@ -57,7 +57,11 @@ class CustomResourceDefinitionStrategy(Strategy):
     def _note_storage(obj: Object) -> None:
         """Every version that objects were ever stored in is remembered until somebody says that none is left."""
         stored = list(at(obj, "status.storedVersions", ()))
-        new = [v["name"] for v in at(obj, "spec.versions", ()) if v.get("storage") and v.get("name") and v["name"] not in stored]
+        new = [
+            v["name"]
+            for v in at(obj, "spec.versions", ())
+            if v.get("storage") and v.get("name") and v["name"] not in stored
+        ]
         obj["status"]["storedVersions"] = stored + new
 
     def mark_deleted(self, obj: Object) -> None:
