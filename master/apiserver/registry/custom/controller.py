@@ -37,7 +37,7 @@ _log = get_logger(__name__)
 CRDS = scheme.kind_of("customresourcedefinitions", "apiextensions.k8s.io")
 RETRY_SECONDS = 0.5
 _NEVER = 86_400.0
-_Served = tuple[Object, Object, bool]
+_Served = tuple[Object, Object]
 
 
 class CustomKinds:
@@ -81,7 +81,7 @@ class CustomKinds:
             self._withdraw(name)
             del self._served[name]
         for name, definition in wanted.items():
-            state = (definition["spec"], definition["status"].get("acceptedNames") or {}, is_deleting(definition))
+            state = (definition["spec"], definition["status"].get("acceptedNames") or {})
             if self._served.get(name) != state:
                 self._withdraw(name)
                 self._served[name] = state
@@ -89,9 +89,11 @@ class CustomKinds:
                     self._install(name, definition)
                 except Exception:  # the loop boundary of definitions: others must not suffer from one
                     _log.exception("Cannot serve a definition", name=name)
+            for strategy in self._strategies.get(name, ()):
+                strategy.terminating = is_deleting(definition)
 
     def _install(self, name: str, definition: Object) -> None:
-        spec, terminating = definition["spec"], is_deleting(definition)
+        spec = definition["spec"]
         envelope = self._pipeline.schemas.envelope()
         versions = [v for v in spec["versions"] if (spec["group"], v["name"]) not in self._builtin]
         made = {v["name"]: CustomStrategy(custom_kind(definition, v), v, envelope) for v in versions}
@@ -102,7 +104,6 @@ class CustomKinds:
         for version in versions:
             strategy = made[version["name"]]
             strategy.reading, strategy.storing = reading[version["name"]], reading[storage]
-            strategy.terminating = terminating
             self._pipeline.catalog.add(strategy, listed=version["served"])
             if version["served"]:
                 self._pipeline.schemas.add(strategy.kind.api_version, strategy.kind.kind, strategy.schema())
