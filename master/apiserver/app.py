@@ -120,7 +120,7 @@ class ApiServer:
         tasks.start("flow control objects", upkeep.keep(fairness, reads, writer))
         custom = CustomKinds(registry, connections.webhooks.call)
         custom.serve()
-        tasks.start("custom kinds", custom.run())
+        tasks.start("custom kinds", custom.run(), may_end=True)
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
         listeners = Listeners(ApiServerService(registry, identities, fairness), settings.serving)

@@ -29,7 +29,7 @@ from ..store import LoopbackWriter, Registry
 from .conversion import Call, converter
 from .names import settled_status
 from .strategy import CustomStrategy
-from .views import Translation, Views
+from .views import UNLIMITED, Translation, Views
 
 Object = dict[str, Any]
 _log = get_logger(__name__)
@@ -56,7 +56,7 @@ class CustomKinds:
     async def run(self) -> None:
         """Until the server stops."""
         bucket = self._reads.bucket(CRDS)
-        watcher = Watcher()
+        watcher = Watcher(limit=UNLIMITED)
         bucket.watch(watcher, bucket.revision)
         async with asyncio.TaskGroup() as tasks:
             while not watcher.closed:

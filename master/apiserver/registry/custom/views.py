@@ -23,7 +23,8 @@ Object = dict[str, Any]
 Coerce = Callable[[Object], None]
 _log = get_logger(__name__)
 
-_UNLIMITED = 2**62
+UNLIMITED = 2**62
+"""What follows the cache inside of the server is never cut off."""
 RETRY_SECONDS = 1.0
 
 
@@ -99,7 +100,7 @@ class View:
 
     async def _fill(self) -> Watcher:
         """Begin with what there was before the first remembered change; the changes follow from the feed."""
-        stored, feed = self._stored, Watcher(limit=_UNLIMITED)
+        stored, feed = self._stored, Watcher(limit=UNLIMITED)
         floor, loaded, begin = stored.floor, stored.loaded, dict(stored.entries)
         stored.watch(feed, floor)
         for event in reversed(stored.events):
