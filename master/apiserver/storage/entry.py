@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from .codec import decode, splice, with_revision
+from .codec import check, decode, splice, with_revision
+from .interface import Unreadable
 
 Object = dict[str, Any]
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
@@ -22,13 +23,20 @@ class Entry:
     __slots__ = ("_object", "data", "fields", "key", "labels", "revision")
 
     def __init__(self, key: str, value: bytes, revision: int, field_labels: FieldLabels) -> None:
+        """Raises Unreadable for a value that is no object."""
         self.key = key
         self.revision = revision
-        self.data = splice(value, revision)
         self._object: Object | None = None
-        obj = decode(value)
-        self.labels: Mapping[str, str] = obj["metadata"].get("labels") or _NONE
-        self.fields: Mapping[str, str] = {k: read(obj) for k, read in field_labels.items()} if field_labels else _NONE
+        try:
+            self.data = splice(value, revision)
+            obj = decode(value)
+            check(obj)
+            self.labels: Mapping[str, str] = obj["metadata"].get("labels") or _NONE
+            self.fields: Mapping[str, str] = (
+                {k: read(obj) for k, read in field_labels.items()} if field_labels else _NONE
+            )
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise Unreadable(key, error) from error
 
     @property
     def object(self) -> Object:
@@ -50,9 +58,9 @@ class Entry:
 
 
 class Event:
-    """One change of one object. ``payload`` and ``frame`` are made at first use and shared by all watchers."""
+    """One change of one object. What is sent of it is made at first use and shared by all watchers."""
 
-    __slots__ = ("_frames", "_payload", "new", "old", "revision", "time")
+    __slots__ = ("_made", "_payload", "new", "old", "revision", "time")
 
     def __init__(self, revision: int, new: Entry | None, old: Entry | None, time: float = 0.0) -> None:
         self.revision = revision
@@ -60,7 +68,7 @@ class Event:
         self.old = old
         self.time = time
         self._payload: bytes | None = None
-        self._frames: dict[str, bytes] = {}
+        self._made: dict[tuple[EventType, Encode], bytes] | None = None
 
     @property
     def type(self) -> EventType:
@@ -82,10 +90,26 @@ class Event:
             self._payload = with_revision(self.old.data, self.revision)
         return self._payload
 
+    def encoded(self, type_: EventType, encode: "Encode") -> bytes:
+        """The event as one protocol sends it: ``encode``, which must always be the same for it, is called once."""
+        if self._made is None:
+            self._made = {}
+        made = self._made.get((type_, encode))
+        if made is None:
+            made = self._made[type_, encode] = encode(type_, self)
+        return made
+
     def frame(self, type_: EventType) -> bytes:
         """One line of a watch response."""
-        frame = self._frames.get(type_)
-        if frame is None:
-            frame = b'{"type":"%b","object":%b}\n' % (type_.encode(), self.payload(type_))
-            self._frames[type_] = frame
-        return frame
+        return self.encoded(type_, _line)
+
+    def forget(self) -> None:
+        """Keep nothing of what was sent: all but the slowest have it."""
+        self._made = self._payload = None
+
+
+Encode = Callable[[EventType, Event], bytes]
+
+
+def _line(type_: EventType, event: Event) -> bytes:
+    return b'{"type":"%b","object":%b}\n' % (type_.encode(), event.payload(type_))
