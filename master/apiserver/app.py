@@ -23,6 +23,7 @@ from apimachinery.logging import get_logger
 from . import tls
 from .admission import setup as admission
 from .admission.forms import Forms
+from .admission.policies.status import PolicyStatus
 from .auth import setup
 from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
 from .fairness import upkeep
@@ -121,6 +122,7 @@ class ApiServer:
         custom = CustomKinds(registry, connections.webhooks.call)
         custom.serve()
         tasks.start("custom kinds", custom.run())
+        tasks.start("policy status", PolicyStatus(registry).run())
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
         listeners = Listeners(ApiServerService(registry, identities, fairness), settings.serving)
