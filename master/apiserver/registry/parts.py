@@ -33,7 +33,7 @@ def merge(kind: Kind, subresource: str, body: Object, old: Object) -> Object:
     return old | {"spec": _spec(subresource, body, old)}
 
 
-def applicable(kind: Kind, subresource: str, wanted: Object, replicas_path: str) -> Object:
+def applicable(kind: Kind, subresource: str, wanted: Object, replicas_path: str = "spec.replicas") -> Object:
     """What of an applied configuration a subresource writes, as an object of the kind."""
     if subresource == "":
         return {k: v for k, v in wanted.items() if k != "status" or "status" not in kind.subresources}

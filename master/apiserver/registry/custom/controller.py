@@ -100,12 +100,12 @@ class CustomKinds:
         coerce = {s.kind.api_version: s.coerce for s in made.values()}
         convert = converter(definition, self._call)
         reading = {n: Translation(s.kind.api_version, convert, coerce, s.field_labels) for n, s in made.items()}
-        storage = next(v["name"] for v in spec["versions"] if v["storage"])
+        storage = next(v["name"] for v in spec["versions"] if v.get("storage"))
         for version in versions:
             strategy = made[version["name"]]
             strategy.reading, strategy.storing = reading[version["name"]], reading[storage]
-            self._pipeline.catalog.add(strategy, listed=version["served"])
-            if version["served"]:
+            self._pipeline.catalog.add(strategy, listed=bool(version.get("served")))
+            if version.get("served"):
                 self._pipeline.schemas.add(strategy.kind.api_version, strategy.kind.kind, strategy.schema())
         self._strategies[name] = list(made.values())
         if made:
@@ -133,11 +133,16 @@ class CustomKinds:
         done = True
         for group, members in groups.items():
             state = [d["metadata"]["resourceVersion"] for d in members]
-            if self._settled.get(group) != state:
-                if await self._settle_group([name_of(d) for d in members]):
-                    self._settled[group] = state
-                else:
-                    done = False
+            if self._settled.get(group) == state:
+                continue
+            try:
+                settled = await self._settle_group([name_of(d) for d in members])
+            except Exception:  # the loop boundary of groups: others must not suffer from one
+                _log.exception("Cannot settle the names of a group", group=group)
+                settled = True
+            if settled:
+                self._settled[group] = state
+            done &= settled
         return done
 
     async def _settle_group(self, names: list[str]) -> bool:
@@ -186,7 +191,7 @@ class CustomKinds:
 
     async def _delete_objects(self, definition: Object) -> bool:
         """Whether none is left. Raises ApiError."""
-        version = next(v for v in definition["spec"]["versions"] if v["storage"])
+        version = next(v for v in definition["spec"]["versions"] if v.get("storage"))
         kind = custom_kind(definition, version)
         bucket = self._reads.bucket(kind)
         if not bucket.entries:

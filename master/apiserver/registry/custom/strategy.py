@@ -35,6 +35,7 @@ _AGE: Object = {
 }
 
 
+_NOTHING = object()
 _BLOCKING = (
     "FieldValueNotSupported",
     "FieldValueRequired",
@@ -89,6 +90,8 @@ class CustomStrategy(Strategy):
         unknown = prune(obj, self.structural)
         metadata = self._envelope["metadata"]
         for path, resource in [("", obj), *resources(obj, self.structural)]:
+            if resource.get("metadata", _NOTHING) is None:
+                del resource["metadata"]
             if "metadata" in resource:
                 place = f"{path}.metadata" if path else "metadata"
                 decoder.decode(metadata, resource["metadata"], place, "ObjectMeta")
