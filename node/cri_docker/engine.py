@@ -22,6 +22,7 @@ import orjson
 
 API_VERSION = "1.41"
 CALL_SECONDS = 60.0
+STREAM_SECONDS = 10.0
 _IDLE_CONNECTIONS = 8
 _HEAD_LIMIT = 1 << 20
 
@@ -118,8 +119,8 @@ class Engine:
         self._idle: list[Connection] = []
         self._pid = 0
 
-    async def get(self, path: str, **query: Any) -> Any:
-        return await self.call("GET", path, query=query)
+    async def get(self, path: str, *, timeout: float = CALL_SECONDS, **query: Any) -> Any:
+        return await self.call("GET", path, query=query, timeout=timeout)
 
     async def post(self, path: str, body: Any = None, *, timeout: float = CALL_SECONDS, **query: Any) -> Any:
         return await self.call("POST", path, body=body, query=query, timeout=timeout)
@@ -194,8 +195,12 @@ class Engine:
 
     @asynccontextmanager
     async def stream(self, path: str, **query: Any) -> AsyncIterator[AsyncIterator[bytes]]:
-        """A GET without an end, as the engine sends it. Has a connection of its own."""
-        connection, response = await self._respond("GET", _target(path, query), None, {})
+        """A GET without an end, as the engine sends it; it has to begin in time. Has a connection of its own."""
+        try:
+            async with asyncio.timeout(STREAM_SECONDS):
+                connection, response = await self._respond("GET", _target(path, query), None, {})
+        except TimeoutError:
+            raise EngineUnavailable(f"the engine did not answer GET {path} within {STREAM_SECONDS:g} s") from None
         try:
             if response.status >= 400:
                 raise await response.error()

@@ -64,29 +64,37 @@ class Sandboxes:
         self._host.cache.require()
         name = naming.sandbox_name(config.metadata)
         async with self._names.setdefault(name, asyncio.Lock()):
+            made = ""
+            self._host.cache.hide(name)
             try:
-                return await self._run(name, config, handler)
-            except NoNamespace as error:
-                if not self._unshare:
-                    raise
-                log.warning("The pause image cannot make network namespaces, the engine has to", error=error)
-                self._unshare = ()
-                return await self._run(name, config, handler)
+                sandbox_id, existed = await self._run_either_way(name, config, handler)
+                made = "" if existed else sandbox_id
+            finally:
+                self._host.cache.reveal(name, made)
+            return sandbox_id
 
-    async def _run(self, name: str, config: cri.PodSandboxConfig, handler: str) -> str:
+    async def _run_either_way(self, name: str, config: cri.PodSandboxConfig, handler: str) -> tuple[str, bool]:
+        """(id, was it there already)."""
+        try:
+            return await self._run(name, config, handler)
+        except NoNamespace as error:
+            if not self._unshare:
+                raise
+            log.warning("The pause image cannot make network namespaces, the engine has to", error=error)
+            self._unshare = ()
+            return await self._run(name, config, handler)
+
+    async def _run(self, name: str, config: cri.PodSandboxConfig, handler: str) -> tuple[str, bool]:
         shape = replace(self._shape, unshare=await self._unshare_command())
         body = specs.sandbox(config, handler, shape, self._host.limits())
         sandbox_id, existed = await self._create(name, config, body)
-        if existed:
-            return sandbox_id
-        self._host.cache.hide(sandbox_id)
-        try:
-            await self._start(sandbox_id, config)
-        except BaseException as error:
-            await self._undo(sandbox_id, error)
-            raise
-        self._host.cache.reveal(sandbox_id)
-        return sandbox_id
+        if not existed:
+            try:
+                await self._start(sandbox_id, config)
+            except BaseException as error:
+                await self._undo(sandbox_id, error)
+                raise
+        return sandbox_id, existed
 
     async def _create(self, name: str, config: cri.PodSandboxConfig, body: dict[str, object]) -> tuple[str, bool]:
         """(id, was it there already)."""
