@@ -13,6 +13,7 @@ import asyncio
 import os
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,11 +21,15 @@ from urllib.parse import urlencode
 
 import orjson
 
+from apimachinery.logging import get_logger
+
 API_VERSION = "1.41"
 CALL_SECONDS = 60.0
 STREAM_SECONDS = 10.0
+_SLOW_SECONDS = 1.0
 _IDLE_CONNECTIONS = 8
 _HEAD_LIMIT = 1 << 20
+log = get_logger(__name__)
 
 
 class EngineError(Exception):
@@ -142,11 +147,15 @@ class Engine:
         Raises EngineError, and EngineUnavailable after ``timeout`` seconds or where nobody listens.
         """
         payload, headers = _encode(body)
+        began = time.monotonic()
         try:
             async with asyncio.timeout(timeout):
                 return await self._call(method, _target(path, query), payload, headers)
         except TimeoutError:
             raise EngineUnavailable(f"the engine did not answer {method} {path} within {timeout:g} s") from None
+        finally:
+            if (took := time.monotonic() - began) > _SLOW_SECONDS and not path.endswith("/stop"):
+                log.info("Engine was slow", call=f"{method} {path}", seconds=round(took, 2))
 
     async def _call(self, method: str, target: str, payload: bytes | None, headers: Mapping[str, str]) -> Any:
         connection, response = await self._respond(method, target, payload, headers)
