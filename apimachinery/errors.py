@@ -21,10 +21,8 @@ class Cause:
     field: str = ""
 
     def to_json(self) -> dict[str, str]:
-        out = {"reason": self.reason, "message": self.message}
-        if self.field:
-            out["field"] = self.field
-        return out
+        out = {"reason": self.reason, "message": self.message, "field": self.field}
+        return {key: value for key, value in out.items() if value}
 
 
 class ApiError(Exception):

@@ -54,7 +54,12 @@ def matches_node(pod_spec: Spec, node: Node) -> bool:
         return False
     affinity = (pod_spec.get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    return required is None or any(_term_matches(t, node) for t in required.get("nodeSelectorTerms") or ())
+    return required is None or matches_selector(required, node)
+
+
+def matches_selector(selector: Mapping[str, Any], node: Node) -> bool:
+    """Whether one of the terms of a ``NodeSelector`` matches the node."""
+    return any(_term_matches(term, node) for term in selector.get("nodeSelectorTerms") or ())
 
 
 def _term_matches(term: Mapping[str, Any], node: Node) -> bool:

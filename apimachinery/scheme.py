@@ -32,8 +32,11 @@ class Kind:
     subresources: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ALL_VERBS
     singular: str = field(default="")
+    list_kind: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        if not self.list_kind:
+            object.__setattr__(self, "list_kind", f"{self.kind}List")
         if not self.singular:
             object.__setattr__(self, "singular", self.kind.lower())
 

@@ -4,7 +4,7 @@ Sources: RFC 6902, RFC 7386, and the strategic merge patch and server-side apply
 (``k8s.io/apimachinery/pkg/util/strategicpatch``, ``sigs.k8s.io/structured-merge-diff``).
 """
 
-from apimachinery.patch.apply import FieldManager, apply, track
+from apimachinery.patch.apply import FieldManager, apply, tracked_create, tracked_update
 from apimachinery.patch.json import copy, json_patch, merge
 from apimachinery.patch.strategic import strategic_merge
 
@@ -24,5 +24,6 @@ __all__ = [
     "json_patch",
     "merge",
     "strategic_merge",
-    "track",
+    "tracked_create",
+    "tracked_update",
 ]

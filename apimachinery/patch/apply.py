@@ -1,48 +1,56 @@
-"""Server-side apply: every field has managers, and taking one over from another is a conflict unless forced.
+"""Server-side apply, and who manages which field after any other write.
 
-Managers are recorded for objects that have been applied: an object that nobody ever applied has no managedFields, and
-its fields count as those of ``before-first-apply`` when somebody does. From then on plain writes are recorded, too.
+Every field has managers; taking one over from another by applying is a conflict unless forced. An object whose
+managedFields were emptied is not tracked any more until somebody applies: what it then has counts as that of
+``before-first-apply``.
 
 Source: KEP-555, ``sigs.k8s.io/structured-merge-diff/v6/merge/update.go``,
-``k8s.io/apimachinery/pkg/util/managedfields``.
+``k8s.io/apimachinery/pkg/util/managedfields/internal``.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from apimachinery.errors import BadRequest, Cause, Conflict
 from apimachinery.patch import fields, structured
-from apimachinery.patch.fields import NONE, Path, Paths
+from apimachinery.patch.fields import Fields
 from apimachinery.patch.json import copy
 from apimachinery.patch.structured import Schema
 
 Object = dict[str, Any]
 
 BEFORE_FIRST_APPLY = "before-first-apply"
-CLIENT_SIDE_APPLY = "kubectl-client-side-apply"
+MAX_UPDATE_MANAGERS = 10
+"""Entries of plain writes that are kept; above, the oldest are united as ``ancient-changes``."""
+_ANCIENT = "ancient-changes"
+_KUBECTL = "kubectl"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-_LAST_APPLIED_PATH = ("f:metadata", "f:annotations", f"f:{_LAST_APPLIED}")
-_META = ("name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion",
-         "generateName", "deletionTimestamp", "deletionGracePeriodSeconds")  # fmt: skip
-_UNTRACKED = frozenset({("f:apiVersion",), ("f:kind",), ("f:metadata",), *(("f:metadata", f"f:{m}") for m in _META)})
+_META = ("name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion")
+_UNTRACKED: Fields = {
+    "f:apiVersion": {},
+    "f:kind": {},
+    "f:metadata": {".": {}, **{f"f:{name}": {} for name in _META}},
+}
 
 
 @dataclass(frozen=True, slots=True)
 class FieldManager:
-    """Who writes. ``ignored`` are top-level fields that this endpoint does not write (``status`` in a main write)."""
+    """Who writes, through which version and subresource, and when (RFC 3339, to the second)."""
 
     name: str
     api_version: str
     time: str
     subresource: str = ""
-    ignored: tuple[str, ...] = ()
+
+    def entry(self, operation: str) -> "Entry":
+        return Entry(self.name, operation, self.api_version, self.subresource, self.time)
 
 
 @dataclass(slots=True)
-class _Managed:
+class Entry:
     """One entry of managedFields."""
 
     name: str
@@ -50,32 +58,69 @@ class _Managed:
     api_version: str
     subresource: str
     time: str
-    paths: Paths
+    fields: Fields = field(default_factory=dict)
 
     @property
     def id(self) -> tuple[str, str, str, str]:
         # Plain writes of one manager through several versions stay apart; an applier has one set of intentions.
-        version = "" if self.operation == "Apply" else self.api_version
-        return self.name, self.operation, version, self.subresource
+        return self.name, self.operation, "" if self.operation == "Apply" else self.api_version, self.subresource
 
     def shown(self) -> str:
-        if self.operation == "Apply":
-            return f'"{self.name}"'
         sub = f' with subresource "{self.subresource}"' if self.subresource else ""
-        at = f" at {self.time}" if self.time else ""
-        return f'"{self.name}"{sub} using {self.api_version}{at}'
+        using = "" if self.operation == "Apply" else f" using {self.api_version}"
+        return f'"{self.name}"{sub}{using}'
 
     def to_json(self) -> Object:
-        out: Object = {
-            "manager": self.name,
-            "operation": self.operation,
-            "apiVersion": self.api_version,
-            "fieldsType": "FieldsV1",
-            "fieldsV1": fields.to_fields(self.paths),
-        }
+        out: Object = {"manager": self.name, "operation": self.operation, "apiVersion": self.api_version}
         if self.time:
             out["time"] = self.time
+        out |= {"fieldsType": "FieldsV1", "fieldsV1": self.fields}
         return out | ({"subresource": self.subresource} if self.subresource else {})
+
+
+Entries = dict[tuple[str, str, str, str], Entry]
+
+
+def decode(managed: Any) -> Entries | None:
+    """The entries of a managedFields; None if it is not one that this server would have written."""
+    found: Entries = {}
+    for e in managed or ():
+        if (
+            e.get("operation") not in ("Apply", "Update")
+            or e.get("fieldsType") != "FieldsV1"
+            or not e.get("apiVersion")
+        ):
+            return None
+        manager, sub, time = e.get("manager", ""), e.get("subresource", ""), e.get("time", "")
+        entry = Entry(manager, e["operation"], e["apiVersion"], sub, time, e.get("fieldsV1") or {})
+        found[entry.id] = entry
+    return found
+
+
+def encode(entries: Iterable[Entry]) -> list[Object]:
+    """Entries that have fields, in upstream's order: plain writes last, oldest first."""
+    kept = sorted((e for e in entries if e.fields), key=lambda e: (e.operation, e.time, e.name, *e.id[2:]))
+    return [e.to_json() for e in kept]
+
+
+def tracked_create(obj: Object, schema: Schema, manager: FieldManager, *, typed: bool) -> list[Object]:
+    """The managedFields of a new object. ``typed``: its kind is built in."""
+    entry = manager.entry("Update")
+    entry.fields = _created(obj, schema, typed=typed)
+    return [entry.to_json()] if entry.fields else []
+
+
+def tracked_update(old: Object, new: Object, managed: Entries, schema: Schema, manager: FieldManager) -> list[Object]:
+    """The managedFields after a plain write that made ``new`` of ``old``. Its own managedFields count in neither."""
+    changed, gone = structured.compare(_bare(old), _bare(new), schema)
+    mine = manager.entry("Update")
+    mine.fields = fields.minus(changed, _UNTRACKED)
+    entries = {i: _less(e, changed, gone) for i, e in managed.items()}
+    if mine.fields:
+        if before := entries.get(mine.id):
+            mine.fields = fields.union(before.fields, mine.fields)
+        entries[mine.id] = mine
+    return encode(_capped(list(entries.values())))
 
 
 def apply(
@@ -85,130 +130,134 @@ def apply(
     manager: FieldManager,
     *,
     force: bool = False,
-    defaults: Callable[[Object], None] | None = None,
+    typed: bool = True,
 ) -> Object:
     """What applying makes of the stored object; None = there is none yet.
 
-    ``applied`` has been through the schema check. ``defaults`` fills in the kind's defaults in place: the stored object
-    has them, and what merely lacks them must not look like a change. Raises Conflict, and BadRequest when ``applied``
-    carries managedFields.
+    ``applied`` has been through the schema check. Raises Conflict, and BadRequest when ``applied`` carries
+    managedFields.
     """
-    if (applied.get("metadata") or {}).get("managedFields"):
+    if (applied.get("metadata") or {}).get("managedFields") is not None:
         raise BadRequest("metadata.managedFields must be nil")
-    wanted = {k: v for k, v in copy(applied).items() if k not in manager.ignored}
-    stored = copy(live or {k: wanted[k] for k in ("apiVersion", "kind") if k in wanted})
-    managers = _managers(stored, schema) if live is not None else {}
-    mine = _Managed(manager.name, "Apply", manager.api_version, manager.subresource, manager.time, NONE)
-    before = managers.pop(mine.id, None)
-    mine.paths = structured.field_set(wanted, schema) - _UNTRACKED
-    if before is not None and before.paths == mine.paths and before.api_version == mine.api_version:
-        mine.time = before.time
+    wanted = copy(applied)
+    stored = _bare(live or {k: wanted[k] for k in ("apiVersion", "kind") if k in wanted})
+    entries = _entries(live, schema, manager, typed=typed) if live else {}
+    mine = manager.entry("Apply")
+    before = entries.pop(mine.id, None)
+    mine.fields = structured.field_set(wanted, schema)
     merged = structured.merge(stored, wanted, schema)
     if before is not None:
-        kept = mine.paths.union(*(m.paths for m in managers.values()))
-        merged = structured.remove(merged, before.paths - kept, kept, schema)
-    whole = copy(merged)
-    if defaults is not None:
-        defaults(whole)
-    _settle(managers.values(), stored, whole, schema, force=force)
-    return _with_managers(merged, [*managers.values(), mine])
+        owned = mine.fields
+        for other in entries.values():
+            owned = fields.union(owned, other.fields)
+        merged = structured.prune(merged, before.fields, owned, schema)
+        mine.time = before.time if merged == stored else mine.time
+    changed, gone = structured.compare(stored, merged, schema)
+    if not force:
+        _refuse_conflicts(entries.values(), changed, _client_side_applied(stored, schema, manager))
+    mine.fields = fields.minus(mine.fields, _UNTRACKED)
+    others = [_less(e, changed, gone) for e in entries.values()]
+    return _result(merged, wanted, manager, [*others, mine])
 
 
-def track(old: Object, new: Object, schema: Schema, manager: FieldManager) -> None:
-    """Record in ``new`` who owns what after a plain write, if ``old`` is an object that was ever applied."""
-    if not (old.get("metadata") or {}).get("managedFields"):
-        return
-    if "managedFields" not in new["metadata"]:
-        return  # the writer has emptied it, which is the way to give up tracking
-    difference = _difference(old, new, schema)
-    changed = difference.modified | difference.added
-    if not changed and not difference.removed:
-        return
-    managers = _managers(old, schema)
-    mine = _Managed(manager.name, "Update", manager.api_version, manager.subresource, manager.time, changed)
-    before = managers.pop(mine.id, None)
-    if before is not None:
-        mine.paths = (before.paths - difference.removed) | changed
-        mine.time = manager.time if changed - before.paths else before.time
-    for other in managers.values():
-        other.paths -= changed | difference.removed
-    new["metadata"]["managedFields"] = _entries([*managers.values(), mine])
+def _result(merged: Object, wanted: Object, manager: FieldManager, entries: Sequence[Entry]) -> Object:
+    meta = dict(merged.get("metadata") or {})
+    if manager.name == _KUBECTL and _LAST_APPLIED in (meta.get("annotations") or {}):
+        meta["annotations"] = {**meta["annotations"], _LAST_APPLIED: _as_last_applied(wanted)}
+    if managed := encode(entries):
+        meta["managedFields"] = managed
+    return {**merged, "metadata": meta}
 
 
-def _managers(obj: Object, schema: Schema) -> dict[tuple[str, str, str, str], _Managed]:
-    entries = (obj.get("metadata") or {}).get("managedFields") or ()
-    found = [
-        _Managed(
-            e.get("manager", ""),
-            e.get("operation", ""),
-            e.get("apiVersion", ""),
-            e.get("subresource", ""),
-            e.get("time", ""),
-            fields.from_fields(e.get("fieldsV1")),
-        )
-        for e in entries
-    ]
-    return {m.id: m for m in found or _before_first_apply(obj, schema)}
+def _bare(obj: Object) -> Object:
+    """The object without managedFields and what every write changes in the metadata."""
+    meta = obj.get("metadata") or {}
+    if "managedFields" not in meta:
+        return obj
+    return {**obj, "metadata": {k: v for k, v in meta.items() if k != "managedFields"}}
 
 
-def _before_first_apply(obj: Object, schema: Schema) -> list[_Managed]:
-    """What can be known of an object's managers when nobody has kept them.
-
-    kubectl's client-side apply left what it had applied in an annotation. On the first server-side apply kubectl takes
-    those fields over, and would take everything if they were not told apart.
-    """
-    everything = structured.field_set(obj, schema) - _UNTRACKED
-    theirs = _last_applied(obj, schema) & everything
-    version = obj.get("apiVersion", "")
-    found = [_Managed(CLIENT_SIDE_APPLY, "Update", version, "", "", theirs)] if theirs else []
-    return [*found, _Managed(BEFORE_FIRST_APPLY, "Update", version, "", "", everything - theirs)]
+def _less(entry: Entry, changed: Fields, gone: Fields) -> Entry:
+    left = fields.minus(fields.minus(entry.fields, changed), gone)
+    if left is not entry.fields:
+        return Entry(entry.name, entry.operation, entry.api_version, entry.subresource, entry.time, left)
+    return entry
 
 
-def _last_applied(obj: Object, schema: Schema) -> Paths:
-    text = ((obj.get("metadata") or {}).get("annotations") or {}).get(_LAST_APPLIED)
+def _entries(live: Object, schema: Schema, manager: FieldManager, *, typed: bool) -> Entries:
+    found = decode((live.get("metadata") or {}).get("managedFields"))
+    if found:
+        return found
+    first = FieldManager(BEFORE_FIRST_APPLY, manager.api_version, manager.time, manager.subresource).entry("Update")
+    first.fields = _created(live, schema, typed=typed)
+    return {first.id: first}
+
+
+def _created(obj: Object, schema: Schema, *, typed: bool) -> Fields:
+    said = {k: v for k, v in obj.items() if k not in ("apiVersion", "kind")}
+    said["metadata"] = {k: v for k, v in (obj.get("metadata") or {}).items() if k not in _META}
+    found = structured.created(said, schema, typed=typed)
+    if meta := {e: node for e, node in found.pop("f:metadata", fields.NONE).items() if e != fields.ITSELF}:
+        return {"f:metadata": meta, **found}
+    return found
+
+
+def _capped(entries: list[Entry]) -> list[Entry]:
+    """Unite the oldest plain writers, by version, while there are too many."""
+    updates = sorted((e for e in entries if e.operation == "Update"), key=lambda e: (e.time, e.id))
+    excess, first = len(updates) - MAX_UPDATE_MANAGERS, dict[str, Entry]()
+    for entry in updates:
+        if excess <= 0:
+            break
+        bucket = first.get(entry.api_version)
+        if bucket is None:
+            first[entry.api_version] = entry
+            continue
+        if bucket.name != _ANCIENT:
+            entries.remove(bucket)
+            bucket = first[entry.api_version] = Entry(_ANCIENT, "Update", entry.api_version, "", "", bucket.fields)
+            entries.append(bucket)
+        bucket.fields, bucket.time = fields.union(bucket.fields, entry.fields), entry.time
+        entries.remove(entry)
+        excess -= 1
+    return entries
+
+
+def _client_side_applied(stored: Object, schema: Schema, manager: FieldManager) -> Fields:
+    """What kubectl has applied on its own side, and what still is so: kubectl may take these fields over."""
+    if manager.name != _KUBECTL:
+        return fields.NONE
+    text = ((stored.get("metadata") or {}).get("annotations") or {}).get(_LAST_APPLIED)
     try:
-        return structured.field_set(orjson.loads(text), schema) | {_LAST_APPLIED_PATH} if text else NONE
-    except (orjson.JSONDecodeError, BadRequest):
-        return NONE  # anybody may write annotations
+        last = orjson.loads(text or b"null")
+    except orjson.JSONDecodeError:
+        return fields.NONE  # anybody may write annotations
+    if not isinstance(last, dict) or last.get("apiVersion") != manager.api_version:
+        return fields.NONE
+    changed, gone = structured.compare(last, stored, schema)
+    return fields.minus(fields.minus(structured.field_set(last, schema), changed), gone)
 
 
-def _difference(old: Object, new: Object, schema: Schema) -> structured.Difference:
-    return structured.Difference(*(_tracked(paths) for paths in structured.compare(old, new, schema)))
+def _as_last_applied(wanted: Object) -> str:
+    meta = dict(wanted["metadata"])
+    annotations = {k: v for k, v in (meta.get("annotations") or {}).items() if k != _LAST_APPLIED}
+    meta["annotations"] = annotations
+    return orjson.dumps({**wanted, "metadata": meta}, option=orjson.OPT_SORT_KEYS).decode() + "\n"
 
 
-def _tracked(paths: Paths) -> Paths:
-    return frozenset(p for p in paths if p not in _UNTRACKED and p[:2] not in _UNTRACKED)
-
-
-def _settle(managers: Iterable[_Managed], old: Object, new: Object, schema: Schema, *, force: bool) -> None:
-    """Take from the others what changed: by force, or not at all."""
-    difference = _difference(old, new, schema)
-    changed = difference.modified | difference.added
-    conflicts = [(m, path) for m in managers for path in sorted(m.paths & changed)]
-    if conflicts and not force:
-        raise _conflict(conflicts)
-    for other in managers:
-        other.paths -= changed | difference.removed
-
-
-def _conflict(conflicts: list[tuple[_Managed, Path]]) -> Conflict:
-    causes = [Cause("FieldManagerConflict", f"conflict with {m.shown()}", fields.show(p)) for m, p in conflicts]
+def _refuse_conflicts(managers: Iterable[Entry], changed: Fields, allowed: Fields) -> None:
+    """Raises Conflict if somebody else owns what changes."""
+    by_manager = sorted(managers, key=lambda m: m.id)
+    found = [(m, list(fields.paths(fields.minus(fields.both(m.fields, changed), allowed)))) for m in by_manager]
+    conflicts = [(m.shown(), path) for m, paths in found for path in paths]
+    if not conflicts:
+        return
+    causes = [Cause("FieldManagerConflict", f"conflict with {who}", path) for who, path in conflicts]
     if len(conflicts) == 1:
-        manager, path = conflicts[0]
-        message = f"Apply failed with 1 conflict: conflict with {manager.shown()}: {fields.show(path)}"
-        return Conflict(message, causes=causes)
+        (who, path) = conflicts[0]
+        raise Conflict(f"Apply failed with 1 conflict: conflict with {who}: {path}", causes=causes)
     lines: list[str] = []
-    for shown in sorted({m.shown() for m, _ in conflicts}):
-        lines.append(f"conflicts with {shown}:")
-        lines += [f"- {fields.show(p)}" for m, p in conflicts if m.shown() == shown]
-    return Conflict(f"Apply failed with {len(conflicts)} conflicts: " + "\n".join(lines), causes=causes)
-
-
-def _with_managers(obj: Object, managers: list[_Managed]) -> Object:
-    meta = {k: v for k, v in (obj.get("metadata") or {}).items() if k != "managedFields"}
-    return {**obj, "metadata": meta | {"managedFields": _entries(managers)}}
-
-
-def _entries(managers: list[_Managed]) -> list[Object]:
-    named = [m for m in managers if m.paths]
-    return [m.to_json() for m in sorted(named, key=lambda m: (m.operation, m.time, m.name, m.subresource))]
+    for manager, paths in found:
+        if paths:
+            lines += [f"conflicts with {manager.shown()}:", *(f"- {path}" for path in paths)]
+    raise Conflict(f"Apply failed with {len(conflicts)} conflicts: " + "\n".join(lines), causes=causes)

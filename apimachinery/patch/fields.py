@@ -1,25 +1,22 @@
-"""Sets of fields: as paths to compute with, as FieldsV1 to store, as text to show.
+"""Sets of fields, kept in the form in which they are stored: FieldsV1.
 
-A path is a tuple of elements: ``f:name`` a field, ``k:{...}`` the list element with these keys, ``v:value`` the
-element of a set.
+A set is a tree of dicts. ``f:name`` leads to a field, ``k:{...}`` to the list element with these keys, ``v:value`` to
+the element of a set. A node belongs to the set if it is empty or holds ``.``; the root stands for the whole object and
+never does, so ``{}`` is the empty set. Sets are values: nothing changes one once it is made, so objects share them.
 
 Source: ``sigs.k8s.io/structured-merge-diff/v6/fieldpath``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
-Path = tuple[str, ...]
-Paths = frozenset[Path]
-FieldsV1 = dict[str, Any]
+Fields = dict[str, Any]
 
-NONE: Paths = frozenset()
-
-
-def field(name: str) -> str:
-    return f"f:{name}"
+ITSELF = "."
+LEAF: Fields = {}
+NONE: Fields = {}
 
 
 def key(keys: dict[str, Any]) -> str:
@@ -30,44 +27,86 @@ def value(item: Any) -> str:
     return "v:" + orjson.dumps(item).decode()
 
 
-def to_fields(paths: Iterable[Path]) -> FieldsV1:
-    """The stored form: nested, ``.`` where an element with members belongs to the set itself."""
-    root: FieldsV1 = {}
-    for path in paths:
-        node = root
-        for element in path:
-            node = node.setdefault(element, {})
-        node["."] = {}
-    return _without_lone_dots(root)
+def belongs(node: Fields) -> bool:
+    """Whether what a node stands for is in the set, not only something below it."""
+    return not node or ITSELF in node
 
 
-def _without_lone_dots(node: FieldsV1) -> FieldsV1:
-    if set(node) == {"."}:
-        return {}
-    return {k: _without_lone_dots(node[k]) if k != "." else {} for k in sorted(node)}
+def union(a: Fields, b: Fields) -> Fields:
+    """What is in either set."""
+    if not a or not b:
+        return a or b
+    out = {**a, **b}
+    for element in a.keys() & b.keys():
+        if element != ITSELF:
+            out[element] = _united(a[element], b[element])
+    return out
 
 
-def from_fields(fields: FieldsV1 | None) -> Paths:
-    """The paths of a stored set."""
-    return frozenset(_paths(fields or {}, ())) - {()}
+def _united(a: Fields, b: Fields) -> Fields:
+    if a and b:
+        return union(a, b)
+    below = a or b
+    return {ITSELF: LEAF, **below} if below else LEAF
 
 
-def _paths(node: FieldsV1, path: Path) -> Iterable[Path]:
-    if not node:
-        yield path
-    for element, below in node.items():
-        if element == ".":
-            yield path
-        else:
-            yield from _paths(below, (*path, element))
+def minus(a: Fields, b: Fields) -> Fields:
+    """What is in ``a`` and not in ``b``; ``a`` itself if that is all of it."""
+    shared = [e for e in b if e in a and e != ITSELF]
+    out = a
+    for element in shared:
+        left = _without(a[element], b[element])
+        if left is not a[element]:
+            if out is a:
+                out = dict(a)
+            if left is None:
+                del out[element]
+            else:
+                out[element] = left
+    return out
 
 
-def show(path: Path) -> str:
-    """``.spec.containers[name="c"].image``: as conflicts name fields."""
-    return "".join(map(_show, path))
+def _without(a: Fields, b: Fields) -> Fields | None:
+    """A node that is left of ``a``; None if nothing is."""
+    if not belongs(b):
+        return minus(a, b) or None if a else a
+    if not a:
+        return None
+    left = minus(a, b)
+    if ITSELF in left:
+        left = {e: below for e, below in left.items() if e != ITSELF}
+    elif left == {}:
+        return None
+    return left or None
 
 
-def _show(element: str) -> str:
+def both(a: Fields, b: Fields) -> Fields:
+    """What is in both sets."""
+    out: Fields = {}
+    for element in a.keys() & b.keys():
+        if element != ITSELF:
+            left, right = a[element], b[element]
+            below = both(left, right)
+            if belongs(left) and belongs(right):
+                below = {ITSELF: LEAF, **below} if below else LEAF
+            elif not below:
+                continue
+            out[element] = below
+    return out
+
+
+def paths(node: Fields, above: str = "") -> Iterator[str]:
+    """Everything in a set as conflicts name it, sorted: ``.spec.containers[name="c"].image``."""
+    for element in sorted(node):
+        if element != ITSELF:
+            place, below = above + show(element), node[element]
+            if belongs(below):
+                yield place
+            yield from paths(below, place)
+
+
+def show(element: str) -> str:
+    """One step of a path, as conflicts name it."""
     form, _, rest = element.partition(":")
     if form == "f":
         return f".{rest}"

@@ -5,19 +5,22 @@ A part without a schema (free JSON, custom resources) has maps that merge and li
 Source: ``sigs.k8s.io/structured-merge-diff/v6/typed``.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
-from apimachinery.errors import BadRequest
 from apimachinery.patch import fields
-from apimachinery.patch.fields import NONE, Path, Paths
-from apimachinery.patch.strategic import in_order
+from apimachinery.patch.fields import ITSELF, LEAF, NONE, Fields
 
 Object = dict[str, Any]
 
-_UNTYPED = "failed to create typed patch object"
 _KEY_DEFAULTS = {"protocol": "TCP"}
 """A list key that may be left out, and what it then is: ports of containers and of services."""
+_ALWAYS_THERE = frozenset(
+    ("metadata", "spec", "status", "template", "strategy", "updateStrategy", "jobTemplate", "containers",
+     "loadBalancer", "roleRef", "scaleTargetRef", "involvedObject", "regarding", "source", "names", "conversion")
+)  # fmt: skip
+"""Fields that Go has as structs, or without omitempty: an object of a built-in kind has them even when it is empty, so
+who creates one sets what is in them and not them themselves."""
 
 
 class TypeSchema(Protocol):
@@ -30,7 +33,7 @@ class TypeSchema(Protocol):
     @property
     def list_type(self) -> str: ...
     @property
-    def list_keys(self) -> tuple[str, ...]: ...
+    def list_keys(self) -> Sequence[str]: ...
     @property
     def item(self) -> "TypeSchema | None": ...
     def field(self, name: str) -> "TypeSchema | None": ...
@@ -39,140 +42,235 @@ class TypeSchema(Protocol):
 Schema = TypeSchema | None
 
 
-class Difference(NamedTuple):
-    modified: Paths
-    added: Paths
-    removed: Paths
-
-
-def _kind(value: Any, schema: Schema) -> str:
+def kind_of(value: Any, schema: Schema) -> str:
     """``map``, ``keyed``, ``set``, or ``atomic`` for everything that is only ever replaced as a whole."""
-    if isinstance(value, dict):
+    if value.__class__ is dict:
         return "atomic" if schema is not None and (schema.atomic or schema.form == "any") else "map"
-    if isinstance(value, list) and schema is not None:
+    if value.__class__ is list and schema is not None:
         return {"map": "keyed", "set": "set"}.get(schema.list_type, "atomic")
     return "atomic"
-
-
-def _below(schema: Schema, name: str) -> Schema:
-    return schema.field(name) if schema is not None else None
 
 
 def _item(schema: Schema) -> Schema:
     return schema.item if schema is not None else None
 
 
-def _members(value: Any, schema: Schema) -> dict[str, tuple[Any, Schema]]:
-    """What is directly in a map or list that merges: path element -> value and its schema."""
-    match _kind(value, schema):
-        case "map":
-            return {fields.field(k): (v, _below(schema, k)) for k, v in value.items()}
-        case "keyed":
-            return _unique(((_key(i, schema), i) for i in value), _item(schema))
-        case "set":
-            return _unique(((fields.value(i), i) for i in value), None)
-    return {}
-
-
-def _unique(items: Iterable[tuple[str, Any]], schema: Schema) -> dict[str, tuple[Any, Schema]]:
-    out: dict[str, tuple[Any, Schema]] = {}
-    for element, item in items:
-        out.setdefault(element, (item, schema))
+def _elements(value: list[Any], kind: str, schema: Schema) -> dict[str, Any]:
+    """A list's elements by their path elements; of what comes twice, the first."""
+    out: dict[str, Any] = {}
+    for item in value:
+        out.setdefault(element_of(item, kind, schema), item)
     return out
 
 
-def _key(item: Any, schema: Schema) -> str:
-    names = schema.list_keys if schema is not None else ()
-    if not isinstance(item, Mapping):
-        raise BadRequest(f"{_UNTYPED}: associative list with keys may not have non-map elements")
-    keys = {n: item.get(n, _KEY_DEFAULTS.get(n)) for n in names}
-    if all(v is None for v in keys.values()):
-        told = ", ".join(f'"{n}"' for n in names)
-        raise BadRequest(f"{_UNTYPED}: associative list with keys has an element that omits key field {told}")
+def element_of(item: Any, kind: str, schema: Schema) -> str:
+    """How a list's element is named. A key that is missing has no part in the name."""
+    if kind == "set" or not isinstance(item, Mapping):
+        return fields.value(item)
+    keys = {n: item[n] if n in item else key_default(schema, n) for n in (schema.list_keys if schema else ())}
     return fields.key({k: v for k, v in keys.items() if v is not None})
 
 
-def field_set(value: Any, schema: Schema, path: Path = ()) -> Paths:
-    """The leaves and list elements that a value sets; an empty map or list is a leaf."""
-    kind = _kind(value, schema)
-    members = _members(value, schema)
-    if not members:
-        return frozenset((path,))
-    own = frozenset((*path, element) for element in members) if kind in ("keyed", "set") else NONE
-    below = (field_set(v, s, (*path, e)) for e, (v, s) in members.items())
-    return own.union(*below) if kind != "set" else own
+def key_default(schema: TypeSchema | None, name: str) -> Any:
+    """What a list key is that an element leaves out; None if it may not."""
+    below = schema.item.field(name) if schema is not None and schema.item is not None else None
+    declared = getattr(below, "default", None)
+    return _KEY_DEFAULTS.get(name) if declared is None else declared
+
+
+def field_set(value: Any, schema: Schema) -> Fields:
+    """The node of what an applied value sets: leaves, list elements and members of free maps. An empty map or list is
+    a leaf: it is a value too."""
+    kind = kind_of(value, schema)
+    if kind == "atomic" or not value:
+        return LEAF
+    if kind == "map":
+        named = _named(schema)
+        return {
+            f"f:{k}": _set_below(v, schema.field(k) if schema is not None else None, own=k not in named)
+            for k, v in value.items()
+        }
+    item = _item(schema)
+    if kind == "set":
+        return dict.fromkeys(map(fields.value, value), LEAF)
+    return {e: _set_below(v, item, own=True) for e, v in _elements(value, kind, schema).items()}
+
+
+def _set_below(value: Any, schema: Schema, *, own: bool) -> Fields:
+    below = field_set(value, schema)
+    return {ITSELF: LEAF, **below} if own and below else below
+
+
+def _named(schema: Schema) -> Mapping[str, Any]:
+    """The fields that a type names; members of a map are not named, and are something of their own."""
+    members = getattr(schema, "members", None)
+    named: Mapping[str, Any] = members() if members is not None else {}
+    return named
+
+
+def with_named(node: Fields, schema: Schema) -> Fields:
+    """The set with all named fields that lead to what is in it: who owns ``spec.replicas`` keeps ``spec``."""
+    named = _named(schema)
+    out: Fields = {}
+    for element, below in node.items():
+        if element == ITSELF:
+            out[element] = below
+            continue
+        name = element[2:]
+        field = element.startswith("f:")
+        beneath = (schema.field(name) if field else schema.item) if schema is not None else None
+        inner = with_named(below, beneath)
+        out[element] = {ITSELF: LEAF, **inner} if inner and field and name in named else inner
+    return out
+
+
+def whole(value: Any, schema: Schema) -> Fields:
+    """The node of a value that was not there before: all of it, containers too."""
+    if value.__class__ is dict:
+        if not value or (schema is not None and (schema.atomic or schema.form == "any")):
+            return LEAF
+        return {ITSELF: LEAF, **_below(value, schema)}
+    kind = kind_of(value, schema)
+    if kind == "atomic" or not value:
+        return LEAF
+    if kind == "set":
+        return {ITSELF: LEAF, **dict.fromkeys(map(fields.value, value), LEAF)}
+    item = _item(schema)
+    return {ITSELF: LEAF, **{e: whole(v, item) for e, v in _elements(value, kind, schema).items()}}
+
+
+def _below(value: Object, schema: Schema) -> Fields:
+    """Of the members of a map that is new."""
+    out: Fields = {}
+    for k, v in value.items():
+        if v.__class__ is dict or v.__class__ is list:
+            out["f:" + k] = whole(v, schema.field(k) if schema is not None else None)
+        else:
+            out["f:" + k] = LEAF
+    return out
+
+
+def created(obj: Object, schema: Schema, *, typed: bool) -> Fields:
+    """What a new object sets. ``typed``: it is of a built-in kind, of which some fields are always there."""
+    if not typed:
+        return _below(obj, schema)
+    out: Fields = {}
+    for k, v in obj.items():
+        below = schema.field(k) if schema is not None else None
+        if k not in _ALWAYS_THERE or not v:
+            out["f:" + k] = whole(v, below)
+        elif v.__class__ is dict and not (below is not None and below.atomic):
+            if inner := created(v, below, typed=True):
+                out["f:" + k] = inner
+        else:
+            inner = whole(v, below)
+            out["f:" + k] = {e: node for e, node in inner.items() if e != ITSELF}
+    return out
 
 
 def merge(live: Any, applied: Any, schema: Schema) -> Any:
     """``live`` with everything that ``applied`` says."""
-    kind = _kind(applied, schema)
-    if kind == "atomic" or _kind(live, schema) != kind:
+    kind = kind_of(applied, schema)
+    if kind == "atomic" or kind_of(live, schema) != kind:
         return applied
     if kind == "map":
-        return {**live, **{k: merge(live[k], v, _below(schema, k)) if k in live else v for k, v in applied.items()}}
-    before, now = _members(live, schema), _members(applied, schema)
-    merged = {e: v for e, (v, _) in before.items()}
-    for element, (item, below) in now.items():
-        merged[element] = merge(merged[element], item, below) if element in merged else item
-    ordered = in_order(list(merged), list(now), list(before), lambda element: element)
-    return [merged[element] for element in ordered]
+        out = dict(live)
+        for k, v in applied.items():
+            out[k] = merge(live[k], v, schema.field(k) if schema is not None else None) if k in live else v
+        return out
+    before, now, item = _elements(live, kind, schema), _elements(applied, kind, schema), _item(schema)
+    return [
+        merge(before[e], now[e], item) if e in before and e in now else now.get(e, before.get(e))
+        for e in _order(list(before), list(now))
+    ]
 
 
-def compare(old: Any, new: Any, schema: Schema, path: Path = ()) -> Difference:
-    """How ``new`` differs from ``old``, down to leaves."""
-    if old == new:
-        return Difference(NONE, NONE, NONE)
-    if _kind(old, schema) == "atomic" or _kind(old, schema) != _kind(new, schema):
-        return Difference(frozenset((path,)), NONE, NONE)
-    before, now = _members(old, schema), _members(new, schema)
-    keyed = _kind(new, schema) == "keyed"
-    parts = [compare(before[e][0], v, s, (*path, e)) for e, (v, s) in now.items() if e in before]
-    added = [_whole(now, e, path, keyed=keyed) for e in now if e not in before]
-    removed = [_whole(before, e, path, keyed=keyed) for e in before if e not in now]
-    return Difference(
-        NONE.union(*(p.modified for p in parts)),
-        NONE.union(*added, *(p.added for p in parts)),
-        NONE.union(*removed, *(p.removed for p in parts)),
-    )
+def _order(live: list[str], applied: list[str]) -> list[str]:
+    """Elements of both lists: the shared ones in the order of ``applied``, the others where they were among them."""
+    ours, shared = set(applied), [e for e in applied if e in set(live)]
+    out: list[str] = []
+    at, to, met = 0, 0, 0
+    while at < len(live) or to < len(applied):
+        if at < len(live):
+            element = live[at]
+            if to < len(applied) and element == applied[to]:
+                out.append(element)
+                at, to, met = at + 1, to + 1, met + 1
+                continue
+            if element not in ours:
+                out.append(element)
+                at += 1
+                continue
+            if to == len(applied) or shared[met : met + 1] != [element]:
+                at += 1  # it comes, or came, with the applied ones
+                continue
+        out.append(applied[to])
+        met += applied[to] == (shared[met] if met < len(shared) else None)
+        to += 1
+    return out
 
 
-def _whole(members: dict[str, tuple[Any, Schema]], element: str, path: Path, *, keyed: bool) -> Paths:
-    value, schema = members[element]
-    place = (*path, element)
-    return field_set(value, schema, place) | (frozenset((place,)) if keyed else NONE)
+def compare(old: Any, new: Any, schema: Schema) -> tuple[Fields, Fields]:
+    """How an object differs from what it was: the fields that are new or have another value; those that are gone."""
+    changed, gone = _compare(old, new, schema) if old != new else (None, None)
+    return changed or NONE, gone or NONE
 
 
-def remove(
-    value: Any, gone: Paths, kept: Paths, schema: Schema, path: Path = (), identity: tuple[str, ...] = ()
-) -> Any:
-    """``value`` without the fields in ``gone``. A container goes with its last member, unless ``kept`` names it; a
-    list element goes when only its keys (``identity``) are left."""
-    kind = _kind(value, schema)
-    if kind == "atomic":
+def _compare(old: Any, new: Any, schema: Schema) -> tuple[Fields | None, Fields | None]:
+    """The nodes of two values that differ; None where nothing is in them."""
+    kind = kind_of(new, schema)
+    if kind == "atomic" or kind_of(old, schema) != kind or not (old or new):
+        return LEAF, None
+    item = None if kind == "map" else _item(schema)
+    if kind == "map":
+        before, now, prefix = old, new, "f:"
+    else:
+        before, now, prefix = _elements(old, kind, schema), _elements(new, kind, schema), ""
+    changed: Fields = {}
+    gone: Fields = {}
+    for e, v in now.items():
+        below = item if kind != "map" else schema.field(e) if schema is not None else None
+        if e not in before:
+            changed[prefix + e] = whole(v, below)
+        elif before[e] != v:
+            more, less = _compare(before[e], v, below)
+            if more is not None:
+                changed[prefix + e] = more
+            if less is not None:
+                gone[prefix + e] = less
+    for e in before:
+        if e not in now:
+            gone[prefix + e] = whole(before[e], item if kind != "map" else schema.field(e) if schema else None)
+    return changed or None, gone or None
+
+
+def prune(merged: Object, last: Fields, owned: Fields, schema: Schema) -> Object:
+    """``merged`` without what its applier said last time and nobody, itself included, owns now."""
+    last, everything = with_named(last, schema), with_named(field_set(merged, schema), schema)
+
+    def left(gone: Fields) -> tuple[Object, Fields]:
+        rest: Object = remove(merged, gone, schema)
+        return rest, with_named(field_set(rest, schema), schema)
+
+    _, set_without = left(last)
+    _, set_kept = left(fields.minus(everything, fields.union(set_without, with_named(owned, schema))))
+    return left(fields.both(fields.minus(everything, set_kept), last))[0]
+
+
+def remove(value: Any, gone: Fields, schema: Schema) -> Any:
+    """``value`` without the fields in ``gone``; with one goes all that is in it."""
+    kind = kind_of(value, schema)
+    if kind == "atomic" or not value:
         return value
-    names = schema.list_keys if schema is not None and kind == "keyed" else ()
+    pairs: Iterable[tuple[str, Any]] = (
+        ((f"f:{k}", v) for k, v in value.items()) if kind == "map" else _elements(value, kind, schema).items()
+    )
     left: dict[str, Any] = {}
-    for element, (member, below) in _members(value, schema).items():
-        place = (*path, element)
-        if _touches(gone, place) and element[2:] not in identity:
-            rest = remove(member, gone, kept, below, place, names)
-            if not _is_gone(rest, place, gone, kept, names, below):
-                left[element] = rest
-        else:
+    for element, member in pairs:
+        node = gone.get(element)
+        if node is None:
             left[element] = member
+        elif not fields.belongs(node):
+            below = schema.field(element[2:]) if kind == "map" and schema is not None else _item(schema)
+            left[element] = remove(member, node, below)
     return {e[2:]: v for e, v in left.items()} if kind == "map" else list(left.values())
-
-
-def _touches(paths: Paths, place: Path) -> bool:
-    size = len(place)
-    return any(p[:size] == place for p in paths)
-
-
-def _is_gone(left: Any, place: Path, gone: Paths, kept: Paths, keys: tuple[str, ...], schema: Schema) -> bool:
-    if _touches(kept, place):
-        return False
-    if isinstance(left, dict) and _kind(left, schema) == "map":
-        return not left or (bool(keys) and set(left) <= set(keys))
-    if isinstance(left, list) and _kind(left, schema) != "atomic":
-        return not left
-    return place in gone

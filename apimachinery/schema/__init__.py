@@ -65,12 +65,14 @@ class Schemas:
         """
         schema = kind if isinstance(kind, Schema) else self.of(kind)
         problems = [FieldProblem("duplicate", path, f'duplicate field "{path}"') for path in duplicates]
+        if schema.decode is not None:
+            return problems + schema.decode(obj)
         if checker(schema)(obj):
             return problems
         decoder = Decoder()
         if decoder.decode(schema, obj) is DROP and not decoder.problems:
             return [FieldProblem("type", "", "json: cannot unmarshal null into an object")]
-        return problems + decoder.problems
+        return decoder.problems + problems
 
 
 @cache

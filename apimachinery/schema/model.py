@@ -29,6 +29,10 @@ class Schema:
     open: bool = False
     resolve: Callable[[], None] | None = None
     checker: Callable[[Any], bool] | None = None
+    default: Any = None
+    """What a list's key of this type is when left out: custom kinds."""
+    decode: Callable[[dict[str, Any]], list[Any]] | None = None
+    """What brings a whole object into form and tells what was wrong with it, where the fields alone do not say so."""
 
     def field(self, name: str) -> "Schema | None":
         """The schema of a member; of a map, that of every member. None where anything goes."""

@@ -22,13 +22,19 @@ from apimachinery.logging import get_logger
 
 from . import tls
 from .admission import setup as admission
+from .admission.forms import Forms
+from .admission.policies.status import PolicyStatus
 from .auth import setup
 from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
+from .fairness import upkeep
+from .fairness.fairness import Fairness, Limits
+from .fairness.metrics import FairnessMetrics
 from .grpc.listeners import Listeners
 from .grpc.service import ApiServerService
 from .registry import bootstrap
 from .registry.binding import BindingAnswer
 from .registry.catalog import Catalog
+from .registry.custom.controller import CustomKinds
 from .registry.eviction import EvictionAnswer
 from .registry.kinds import STRATEGIES
 from .registry.pipeline import Pipeline
@@ -42,7 +48,7 @@ from .rest.discovery import Discovery
 from .rest.front import Front, Identities
 from .rest.health import Health, early
 from .rest.node_agents import agent_access
-from .rest.peer import PeerProtocol
+from .rest.peer import PeerProtocol, PeerWebSocket
 from .rest.resources import Resources
 from .settings import Settings
 from .storage.cache import WatchCache
@@ -76,7 +82,7 @@ class ApiServer:
         for kind in (scheme.CORE_EVENTS, scheme.kind_of("events", "events.k8s.io")):
             catalog.strategy(kind).ttl_seconds = int(settings.event_ttl)
         cache = WatchCache(storage, keys, catalog.field_labels)
-        metrics.register(cache)
+        metrics.register(metrics.StorageMetrics(cache))
         try:
             async with Tasks() as tasks:
                 tasks.start("watch cache", cache.run())
@@ -97,9 +103,11 @@ class ApiServer:
         settings = self._settings
         reads = Reads(storage, cache, keys, catalog)
         auth = self._build_auth(reads)
+        connections = Connections(reads, self._agent_access())
         claimers = {scheme.SERVICES: ServiceClaims(reads, keys, settings.service_cidrs)}
         schemas = schema.load()
-        chain = admission.build(reads, auth.authorizer, auth.rbac)
+        configured = admission.extensions(reads, Forms(catalog, schemas), connections.webhooks, auth.authorizer)
+        chain = admission.build(reads, auth.authorizer, auth.rbac, configured)
         pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, chain, claimers)
         registry = Registry(pipeline)
         registry.answers.update(auth.answers)
@@ -107,12 +115,17 @@ class ApiServer:
         registry.answers["", "pods", "binding"] = registry.answers["", "bindings", ""] = BindingAnswer(pipeline)
         registry.answers["", "pods", "eviction"] = EvictionAnswer(registry)
         identities = Identities(auth.authenticators)
-        connections = Connections(reads, self._agent_access())
-        api = self._api(registry, auth, identities, storage, connections)
+        fairness = self._fairness(reads)
+        api = self._api(registry, auth, identities, fairness, storage, connections)
         await self._bootstrap(reads, writer)
+        tasks.start("flow control objects", upkeep.keep(fairness, reads, writer))
+        custom = CustomKinds(registry, connections.webhooks.call)
+        custom.serve()
+        tasks.start("custom kinds", custom.run())
+        tasks.start("policy status", PolicyStatus(registry).run())
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
-        listeners = Listeners(ApiServerService(registry, identities), settings.serving)
+        listeners = Listeners(ApiServerService(registry, identities, fairness), settings.serving)
         await listeners.start()
         server = _Server(self._uvicorn(api))
         tasks.start("https", server.serve(), may_end=True)
@@ -140,6 +153,14 @@ class ApiServer:
         finally:
             path.unlink()
 
+    def _fairness(self, reads: Reads) -> Fairness:
+        limits = self._settings.fairness
+        if not limits.enabled:
+            return Limits(reads, limits.max_requests, limits.max_mutating_requests)
+        fairness = Fairness(reads, limits.max_requests + limits.max_mutating_requests)
+        metrics.register(FairnessMetrics(fairness))
+        return fairness
+
     def _agent_access(self) -> ClusterAccess | None:
         kubelet = self._settings.kubelet
         if not kubelet.client_certificate:
@@ -151,6 +172,7 @@ class ApiServer:
         registry: Registry,
         auth: setup.Auth,
         identities: Identities,
+        fairness: Fairness,
         storage: EtcdStorage,
         connections: Connections,
     ) -> Front:
@@ -180,7 +202,9 @@ class ApiServer:
             return application.build(health, inside, auth, registry.catalog, connections.scheduler)
 
         resources = Resources(registry, Discovery(registry.catalog), connections.connectors())
-        return Front(resources, identities, auth.authorizer, early(health, inside), application)
+        return Front(
+            resources, resources.width, fairness, identities, auth.authorizer, early(health, inside), application
+        )
 
     async def _bootstrap(self, reads: Reads, writer: LoopbackWriter) -> None:
         settings = self._settings
@@ -190,6 +214,7 @@ class ApiServer:
         await reads.reach("")
         await bootstrap.ensure_objects(reads, writer, settings.service_cidrs, address)
         await ensure_rbac_defaults(reads, writer)
+        await upkeep.ensure_defaults(reads, writer)
         ca = ""
         if serving.client_ca_file:
             with open(serving.client_ca_file) as file:  # noqa: ASYNC230 - once, before anything is served
@@ -203,7 +228,7 @@ class ApiServer:
             host=serving.bind_address,
             port=serving.secure_port,
             http=PeerProtocol,
-            ws="websockets-sansio",
+            ws=PeerWebSocket,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -9,12 +9,15 @@ from master.controller_manager.disruption import DisruptionController
 from master.controller_manager.endpoints import EndpointsController
 from master.controller_manager.endpointslice import EndpointSliceController
 from master.controller_manager.endpointslicemirroring import EndpointSliceMirroringController
+from master.controller_manager.ephemeral_volume import EphemeralVolumeController
 from master.controller_manager.frame import AnyController
 from master.controller_manager.garbage_collector import GarbageCollectorController
 from master.controller_manager.job import JobController
+from master.controller_manager.local_path import LocalPathProvisioner
 from master.controller_manager.namespace import NamespaceController
 from master.controller_manager.node_ipam import NodeIpamController
 from master.controller_manager.node_lifecycle import NodeLifecycleController
+from master.controller_manager.persistentvolume_binder import PersistentVolumeBinder
 from master.controller_manager.pod_gc import PodGCController
 from master.controller_manager.replicaset import ReplicaSetController
 from master.controller_manager.replicationcontroller import ReplicationControllerController
@@ -24,9 +27,11 @@ from master.controller_manager.serviceaccount import ServiceAccountController
 from master.controller_manager.statefulset import StatefulSetController
 from master.controller_manager.taint_eviction import TaintEvictionController
 from master.controller_manager.ttl_after_finished import TtlAfterFinishedController
+from master.controller_manager.volume_protection import ClaimProtectionController, VolumeProtectionController
 
 CONTROLLERS: tuple[type[AnyController], ...] = (
     CertificateSigningController,
+    ClaimProtectionController,
     ClusterRoleAggregationController,
     CronJobController,
     DaemonSetController,
@@ -35,11 +40,14 @@ CONTROLLERS: tuple[type[AnyController], ...] = (
     EndpointSliceController,
     EndpointSliceMirroringController,
     EndpointsController,
+    EphemeralVolumeController,
     GarbageCollectorController,
     JobController,
+    LocalPathProvisioner,
     NamespaceController,
     NodeIpamController,
     NodeLifecycleController,
+    PersistentVolumeBinder,
     PodGCController,
     ReplicaSetController,
     ReplicationControllerController,
@@ -49,4 +57,5 @@ CONTROLLERS: tuple[type[AnyController], ...] = (
     RootCAPublisher,
     ServiceAccountController,
     TaintEvictionController,
+    VolumeProtectionController,
 )

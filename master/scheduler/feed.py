@@ -1,11 +1,22 @@
 """Brings what the informers see into the snapshot and the queue, and notes which events may help waiting pods."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from apimachinery.client.informer import Informer, InformerFactory
 from apimachinery.meta import key_of, labels_of
-from apimachinery.scheme import NAMESPACES, NODES, PERSISTENT_VOLUME_CLAIMS, PODS, SERVICES, Kind, kind_of
+from apimachinery.persistent_volumes import STORAGE_CLASSES
+from apimachinery.scheme import (
+    NAMESPACES,
+    NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    PODS,
+    SERVICES,
+    Kind,
+    kind_of,
+)
 from master.scheduler.columns import taint_set
 from master.scheduler.engine import Engine, Nomination
 from master.scheduler.framework import Event
@@ -38,13 +49,19 @@ class Feed:
         self.shapes = ShapeCache()
         self.events: set[Event] = set()
         self.rows: set[int] = set()
-        self._name, self._wake = name, wake
+        self._name, self._wake, self._informers = name, wake, informers
         self.pods: Informer = informers.informer(PODS, field_selector=LIVE_PODS, transform=slim_pod)
         # Nodes first: a pod of an unknown node would be placed twice.
         self._on(informers, NODES, self._node)
         self._on(informers, NAMESPACES, self._namespace)
         self._on(informers, SERVICES, self._service)
-        self._on(informers, PERSISTENT_VOLUME_CLAIMS, self._claim)
+        self.storage = {
+            PERSISTENT_VOLUME_CLAIMS: self.snapshot.claims,
+            PERSISTENT_VOLUMES: self.snapshot.volumes,
+            STORAGE_CLASSES: self.snapshot.storage_classes,
+        }
+        for kind, table in self.storage.items():
+            self._on(informers, kind, partial(self._storage, table))
         self._on(informers, BUDGETS, self._budget)
         for kind in _OWNERS:
             informers.informer(kind, transform=slim_owner).add_handler(lambda _, old, new: self._owner(old, new))
@@ -136,7 +153,7 @@ class Feed:
     def _service(self, old: Object | None, new: Object | None) -> None:
         selector = (new.get("spec") or {}).get("selector") if new else None
         self.snapshot.peers.set_service(*key_of(new or old or {}), selector)
-        self.snapshot.peers_changed()
+        self.snapshot.tick()
 
     def _owner(self, old: Object | None, new: Object | None) -> None:
         about = new or old or {}
@@ -144,11 +161,18 @@ class Feed:
         selector = (new.get("spec") or {}).get("selector") if new else None
         if about.get("kind") in OWNER_KINDS:
             self.snapshot.peers.set_owner(namespace, about["kind"], name, selector)
-            self.snapshot.peers_changed()
+            self.snapshot.tick()
 
-    def _claim(self, old: Object | None, new: Object | None) -> None:
-        self._keep(self.snapshot.claims, old, new)
+    def _storage(self, table: dict[Key, Object], old: Object | None, new: Object | None) -> None:
+        self._keep(table, old, new)
+        self.snapshot.tick()
         self.note(Event.CLAIM_CHANGED)
+
+    def reread(self, kind: Kind, obj: Object) -> None:
+        """Go back from what was assumed of a claim or a volume to what the informer has."""
+        key = key_of(obj)
+        known = self._informers.informer(kind).store.get(*key)
+        self._storage(self.storage[kind], obj, known)
 
     def _budget(self, old: Object | None, new: Object | None) -> None:
         self._keep(self.snapshot.budgets, old, new)

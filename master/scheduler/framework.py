@@ -16,6 +16,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from apimachinery.meta import Object
+from apimachinery.scheme import Kind
 from master.scheduler.shape import Key, PodShape
 from master.scheduler.snapshot import Snapshot
 
@@ -148,6 +150,15 @@ class ReservePlugin(Plugin):
         """Undo ``reserve``; must be safe to repeat."""
 
 
+class PreBindPlugin(Plugin):
+    """What must be true of other objects before a pod is bound."""
+
+    def prepare(self, shape: PodShape, snapshot: Snapshot, node: str) -> list[tuple[Kind, Object]] | None:
+        """The objects to update, so that the pod can be bound once an event in ``wakes`` tells that it may; an empty
+        list: nothing more to write, only to wait. None: bind now."""
+        return None
+
+
 class PermitPlugin(Plugin):
     """The last word before binding. Holding a pod back (upstream's Wait) is not offered."""
 
@@ -164,6 +175,7 @@ class Profile:
     scores: tuple[ScorePlugin, ...]
     reserves: tuple[ReservePlugin, ...] = ()
     permits: tuple[PermitPlugin, ...] = ()
+    pre_binds: tuple[PreBindPlugin, ...] = ()
 
     def wakes_of(self, names: Iterable[str]) -> frozenset[Event]:
         """The events after which a pod that the named plugins refused may fit; any, if none is named."""

@@ -18,6 +18,8 @@ from master.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from master.scheduler.plugins.taint_toleration import TaintToleration
 from master.scheduler.plugins.volume_binding import VolumeBinding
 
+_VOLUMES = VolumeBinding()
+
 DEFAULT_PROFILE = Profile(
     filters=(
         NodeUnschedulable(),
@@ -26,7 +28,7 @@ DEFAULT_PROFILE = Profile(
         NodeAffinity(),
         NodePorts(),
         NodeResourcesFit(),
-        VolumeBinding(),
+        _VOLUMES,
         DynamicResources(),
         PodTopologySpread(),
         InterPodAffinity(),
@@ -41,4 +43,5 @@ DEFAULT_PROFILE = Profile(
         ImageLocality(),
         NodeLoad(),
     ),
+    pre_binds=(_VOLUMES,),
 )

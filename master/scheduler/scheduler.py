@@ -6,21 +6,23 @@ forgotten and its pod tried again. Safe to kill at any moment: all that counts i
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from apimachinery.client.api import ApiClient
+from apimachinery.client.api import ApiClient, Write
 from apimachinery.client.events import EventRecorder
 from apimachinery.client.informer import InformerFactory
 from apimachinery.clock import Clock, SystemClock
 from apimachinery.errors import ApiError, NotFound
 from apimachinery.logging import get_logger
+from apimachinery.scheme import Kind
 from master.scheduler.engine import Decision, Engine, Nomination
 from master.scheduler.feed import Feed
 from master.scheduler.framework import Event, Profile, Rescue, Scope
 from master.scheduler.outcome import condition_writes, has_condition, preemption_writes, unnominate_writes
 from master.scheduler.plugins.default_binder import bind
 from master.scheduler.plugins.default_preemption import post_filter
+from master.scheduler.plugins.volume_binding import assume
 from master.scheduler.queue import QueuedPod, SchedulingQueue
 from master.scheduler.shape import Key, PodShape
 from master.scheduler.snapshot import Snapshot
@@ -53,7 +55,7 @@ class Scheduler:
         self.queue = SchedulingQueue(self._clock.monotonic)
         self.feed = Feed(informers, self.engine, self.queue, name, self._work.set)
         self._room = asyncio.Semaphore(_BATCHES_IN_FLIGHT)
-        self._writing: set[asyncio.Task[None]] = set()
+        self._writing: set[asyncio.Task[object]] = set()
         self._refusals: dict[PodShape, tuple[int, Decision, Rescue]] = {}
         self.bound = 0
 
@@ -106,6 +108,8 @@ class Scheduler:
         self, pod: QueuedPod, bound: list[tuple[QueuedPod, str]], refused: list[tuple[QueuedPod, Decision, Rescue]]
     ) -> None:
         decision, rescue = self._decide(pod)
+        if decision.node and self._must_wait(pod, decision.node):
+            return
         problem = self._reserve_and_permit(pod, decision.node) if decision.node else ""
         if decision.node and not problem:
             self.feed.drop_nomination(pod.key)
@@ -149,6 +153,27 @@ class Scheduler:
                 return problem
         return next((p for permit in self._profile.permits if (p := permit.permit(pod.key, pod.shape, node))), "")
 
+    def _must_wait(self, pod: QueuedPod, node: str) -> bool:
+        """PreBind: whether something has to come true first. The pod keeps its place on the node meanwhile."""
+        for plugin in self._profile.pre_binds:
+            wanted = plugin.prepare(pod.shape, self.engine.snapshot, node)
+            if wanted is not None:
+                self.engine.nominations[pod.key] = Nomination(node, pod.shape)
+                for kind, obj in wanted:
+                    assume(self.engine.snapshot, kind, obj)
+                if wanted:
+                    self._start(self._write_storage(wanted), counted=False)
+                self.queue.refused(pod, frozenset({plugin.name}), plugin.wakes)
+                return True
+        return False
+
+    async def _write_storage(self, wanted: list[tuple[Kind, Object]]) -> None:
+        """What could not be written is forgotten, and the pods that wait for it are tried again."""
+        if await self._send([Write.update(kind, obj) for kind, obj in wanted]):
+            return
+        for kind, obj in wanted:
+            self.feed.reread(kind, obj)
+
     def _nominate(self, pod: QueuedPod, rescue: Rescue) -> None:
         """Keep the node that is being cleared; less important pods lose their claim to it."""
         lower = [
@@ -190,7 +215,7 @@ class Scheduler:
 
     # --- writing
 
-    def _start(self, work: Coroutine[Any, Any, None], *, counted: bool = True) -> None:
+    def _start(self, work: Coroutine[Any, Any, object], *, counted: bool = True) -> None:
         task = asyncio.get_running_loop().create_task(work, name="scheduler-write")
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
@@ -260,7 +285,9 @@ class Scheduler:
         for victim in victims:
             self.events.event(victim, "Normal", "Preempted", f"Preempted by pod {uid} on node {rescue.node}")
 
-    async def _send(self, writes: list[Any]) -> None:
+    async def _send(self, writes: list[Write]) -> bool:
+        """Whether all were taken. What is gone meanwhile needs no word."""
+        results: Sequence[Object | ApiError]
         try:
             results = await self._client.write(writes)
         except ApiError as error:
@@ -268,3 +295,4 @@ class Scheduler:
         for result in results:
             if isinstance(result, ApiError) and not isinstance(result, NotFound):
                 _log.warning("Write refused", error=result.message)
+        return not any(isinstance(result, ApiError) for result in results)

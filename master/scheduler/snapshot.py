@@ -63,6 +63,8 @@ class Snapshot:
         self.ports: dict[tuple[str, int], dict[str, Ints]] = {}
         self.namespaces: dict[str, Mapping[str, str]] = {}
         self.claims: dict[Key, Object] = {}
+        self.volumes: dict[Key, Object] = {}
+        self.storage_classes: dict[Key, Object] = {}
         self.budgets: dict[Key, Object] = {}
         self.census = Census(self.capacity)
         self.peers = Peers()
@@ -100,8 +102,8 @@ class Snapshot:
         if row is not None and self.nodes[row] is not None:
             self.nodes[row] = node
 
-    def peers_changed(self) -> None:
-        """``peers`` tells other selectors than before."""
+    def tick(self) -> None:
+        """Something that belongs to no node has changed: ``peers``, claims, volumes or classes."""
         self.clock += 1
 
     def remove_node(self, name: str) -> None:

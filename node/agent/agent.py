@@ -18,7 +18,9 @@ from apimachinery.lifecycle import Tasks
 from apimachinery.meta import get_condition
 from apimachinery.scheme import kind_of
 from node.agent.events import RuntimeWatch
+from node.agent.eviction import EvictionManager
 from node.agent.host import HostReader
+from node.agent.image_gc import ImageGc, PulledImages
 from node.agent.images import Images
 from node.agent.leases import LeaseRenewer
 from node.agent.local_node import LocalNode
@@ -34,7 +36,10 @@ from node.agent.preparer import BarePreparer, PodPreparer, Preparer
 from node.agent.probes import AlwaysReady, NetworkProber, Prober
 from node.agent.settings import AgentSettings, NodeFacts
 from node.agent.sources import WatchedObjects
+from node.agent.static_pods import StaticPods
+from node.agent.stats import StatsReader
 from node.agent.status_writer import StatusWriter
+from node.agent.storage import BoundVolumes
 from node.agent.tokens import TokenManager
 from node.cri.runtime import Runtime
 
@@ -85,8 +90,10 @@ class NodeAgent:
             allocatable=capacity(settings, parts.host.machine, parts.host.load()),
             resolver=parse_resolver(_read_resolver()),
         )
+        self._pulled = None if hollow else PulledImages(NodePaths(settings.root_dir).pulled_images)
         self._services = self._make_services()
-        self.pods = Pods(self._services)
+        self.pods = Pods(self._services, self._mirror_changed)
+        self._static = StaticPods(settings.pod_manifest_path, parts.client, self._node, self.pods)
         self.watch = RuntimeWatch(runtime, settings, self.pods.wake)
         self.reporter = NodeReporter(
             parts.client,
@@ -108,7 +115,8 @@ class NodeAgent:
         prober: Prober = AlwaysReady()
         if not self._hollow:
             objects, tokens = WatchedObjects(parts.client, self._wake), TokenManager(parts.client)
-            preparer = PodPreparer(settings, self._facts, objects, tokens, parts.services)
+            bound = BoundVolumes(parts.client, self._node)
+            preparer = PodPreparer(settings, self._facts, objects, tokens, bound, parts.services)
         if self._network:
             prober = NetworkProber(self._runtime)
         return NodeServices(
@@ -117,7 +125,7 @@ class NodeAgent:
             runtime=self._runtime,
             writer=parts.writer,
             recorder=recorder,
-            images=Images(self._runtime, recorder, objects),
+            images=Images(self._runtime, recorder, objects, pulled=self._pulled),
             preparer=preparer,
             prober=prober,
             gone=self._forget,
@@ -129,6 +137,13 @@ class NodeAgent:
     async def _runtime_handler(self, name: str) -> str:
         return str((await self._parts.client.get(_RUNTIME_CLASSES, name))["handler"])
 
+    def _node(self) -> Object:
+        name = self.settings.node_name
+        return self._parts.nodes.store.get("", name) or {"metadata": {"name": name}}
+
+    def _mirror_changed(self, mirror: Object, gone: bool) -> None:
+        self._static.on_mirror(mirror, gone)
+
     def _wake(self, uid: str) -> None:
         self.pods.wake(uid)
 
@@ -138,7 +153,8 @@ class NodeAgent:
     @property
     def local(self) -> LocalNode:
         """The node as the gRPC server answers for it."""
-        return LocalNode(self.settings.node_name, self._runtime, self.pods, self.watch, self._parts.host)
+        volumes = NodePaths(self.settings.root_dir).local_volumes
+        return LocalNode(self.settings.node_name, self._runtime, self.pods, self.watch, self._parts.host, volumes)
 
     def node_changed(self, node: Object | None) -> None:
         """The Node object has changed: a pod range, readiness; None = it was deleted."""
@@ -152,8 +168,24 @@ class NodeAgent:
         tasks.start(f"node-{name}", self.reporter.run())
         tasks.start(f"runtime-watch-{name}", self.watch.run())
         if not self._hollow:
+            self._start_static(tasks)
             tasks.start(f"housekeeping-{name}", self._housekeep())
+            self._start_collecting(tasks)
             tasks.start(f"log-rotation-{name}", LogRotation(self._runtime, self._services.paths.logs).run())
+
+    def _start_static(self, tasks: Tasks) -> None:
+        """Before the housekeeping, to which a pod that is not known yet looks like an orphan."""
+        self._static.load()
+        tasks.start(f"static-pods-{self.settings.node_name}", self._static.run())
+
+    def _start_collecting(self, tasks: Tasks) -> None:
+        """What keeps the node from running out of memory and disk."""
+        name, host = self.settings.node_name, self._parts.host
+        if self._pulled is not None:
+            images = ImageGc(self._runtime, self._pulled, host)
+            stats = StatsReader(name, self._runtime, host)
+            tasks.start(f"image-gc-{name}", images.run())
+            tasks.start(f"eviction-{name}", EvictionManager(self._services, self.pods, host, stats, images).run())
 
     async def _housekeep(self) -> None:
         await self._parts.pods.wait_synced()

@@ -15,8 +15,10 @@ from protos.kubeto.v1 import node_pb2 as pb
 class LocalNode:
     """A node of this process."""
 
-    def __init__(self, name: str, runtime: Runtime, pods: Pods, watch: RuntimeWatch, host: HostReader) -> None:
-        self.name, self.runtime = name, runtime
+    def __init__(
+        self, name: str, runtime: Runtime, pods: Pods, watch: RuntimeWatch, host: HostReader, local_volumes: str
+    ) -> None:
+        self.name, self.runtime, self.local_volumes = name, runtime, local_volumes
         self._pods, self._watch, self._host = pods, watch, host
         self.stats = StatsReader(name, runtime, host)
 

@@ -19,7 +19,7 @@ from node.agent.pod_actions import Start
 from node.agent.pod_state import Object, PodRuntime, uid_of
 from node.agent.settings import AgentSettings, NodeFacts
 from node.agent.volumes import manager, sub_path
-from node.agent.volumes.volume import TokenSource, VolumeContext, VolumeError
+from node.agent.volumes.volume import TokenSource, VolumeContext, VolumeError, VolumeSource
 from protos.cri.runtime.v1 import api_pb2 as pb
 
 Volumes = Mapping[str, str]
@@ -69,11 +69,12 @@ class PodPreparer:
         facts: NodeFacts,
         source: ObjectSource,
         tokens: TokenSource,
+        bound: VolumeSource,
         services: Callable[[], Iterable[Object]],
     ) -> None:
         self._settings, self._facts = settings, facts
         self._paths = NodePaths(settings.root_dir)
-        self._source, self._tokens, self._services = source, tokens, services
+        self._source, self._tokens, self._bound, self._services = source, tokens, bound, services
 
     def _pod_facts(self, pod: Object, runtime: PodRuntime) -> PodFacts:
         sandbox = runtime.sandbox
@@ -83,7 +84,7 @@ class PodPreparer:
         return PodFacts(pod, ips, self._facts.host_ips, self._facts.allocatable)
 
     async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
-        context = VolumeContext(self._pod_facts(pod, runtime), self._source, self._tokens, self._paths)
+        context = VolumeContext(self._pod_facts(pod, runtime), self._source, self._tokens, self._bound, self._paths)
         return await manager.prepare(context)
 
     async def container(
@@ -101,6 +102,7 @@ class PodPreparer:
         return container_config(pod, spec, parts)
 
     async def remove(self, uid: str) -> None:
+        self._bound.forget(uid)
         await manager.remove(self._paths, uid)
 
     def _make_log_folder(self, pod: Object, name: str) -> None:
@@ -112,9 +114,12 @@ class PodPreparer:
         self, pod: Object, start: Start, facts: PodFacts, volumes: Volumes, environment: Mapping[str, str]
     ) -> list[pb.Mount]:
         spec = start.spec
-        kinds = {v["name"]: manager.kind_of(v) for v in pod["spec"].get("volumes") or ()}
-        mounts = []
+        fixed = {v["name"] for v in pod["spec"].get("volumes") or () if manager.is_read_only(v)}
+        mounts, images = [], manager.images(pod)
         for index, mount in enumerate(spec.get("volumeMounts") or ()):
+            if mount["name"] in images:
+                mounts.append(_image_mount(mount, images[mount["name"]], environment))
+                continue
             path = volumes.get(mount["name"])
             if path is None:
                 raise ConfigError(f'cannot find volume "{mount["name"]}" to mount into container "{spec["name"]}"')
@@ -126,7 +131,7 @@ class PodPreparer:
                 except (OSError, VolumeError) as error:
                     message = f'failed to prepare subPath for volumeMount "{mount["name"]}" of container'
                     raise ConfigError(f'{message} "{spec["name"]}": {error}') from error
-            mounts.append(volume_mount(mount, path, kinds[mount["name"]] in manager.READ_ONLY))
+            mounts.append(volume_mount(mount, path, mount["name"] in fixed))
         mounts += self._own_files(pod, start, facts)
         return mounts
 
@@ -159,6 +164,11 @@ def _write_hosts(path: str, pod: Object, facts: PodFacts, cluster_domain: str) -
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
     os.chmod(path, 0o644)
+
+
+def _image_mount(mount: Object, source: Object, environment: Mapping[str, str]) -> pb.Mount:
+    inside, image = _sub_path(mount, environment), pb.ImageSpec(image=source["reference"])
+    return pb.Mount(container_path=mount["mountPath"], image=image, image_sub_path=inside, readonly=True)
 
 
 def _sub_path(mount: Object, environment: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ with the Status in trailing metadata ``kubeto-status-bin``; that of a terminal i
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import grpc
@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from grpc import aio
 
 from apimachinery.errors import ApiError, BadRequest, Forbidden, InternalError, NotFound
-from node.agent import streaming
+from node.agent import local_volumes, streaming
 from node.agent.local_node import LocalNode
 from node.agent.log_files import LogOptions, read_log
 from node.agent.pod_state import Object
@@ -124,6 +124,24 @@ class NodeAgentService(rpc.NodeAgentServicer):
             yield pb.PortForwardData(error="the stream ended before it was opened")
         except (ApiError, RuntimeFault, OSError) as error:
             yield pb.PortForwardData(error=str(error))
+
+    async def MakeLocalVolume(self, request: pb.LocalVolumeRequest, context: Any) -> pb.LocalVolumeReply:  # noqa: N802
+        return await self._local_volume(local_volumes.make, request, context)
+
+    async def RemoveLocalVolume(  # noqa: N802
+        self, request: pb.LocalVolumeRequest, context: Any
+    ) -> pb.LocalVolumeReply:
+        return await self._local_volume(local_volumes.remove, request, context)
+
+    async def _local_volume(
+        self, verb: Callable[[str, str], str], request: pb.LocalVolumeRequest, context: Any
+    ) -> pb.LocalVolumeReply:
+        await self._authorize(context)
+        try:
+            path = await asyncio.to_thread(verb, self._node(request.node).local_volumes, request.name)
+        except ApiError as error:
+            await _abort(context, error)
+        return pb.LocalVolumeReply(path=path)
 
     def _node(self, name: str) -> LocalNode:
         try:

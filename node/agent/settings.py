@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from node.agent.names import Resolver
 
+DEFAULT_EVICTION = "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,pid.available<5%"
 KUBELET_VERSION = "v1.36.1"
 
 
@@ -30,8 +31,10 @@ class AgentSettings:
     relist_interval: float = 30.0  # with events from the runtime
     relist_interval_without_events: float = 1.0
     cri_endpoint: str = ""
+    pod_manifest_path: str = ""  # the folder of static pods; "" = there are none
     cpus: Decimal | None = None  # a share of the machine; None = all that is there
     memory_bytes: int | None = None
+    eviction_hard: str = DEFAULT_EVICTION
 
 
 @dataclass(slots=True)
@@ -45,3 +48,5 @@ class NodeFacts:
     labels: dict[str, str] = field(default_factory=dict)
     resolver: Resolver = field(default_factory=Resolver)
     network_ready: bool = False
+    pressure: frozenset[str] = frozenset()
+    """The pressure conditions that are true."""

@@ -17,6 +17,7 @@ from apimachinery.errors import ApiError, Conflict, NotFound, ServiceUnavailable
 from apimachinery.logging import get_logger
 from apimachinery.meta import version_of
 from apimachinery.scheme import PODS
+from node.agent.conditions import PASSING
 from node.agent.pod_state import Object, pod_key, uid_of
 
 _log = get_logger(__name__)
@@ -52,7 +53,7 @@ class StatusWriter:
         uid = uid_of(pod)
         entry = self._waiting.get(uid)
         if entry is not None:
-            entry.status = status
+            entry.pod, entry.status = pod, status
             return
         if self._base(pod) == status:
             return
@@ -68,11 +69,7 @@ class StatusWriter:
         await asyncio.shield(entry.done)
 
     def reconcile(self, pod: Object) -> None:
-        """
-
-        eport again if someone has since overruled a condition that this node owns (Ready of a node thought
-        dead).
-        """
+        """Report again if someone has since overruled a condition of the node's (Ready of a node thought dead)."""
         uid = uid_of(pod)
         written = self._written.get(uid)
         if uid in self._flying:
@@ -138,7 +135,7 @@ class StatusWriter:
 
     def _writes(self, entry: _Entry) -> list[Write]:
         meta = entry.pod["metadata"]
-        name, namespace, uid = meta["name"], meta.get("namespace", ""), uid_of(entry.pod)
+        name, namespace, uid = meta["name"], meta.get("namespace", ""), meta["uid"]
         body = {"metadata": {"uid": uid}, "status": status_patch(self._base(entry.pod), entry.status)}
         writes = [Write.patch(PODS, name, namespace, body, subresource="status", patch_type=STRATEGIC_MERGE_PATCH)]
         if entry.delete:
@@ -178,6 +175,8 @@ def status_patch(old: Mapping[str, Any], new: Object) -> Object:
         if key == "conditions":
             known = {c["type"]: c for c in old.get("conditions") or ()}
             patch[key] = [dict.fromkeys(known.get(c["type"], ())) | c for c in value if known.get(c["type"]) != c]
+            ended = (known.keys() & PASSING) - {c["type"] for c in value}
+            patch[key] += [{"type": kind, "$patch": "delete"} for kind in sorted(ended)]
         elif key in _REPLACED:
             patch[key] = [*value, {"$patch": "replace"}]
         else:

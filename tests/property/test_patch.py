@@ -6,12 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apimachinery import patch, schema, scheme
-from apimachinery.patch import FieldManager, fields, structured
 
 Object = dict[str, Any]
 POD = schema.load().of(scheme.PODS)
-ANN = FieldManager("ann", "v1", "2026-01-01T00:00:00Z")
-BOB = FieldManager("bob", "v1", "2026-01-02T00:00:00Z")
 
 _names = st.sampled_from("abcd")
 _texts = st.dictionaries(_names, st.sampled_from("xyz"), max_size=3)
@@ -90,42 +87,3 @@ def _unordered(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _unordered(v) for k, v in value.items()}
     return sorted((_unordered(v) for v in value), key=repr) if isinstance(value, list) else value
-
-
-@given(pods)
-def test_fields_survive_storage(obj: Object) -> None:
-    paths = structured.field_set(obj, POD)
-    assert fields.from_fields(fields.to_fields(paths)) == paths - {()}
-
-
-@given(pods, pods)
-def test_a_difference_covers_what_differs(old: Object, new: Object) -> None:
-    difference = structured.compare(old, new, POD)
-    assert (old == new) <= (not any(difference))
-    assert structured.compare(new, old, POD).added == difference.removed
-    assert difference.added <= structured.field_set(new, POD)
-
-
-@given(pods, pods)
-def test_what_is_applied_is_there_and_owned(live: Object, wanted: Object) -> None:
-    made = patch.apply(live, wanted, POD, ANN, force=True)
-    without = {k: v for k, v in made["metadata"].items() if k != "managedFields"}
-    merged = made | {"metadata": without}
-    assert not structured.compare(merged, structured.merge(merged, wanted, POD), POD).modified
-    assert patch.apply(made, wanted, POD, ANN) == made
-
-
-@given(pods, pods)
-def test_taking_everything_back_leaves_what_was_there(live: Object, wanted: Object) -> None:
-    """Applying and then applying nothing gives back the object, but for values that were replaced."""
-    made = patch.apply(live, wanted, POD, ANN, force=True)
-    nothing = {"metadata": {"name": "p"}}
-    back = patch.apply(made, nothing, POD, ANN, force=True)
-    left = {k: v for k, v in back["metadata"].items() if k != "managedFields"}
-    assert structured.compare(live, back | {"metadata": left}, POD).added == frozenset()
-
-
-@given(pods, pods)
-def test_force_settles_every_conflict(first: Object, second: Object) -> None:
-    live = patch.apply(patch.apply(None, first, POD, ANN), second, POD, BOB, force=True)
-    assert patch.apply(live, second, POD, BOB) == live

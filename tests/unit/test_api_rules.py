@@ -80,7 +80,7 @@ def test_an_update_keeps_what_the_server_owns() -> None:
     old = {"metadata": {"name": "x", "uid": "u", "creationTimestamp": "t", "generation": 3}, "spec": {"a": 1}}
     new: dict[str, Any] = {"metadata": {"name": "x", "generation": 9, "labels": {"l": "v"}}, "spec": {"a": 2}}
     metadata.carry_over(scheme.DEPLOYMENTS, new, old)
-    metadata.bump_generation(new, old)
+    metadata.bump_generation(scheme.DEPLOYMENTS, new, old)
     assert new["metadata"] == {"name": "x", "uid": "u", "creationTimestamp": "t", "generation": 4, "labels": {"l": "v"}}
     with pytest.raises(Conflict):
         metadata.carry_over(scheme.DEPLOYMENTS, {"metadata": {"name": "x", "uid": "another"}}, old)

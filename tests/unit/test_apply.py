@@ -7,13 +7,14 @@ import pytest
 
 from apimachinery import patch, schema, scheme
 from apimachinery.errors import BadRequest, Conflict
-from apimachinery.patch import FieldManager, fields
+from apimachinery.patch import FieldManager, fields, typed
+from apimachinery.patch.apply import decode
 
 Object = dict[str, Any]
 DEPLOYMENT = schema.load().of(scheme.DEPLOYMENTS)
 CONFIG_MAP = schema.load().of(scheme.CONFIG_MAPS)
-ANN = FieldManager("ann", "apps/v1", "2026-01-01T00:00:00Z", ignored=("status",))
-BOB = FieldManager("bob", "apps/v1", "2026-01-02T00:00:00Z", ignored=("status",))
+ANN = FieldManager("ann", "apps/v1", "2026-01-01T00:00:00Z")
+BOB = FieldManager("bob", "apps/v1", "2026-01-02T00:00:00Z")
 
 
 def deployment(**spec: Any) -> Object:
@@ -25,10 +26,7 @@ def containers(*items: Object) -> Object:
 
 
 def owners(obj: Object) -> dict[str, list[str]]:
-    return {
-        e["manager"]: sorted(fields.show(p) for p in fields.from_fields(e["fieldsV1"]))
-        for e in obj["metadata"]["managedFields"]
-    }
+    return {e["manager"]: list(fields.paths(e["fieldsV1"])) for e in obj["metadata"]["managedFields"]}
 
 
 def apply(live: Object | None, wanted: Object, manager: FieldManager = ANN, *, force: bool = False) -> Object:
@@ -78,8 +76,8 @@ def test_what_is_no_longer_said_goes() -> None:
     after = apply(live, deployment(replicas=1, **containers({"name": "a", "image": "i"})))
     assert "paused" not in after["spec"]
     assert after["spec"]["minReadySeconds"] == 5
-    # Upstream keeps an element in which something is that the applier never set.
-    assert [c["name"] for c in after["spec"]["template"]["spec"]["containers"]] == ["a", "b"]
+    # An element goes with all that is in it, if only its applier owned it.
+    assert [c["name"] for c in after["spec"]["template"]["spec"]["containers"]] == ["a"]
     again = apply(first | {"metadata": {"name": "d", **live["metadata"]}}, deployment(replicas=1))
     assert "template" not in again["spec"]
 
@@ -104,37 +102,102 @@ def test_before_the_first_apply() -> None:
     }
 
 
-def test_fields_of_client_side_apply_are_told_apart() -> None:
+def test_kubectl_takes_over_what_it_applied_on_its_own_side() -> None:
+    said = deployment(replicas=3)
+    annotations = {"kubectl.kubernetes.io/last-applied-configuration": json.dumps(said)}
     live = deployment(replicas=3, minReadySeconds=1)
-    said = json.dumps(deployment(replicas=3))
-    live["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": said}
-    assert owners(apply(live, deployment(replicas=3))) == {
-        "ann": [".spec.replicas"],
-        "before-first-apply": [".spec.minReadySeconds"],
-        "kubectl-client-side-apply": [
-            ".metadata.annotations.kubectl.kubernetes.io/last-applied-configuration",
-            ".spec.replicas",
-        ],
-    }
+    live["metadata"] |= {"annotations": annotations}
+    made = created(live, FieldManager("kubectl-client-side-apply", "apps/v1", "2026-01-01T00:00:00Z"))
+    kubectl = FieldManager("kubectl", "apps/v1", "2026-01-03T00:00:00Z")
+    taken = apply(made, deployment(replicas=4), kubectl)
+    assert owners(taken)["kubectl"] == [".spec.replicas"]
+    assert ".spec.replicas" not in owners(taken)["kubectl-client-side-apply"]
+    last = taken["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]
+    assert json.loads(last)["spec"] == {"replicas": 4}
+    with pytest.raises(Conflict, match=r"minReadySeconds$"):
+        apply(made, deployment(replicas=4, minReadySeconds=2), kubectl)
+
+
+def created(obj: Object, manager: FieldManager) -> Object:
+    managed = patch.tracked_create(obj, DEPLOYMENT, manager, typed=True)
+    return obj | {"metadata": obj["metadata"] | {"managedFields": managed}}
+
+
+def update(old: Object, manager: FieldManager, **spec: Any) -> Object:
+    new = old | {"spec": spec}
+    known = decode(old["metadata"]["managedFields"])
+    assert known is not None
+    managed = patch.tracked_update(old, new, known, DEPLOYMENT, manager)
+    return new | {"metadata": new["metadata"] | {"managedFields": managed}}
 
 
 def test_plain_writes_take_over() -> None:
-    old = apply(None, deployment(replicas=1, paused=True))
-    new = patch.copy(old)
-    new["spec"] = {"replicas": 5}
-    patch.track(old, new, DEPLOYMENT, FieldManager("kubectl", "apps/v1", "2026-01-03T00:00:00Z"))
+    kubectl = FieldManager("kubectl", "apps/v1", "2026-01-03T00:00:00Z")
+    new = update(apply(None, deployment(replicas=1, paused=True)), kubectl, replicas=5)
     assert owners(new) == {"kubectl": [".spec.replicas"]}
-    with pytest.raises(Conflict, match='conflict with "kubectl" using apps/v1 at 2026-01-03T00:00:00Z'):
+    with pytest.raises(Conflict) as caught:
         apply(new, deployment(replicas=1))
-    untracked = deployment(replicas=1)
-    patch.track(untracked, untracked | {"spec": {}}, DEPLOYMENT, ANN)
-    assert "managedFields" not in untracked["metadata"]
+    assert caught.value.message == (
+        'Apply failed with 1 conflict: conflict with "kubectl" using apps/v1: .spec.replicas'
+    )
+    assert update(new, ANN, replicas=5) == new
+
+
+def test_a_create_is_recorded_as_upstream_does() -> None:
+    container = {"name": "c", "image": "i", "resources": {}, "ports": [{"containerPort": 80, "protocol": "TCP"}]}
+    obj = deployment(
+        replicas=1, strategy={"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}, **containers(container)
+    )
+    obj["metadata"] |= {"labels": {"app": "a"}, "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    (entry,) = created(obj, ANN)["metadata"]["managedFields"]
+    port = {".": {}, "f:containerPort": {}, "f:protocol": {}}
+    inside = {
+        ".": {},
+        "f:name": {},
+        "f:image": {},
+        "f:resources": {},
+        "f:ports": {".": {}, 'k:{"containerPort":80,"protocol":"TCP"}': port},
+    }
+    assert entry["fieldsV1"] == {
+        "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
+        "f:spec": {
+            "f:replicas": {},
+            "f:strategy": {"f:type": {}, "f:rollingUpdate": {".": {}, "f:maxSurge": {}}},
+            "f:template": {"f:spec": {"f:containers": {'k:{"name":"c"}': inside}}},
+        },
+    }
+
+
+def test_old_updaters_are_united() -> None:
+    live = created(deployment(replicas=0), ANN)
+    for number in range(1, 15):
+        live = update(
+            live,
+            FieldManager(f"m{number:02}", "apps/v1", f"2026-02-{number:02}T00:00:00Z"),
+            **live["spec"] | {f"unknown{number}": 1},
+        )
+    names = [e["manager"] for e in live["metadata"]["managedFields"]]
+    assert len(names) == 10
+    assert names[0] == "ancient-changes"
+    assert ".spec.unknown3" in owners(live)["ancient-changes"]
+
+
+def test_unshared_order_of_lists() -> None:
+    def named(*names: str) -> Object:
+        return deployment(**containers(*({"name": n, "image": "i"} for n in names)))
+
+    def order(live: Object, wanted: Object) -> list[str]:
+        return [c["name"] for c in apply(live, wanted, BOB)["spec"]["template"]["spec"]["containers"]]
+
+    assert order(named("a"), named("x")) == ["a", "x"]
+    assert order(named("a", "b", "c"), named("c", "a")) == ["b", "c", "a"]
+    assert order(named("a", "b"), named("b", "x", "a")) == ["b", "x", "a"]
 
 
 def test_applying_again_changes_nothing() -> None:
     wanted = deployment(replicas=1, **containers({"name": "c", "image": "i"}))
     live = apply(None, wanted)
-    later = FieldManager("ann", "apps/v1", "2027-01-01T00:00:00Z", ignored=("status",))
+    later = FieldManager("ann", "apps/v1", "2027-01-01T00:00:00Z")
     assert apply(live, wanted, later) == live
 
 
@@ -153,8 +216,18 @@ def test_atomic_maps_and_empty_values() -> None:
     assert patch.apply(None, config, CONFIG_MAP, ANN)["data"] == {}
 
 
-def test_what_is_no_apply_configuration() -> None:
+def test_what_cannot_be_applied() -> None:
     with pytest.raises(BadRequest):
         apply(None, {"metadata": {"managedFields": [{}]}})
-    with pytest.raises(BadRequest):
-        apply(None, deployment(**containers({"image": "keyless"})))
+    keyless = {"image": "keyless"}
+    strange = {"name": "c", "imagee": "i", "env": [{"name": "A", "value": 1}, {"name": "A"}]}
+    within = ".spec.template.spec.containers"
+    assert typed.problems(deployment(replicas="3", x=1, **containers(keyless, strange)), DEPLOYMENT) == [
+        ".spec.replicas: expected numeric (int or float), got string",
+        ".spec.x: field not declared in schema",
+        f'{within}: element 0: associative list with keys has an element that omits key field "name" '
+        "(and doesn't have default value)",
+        f'{within}[name="c"].imagee: field not declared in schema',
+        f'{within}[name="c"].env[name="A"].value: expected string, got &value.valueUnstructured{{Value:1}}',
+        f'{within}[name="c"].env: duplicate entries for key [name="A"]',
+    ]

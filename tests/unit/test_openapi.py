@@ -29,7 +29,7 @@ def catalog() -> Catalog:
 def client(catalog: Catalog, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     app = FastAPI()
-    app.include_router(router(OpenApi(catalog, lambda kind: SCHEMA if kind == WIDGET else None)))
+    app.include_router(router(OpenApi(catalog)))
     return TestClient(app)
 
 
@@ -169,7 +169,9 @@ def test_a_member_without_a_field_is_an_error() -> None:
 
 def test_custom_kinds_come_and_go(client: TestClient, catalog: Catalog) -> None:
     before = client.get("/openapi/v2").headers["etag"]
-    catalog.add(Strategy(WIDGET))
+    strategy = Strategy(WIDGET)
+    strategy.open_api = SCHEMA
+    catalog.add(strategy)
     made = document(client, "v3/apis/example.com/v1")
     assert made["components"]["schemas"]["com.example.v1.Widget"]["description"] == "A widget."
     assert "com.example.v1.Widget" in document(client, "v2")["definitions"]

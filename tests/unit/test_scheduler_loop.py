@@ -10,13 +10,17 @@ import pytest
 from apimachinery import errors
 from apimachinery.client.api import ApiClient
 from apimachinery.client.informer import InformerFactory
-from apimachinery.meta import get_condition
+from apimachinery.meta import annotations_of, get_condition
+from apimachinery.persistent_volumes import BIND_COMPLETED, NO_PROVISIONER, SELECTED_NODE, STORAGE_CLASSES
 from apimachinery.scheme import CORE_EVENTS, NODES, PODS, Kind
+from apimachinery.scheme import PERSISTENT_VOLUME_CLAIMS as CLAIMS
+from apimachinery.scheme import PERSISTENT_VOLUMES as VOLUMES
 from master.scheduler.explain import explain
 from master.scheduler.profile import DEFAULT_PROFILE
 from master.scheduler.scheduler import Scheduler
 from tests.contract.client_contract import until
 from tests.fakes.cluster import FakeCluster
+from tests.fakes.manager import running
 from tests.fakes.rpc import FakeRpc
 from tests.scheduling import node, pod
 
@@ -157,3 +161,75 @@ async def test_a_more_important_pod_evicts_and_takes_the_place(cluster: FakeClus
         cluster.finish_deletion("default", "low")
         await until(lambda: node_of(cluster, "high") == "a")
         assert node_of(cluster, "later") == ""
+
+
+def _delayed_claim(cluster: FakeCluster, name: str, provisioner: str) -> None:
+    mode = {"provisioner": provisioner, "volumeBindingMode": "WaitForFirstConsumer"}
+    if cluster.find(STORAGE_CLASSES, "", "slow") is None:
+        cluster.create(STORAGE_CLASSES, {"metadata": {"name": "slow"}, **mode})
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": "slow"}
+    cluster.create(CLAIMS, {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
+
+
+def _mounting(name: str, claim: str) -> Object:
+    obj = pod(name, cpu="100m")
+    obj["spec"]["volumes"] = [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]
+    return obj
+
+
+def _local_volume(name: str, on: str, **spec: Any) -> Object:
+    needs = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [on]}]}
+    base = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "slow"}
+    affinity = {"required": {"nodeSelectorTerms": [needs]}}
+    return {"metadata": {"name": name}, "spec": {**base, "local": {"path": "/x"}, "nodeAffinity": affinity, **spec}}
+
+
+async def test_a_pod_waits_for_the_volume_that_is_made_on_its_node(cluster: FakeCluster) -> None:
+    for name in ("a", "b"):
+        add_node(cluster, node(name, labels={"kubernetes.io/hostname": name}))
+    _delayed_claim(cluster, "c", "x.io/y")
+    async with scheduling(cluster):
+        cluster.create(PODS, _mounting("p", "c"))
+        await until(lambda: SELECTED_NODE in annotations_of(cluster.get(CLAIMS, "default", "c")))
+        claim = cluster.get(CLAIMS, "default", "c")
+        chosen = annotations_of(claim)[SELECTED_NODE]
+        assert not node_of(cluster, "p")
+        cluster.create(VOLUMES, _local_volume("v", chosen))
+        claim["spec"]["volumeName"] = "v"
+        claim["metadata"]["annotations"][BIND_COMPLETED] = "yes"
+        cluster.update(CLAIMS, claim)
+        await until(lambda: node_of(cluster, "p") == chosen)
+
+
+async def test_pods_take_volumes_that_are_there_each_its_own(cluster: FakeCluster) -> None:
+    for name in ("a", "b", "c"):
+        add_node(cluster, node(name, labels={"kubernetes.io/hostname": name}))
+    for number, on in enumerate(("a", "b")):
+        cluster.create(VOLUMES, _local_volume(f"v{number}", on))
+    async with scheduling(cluster), running(cluster, "persistentvolume-binder-controller"):
+        for number in range(3):
+            _delayed_claim(cluster, f"c{number}", NO_PROVISIONER)
+            cluster.create(PODS, _mounting(f"p{number}", f"c{number}"))
+        await until(lambda: sorted(filter(None, (node_of(cluster, f"p{n}") for n in range(3)))) == ["a", "b"])
+        last = "0/3 nodes are available: 3 node(s) didn't find available persistent volumes to bind."
+        await until(lambda: any(message.startswith(last) for message in said(cluster, "FailedScheduling")))
+        cluster.create(VOLUMES, _local_volume("v2", "c"))
+        await until(lambda: all(node_of(cluster, f"p{n}") for n in range(3)))
+    for number in range(3):
+        claim = cluster.get(CLAIMS, "default", f"c{number}")
+        volume = cluster.get(VOLUMES, "", claim["spec"]["volumeName"])
+        terms = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+        assert terms[0]["matchExpressions"][0]["values"] == [node_of(cluster, f"p{number}")]
+
+
+async def test_a_pod_goes_where_its_bound_volume_is(cluster: FakeCluster) -> None:
+    for name in ("a", "b", "c"):
+        add_node(cluster, node(name, labels={"kubernetes.io/hostname": name}))
+    _delayed_claim(cluster, "c", "x.io/y")
+    claim = cluster.get(CLAIMS, "default", "c")
+    claim["spec"]["volumeName"], claim["metadata"]["annotations"] = "v", {BIND_COMPLETED: "yes"}
+    cluster.update(CLAIMS, claim)
+    cluster.create(VOLUMES, _local_volume("v", "b"))
+    async with scheduling(cluster):
+        cluster.create(PODS, _mounting("p", "c"))
+        await until(lambda: node_of(cluster, "p") == "b")

@@ -1,11 +1,12 @@
 """The admission chain: plugins that may change a write (mutate) and then may refuse it (validate).
 
 Order is the order of the list. Every plugin mutates before the first validates, as upstream: a validator sees
-what will be stored.
+what will be stored. If a webhook or a policy has changed the object, all mutate once more, for they may have something
+to say to what is new.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from apimachinery.scheme import Kind
@@ -20,8 +21,10 @@ Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 class AdmissionRequest:
     """One write on its way to the store.
 
-    ``object`` is None for DELETE, ``old`` is None for CREATE; mutate plugins change ``object`` in place or replace it.
-    ``old`` is shared with the watch cache: never change it. ``warnings`` are sent to the client as Warning headers.
+    ``object`` is None for DELETE, ``old`` is None for CREATE and CONNECT; mutate plugins change ``object`` in place or
+    replace it. ``old`` is shared with the watch cache: never change it. Both are in the form that is stored; for a
+    subresource that takes another kind (a Binding, the options of a CONNECT) ``object`` is of that kind.
+    ``warnings`` are sent to the client as Warning headers, ``annotations`` go to the audit log.
     """
 
     user: User
@@ -35,6 +38,12 @@ class AdmissionRequest:
     options: Object
     dry_run: bool
     warnings: list[str]
+    annotations: dict[str, str] = field(default_factory=dict)
+    again: bool = False
+    """Set by a plugin that has changed the object in a way which others may want to see."""
+    second_round: bool = False
+    kept: dict[str, Any] = field(default_factory=dict)
+    """What plugins remember from the first round to the second, by their names."""
 
 
 class Plugin:
@@ -62,6 +71,13 @@ class Chain:
 
     async def mutate(self, request: AdmissionRequest) -> bool:
         """Whether any plugin ran, and defaults must be applied again."""
+        ran = await self._round(request)
+        if request.again:
+            request.second_round = True
+            await self._round(request)
+        return ran
+
+    async def _round(self, request: AdmissionRequest) -> bool:
         ran = False
         for plugin in self._mutators:
             if plugin.handles(request):

@@ -1,11 +1,14 @@
 """The plugins of this API server, in upstream's order. A new plugin is its file and a line here."""
 
 import time
+from collections.abc import Sequence
 
 from ..auth.authorizer import Authorizer
 from ..auth.rbac import RbacAuthorizer
+from ..outgoing.client import WebhookClient
 from ..registry.reader import Reader
-from .chain import Chain
+from .chain import Chain, Plugin
+from .forms import Forms
 from .plugins.certificates import CertificateDecisions, CertificateRequester, CertificateSubjectRestriction
 from .plugins.default_class import DefaultIngressClass, DefaultStorageClass
 from .plugins.limit_ranger import LimitRanger
@@ -18,10 +21,24 @@ from .plugins.rbac_escalation import RbacEscalation
 from .plugins.resource_quota import ResourceQuota
 from .plugins.runtime_class import RuntimeClass
 from .plugins.service_account import ServiceAccount
+from .plugins.storage_protection import PersistentVolumeClaimResize, StorageObjectInUseProtection
 from .plugins.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
+from .policies.mutating import MutatingPolicies
+from .policies.validating import ValidatingPolicies
+from .webhooks.plugins import MutatingWebhooks, ValidatingWebhooks
 
 
-def build(reader: Reader, authorizer: Authorizer, rbac: RbacAuthorizer) -> Chain:
+def extensions(reader: Reader, forms: Forms, client: WebhookClient, authorizer: Authorizer) -> tuple[Plugin, ...]:
+    """What users configure, in upstream's order: policies before webhooks."""
+    return (
+        MutatingPolicies(reader, forms, authorizer),
+        MutatingWebhooks(reader, forms, client, authorizer),
+        ValidatingPolicies(reader, forms, authorizer),
+        ValidatingWebhooks(reader, forms, client, authorizer),
+    )
+
+
+def build(reader: Reader, authorizer: Authorizer, rbac: RbacAuthorizer, configured: Sequence[Plugin] = ()) -> Chain:
     return Chain(
         (
             NamespaceLifecycle(reader),
@@ -33,6 +50,8 @@ def build(reader: Reader, authorizer: Authorizer, rbac: RbacAuthorizer) -> Chain
             Priority(reader),
             DefaultTolerationSeconds(),
             DefaultStorageClass(reader),
+            StorageObjectInUseProtection(),
+            PersistentVolumeClaimResize(reader),
             RuntimeClass(reader),
             CertificateRequester(),
             CertificateDecisions(authorizer),
@@ -40,6 +59,7 @@ def build(reader: Reader, authorizer: Authorizer, rbac: RbacAuthorizer) -> Chain
             DefaultIngressClass(reader),
             RbacEscalation(reader, authorizer, rbac),
             NotEnforced(),
+            *configured,
             # Last: nothing may be charged for what another plugin refuses.
             ResourceQuota(reader, time.monotonic),
         )

@@ -119,7 +119,7 @@ _CLUSTER_ROLES: dict[str, tuple[str, ...]] = {
         *_LEADER,
         *_REVIEWS,
         f"{_READ} delete deletecollection patch update | * | *",
-        "create | - | configmaps endpoints persistentvolumeclaims pods pods/binding pods/eviction "
+        "create | - | configmaps endpoints persistentvolumeclaims persistentvolumes pods pods/binding pods/eviction "
         "replicationcontrollers secrets serviceaccounts serviceaccounts/token services",
         "create | apps | controllerrevisions daemonsets deployments replicasets statefulsets",
         "create | batch | cronjobs jobs",
@@ -127,6 +127,7 @@ _CLUSTER_ROLES: dict[str, tuple[str, ...]] = {
         "create | - discovery.k8s.io | endpoints/restricted endpointslices/restricted",
         "create | networking.k8s.io | ipaddresses servicecidrs",
         "create | resource.k8s.io | resourceclaims",
+        "create | storage.k8s.io | storageclasses volumeattachments",
         "approve sign | certificates.k8s.io | signers",
         f"escalate bind | {API} | clusterroles roles",
         "get | *",

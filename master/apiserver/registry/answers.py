@@ -29,6 +29,10 @@ class WriteOptions:
     """The transform of a server-side apply: it has written managedFields itself."""
     duplicates: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
+    annotations: dict[str, str] = field(default_factory=dict)
+    """What admission wants to have said of the request in the audit log."""
+    told: Object = field(default_factory=dict)
+    """DeleteOptions as admission sees them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from ..auth.user import User
 from ..storage import codec
 from ..storage.interface import Mismatch, Op, Put
 from . import metadata, refusals
-from .answers import Question
-from .pipeline import ATTEMPTS, Held, Pipeline, Target
+from .answers import Question, WriteOptions
+from .pipeline import ATTEMPTS, Held, Pipeline, Target, admission
 
 Object = dict[str, Any]
 
@@ -39,14 +39,30 @@ class Binding:
     def target(self) -> Target:
         return Target(scheme.PODS, self.namespace, self.pod)
 
+    def to_json(self) -> Object:
+        meta = {"name": self.pod, "namespace": self.namespace, "uid": self.uid, "annotations": self.annotations}
+        return {
+            "kind": "Binding",
+            "apiVersion": "v1",
+            "metadata": {k: v for k, v in meta.items() if v},
+            "target": {"kind": "Node", "name": self.node},
+        }
 
-async def bind(pipeline: Pipeline, user: User, bindings: Sequence[Binding]) -> list[ApiError | None]:
-    """The outcome of each binding, in order: None = bound."""
+
+async def bind(
+    pipeline: Pipeline, user: User, bindings: Sequence[Binding], *, admitted: bool = False
+) -> list[ApiError | None]:
+    """The outcome of each binding, in order: None = bound. ``admitted``: admission has seen them already."""
     outcomes: list[ApiError | None] = [None] * len(bindings)
     todo = []
     for index, binding in enumerate(bindings):
         try:
-            pipeline.authorize(user, "create", Target(scheme.PODS, binding.namespace, binding.pod, "binding"))
+            target = Target(scheme.PODS, binding.namespace, binding.pod, "binding")
+            pipeline.authorize(user, "create", target)
+            if not admitted:
+                request = admission(user, "CREATE", target, binding.to_json(), None, WriteOptions())
+                await pipeline.chain.mutate(request)
+                await pipeline.chain.validate(request)
             todo.append(index)
         except ApiError as refused:
             outcomes[index] = refused
@@ -146,7 +162,7 @@ class BindingAnswer:
                 raise refusals.not_found(scheme.PODS, pod)
             assign(codec.decode(held.data), binding)
         else:
-            (refused,) = await bind(self._pipeline, question.user, [binding])
+            (refused,) = await bind(self._pipeline, question.user, [binding], admitted=True)
             if refused:
                 raise refused
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}

@@ -22,10 +22,12 @@ class Catalog:
             own = strategies.get((kind.api_version, kind.resource))
             self._install((own or strategies.get((kind.group, kind.resource), Strategy))(kind))
 
-    def add(self, strategy: Strategy) -> None:
-        """Serve a kind from now on, or serve it differently."""
-        self.scheme.add(strategy.kind)
-        self._install(strategy)
+    def add(self, strategy: Strategy, *, listed: bool = True) -> None:
+        """Serve a kind from now on, or serve it differently; one that is not ``listed``, to the server only."""
+        kind = strategy.kind
+        if listed:
+            self.scheme.add(kind)
+        self._strategies[kind.group, kind.version, kind.resource] = strategy
         self.revision += 1
 
     def remove(self, kind: Kind) -> None:

@@ -14,11 +14,11 @@ from apimachinery.scheme import Kind
 from ..auth.user import User
 from ..storage import codec
 from ..storage.interface import Put
-from . import deletion, metadata, parts, refusals
+from . import deletion, managed_fields, metadata, parts, refusals
 from .answers import WriteOptions
 from .creates import create
 from .kinds.metadata import validate_metadata
-from .patching import Transform, track
+from .patching import Transform
 from .pipeline import ATTEMPTS, Held, Lost, Pipeline, Result, Target, admission
 from .removals import remove
 from .strategy import Strategy
@@ -29,15 +29,14 @@ Object = dict[str, Any]
 async def update(pipeline: Pipeline, user: User, target: Target, body: Object, options: WriteOptions) -> Result:
     """PUT. An empty resourceVersion means whatever is there."""
     strategy = pipeline.catalog.strategy(target.kind)
+    _check(pipeline, target, body, options)
     meta = body.setdefault("metadata", {})
     _check_name(meta.setdefault("name", target.name), target)
-    if target.subresource != "scale":
-        pipeline.check(target.kind, body, options)
-        if not strategy.unconditional_update and not meta.get("resourceVersion"):
-            cause = Cause(
-                "FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion"
-            )
-            raise refusals.invalid(target.kind, target.name, [cause])
+    if target.subresource != "scale" and not strategy.unconditional_update and not meta.get("resourceVersion"):
+        cause = Cause(
+            "FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion"
+        )
+        raise refusals.invalid(target.kind, target.name, [cause])
     encoded = codec.plain(body)
     first = [body]
 
@@ -58,15 +57,23 @@ async def patch(
 
     def transform(current: Object) -> Object:
         body = patched(shown(current) if current else current)
-        if target.subresource != "scale":
-            try:
-                pipeline.check(target.kind, body, options)
-            except DecodingError as error:
-                raise _unfit(body, error) from error
+        try:
+            _check(pipeline, target, body, options)
+        except DecodingError as error:
+            raise _unfit(body, error) from error
         return body
 
     async with pipeline.turns.take(pipeline.key(target)):
         return await _change(pipeline, user, target, options, transform, may_create=may_create)
+
+
+def _check(pipeline: Pipeline, target: Target, body: Object, options: WriteOptions) -> None:
+    """Decode a body in place as what the target takes. Raises BadRequest."""
+    if target.subresource == "scale" and not options.applying:
+        body.update(parts.SCALE)
+        pipeline.check_body(body, options)
+    else:
+        pipeline.check(target.kind, body, options)
 
 
 def _unfit(body: Object, error: DecodingError) -> Invalid:
@@ -98,8 +105,12 @@ async def _create(
 ) -> Result:
     body = transform({})
     pipeline.authorize(user, "create", target)
-    if body.get("metadata", {}).pop("resourceVersion", ""):
+    meta = body.get("metadata", {})
+    if meta.pop("resourceVersion", ""):
         raise refusals.conflict(target.kind, target.name)
+    if uid := meta.get("uid"):
+        why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        raise refusals.conflict(target.kind, target.name, why)
     return await create(pipeline, user, Target(target.kind, target.namespace), body, options, checked=True)
 
 
@@ -109,30 +120,43 @@ async def _replace(
     """One attempt on one state of the object. Raises Lost if that was not the latest."""
     kind = target.kind
     strategy = pipeline.catalog.strategy(kind)
-    old = codec.decode(held.data)
-    body = transform(parts.view(kind, target.subresource, codec.decode(held.data)))
-    wanted = (body.get("metadata") or {}).get("resourceVersion")
+    shown = await strategy.load(held.data) if strategy.translated else held.data
+    old = codec.decode(shown)
+    current = codec.decode(shown)
+    scaled = target.subresource == "scale"
+    body = transform(strategy.to_scale(current) if scaled and not options.applying else current)
+    wanted = body.setdefault("metadata", {}).get("resourceVersion")
     if wanted and wanted != old["metadata"]["resourceVersion"]:
         await _refuse_stale(pipeline, target, held)
-    obj = parts.merge(kind, target.subresource, body, old)
+    if options.applying:
+        obj = body
+    else:
+        obj = strategy.from_scale(body, old) if scaled else parts.merge(kind, target.subresource, body, old)
     _carry_over(kind, target, obj, old)
+    strategy.default(obj)
+    managed_fields.record_update(pipeline.schemas, strategy, target.subresource, old, obj, options)
     request = admission(user, "UPDATE", target, obj, old, options)
     obj = await pipeline.mutate(strategy, request)
+    if request.again and target.subresource != "scale":
+        obj = request.object = _confine(kind, target, obj, old)
     _validate(strategy, target, obj, old, options)
     await pipeline.chain.validate(request)
-    track(pipeline.schemas, target, old, obj, options)
     obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-    if obj == old:
-        return _shown(target, held.data)
+    stored, before = obj, old
+    if strategy.translated:
+        stored, before = await strategy.store(obj), codec.decode(held.data)
+    if managed_fields.is_same(stored, before):
+        return _shown(strategy, target, shown)
     if deletion.removable(strategy, obj):
         return await remove(pipeline, strategy, obj, held, options)
     claimer = pipeline.claimers.get(kind)
     claims = claimer.claim(obj, old) if claimer else ()
     if options.dry_run:
-        return _shown(target, codec.plain(obj))
-    value = codec.encode(obj)
+        return _shown(strategy, target, codec.plain(obj))
+    value = codec.encode(stored)
     put = Put(held.key, value, held.revision, strategy.ttl_seconds)
-    return _shown(target, await pipeline.replace(held, value, [put, *claims]))
+    data = await pipeline.replace(held, value, [put, *claims])
+    return _shown(strategy, target, data if stored is obj else codec.with_version_of(obj, data))
 
 
 async def _refuse_stale(pipeline: Pipeline, target: Target, held: Held) -> None:
@@ -149,31 +173,41 @@ def _check_name(name: str, target: Target) -> None:
 
 
 def _carry_over(kind: Kind, target: Target, obj: Object, old: Object) -> None:
-    meta = obj.setdefault("metadata", {})
+    meta = obj["metadata"]
     _check_name(meta.get("name", ""), target)
     metadata.set_namespace(kind, meta, target.namespace)
     metadata.carry_over(kind, obj, old)
+
+
+def _confine(kind: Kind, target: Target, changed: Object, old: Object) -> Object:
+    """What others have made of the object, without what a write to this place may not change."""
+    obj = parts.merge(kind, target.subresource, changed, old)
+    if "managedFields" in changed["metadata"]:
+        obj["metadata"] = obj["metadata"] | {"managedFields": changed["metadata"]["managedFields"]}
+    _carry_over(kind, target, obj, old)
+    return obj
 
 
 def _validate(strategy: Strategy, target: Target, obj: Object, old: Object, options: WriteOptions) -> None:
     causes = validate_metadata(obj, strategy.kind)
     if target.subresource == "status":
         strategy.prepare_status(obj, old)
+        strategy.complete_status(obj)
         causes += strategy.validate_status(obj, old)
     elif target.subresource not in ("", "scale"):
         causes += strategy.validate_part(target.subresource, obj, old)
         if strategy.has_generation:
-            metadata.bump_generation(obj, old)
+            metadata.bump_generation(strategy.kind, obj, old)
     else:
         strategy.prepare_update(obj, old)
         causes += metadata.validate_update(obj, old) + metadata.immutable(strategy.immutable, obj, old)
-        causes += strategy.validate(obj) + strategy.validate_update(obj, old)
+        causes += strategy.validate_change(obj, old)
         options.warnings.extend(strategy.warnings(obj))
         if strategy.has_generation:
-            metadata.bump_generation(obj, old)
+            metadata.bump_generation(strategy.kind, obj, old)
     if causes:
         raise refusals.invalid(strategy.kind, target.name, causes)
 
 
-def _shown(target: Target, data: bytes) -> Result:
-    return Result.of(parts.to_scale(target.kind, codec.decode(data))) if target.subresource == "scale" else Result(data)
+def _shown(strategy: Strategy, target: Target, data: bytes) -> Result:
+    return Result.of(strategy.to_scale(codec.decode(data))) if target.subresource == "scale" else Result(data)

@@ -7,7 +7,7 @@ from apimachinery.patch import copy
 from ..auth.user import User
 from ..storage import codec
 from ..storage.interface import Mismatch, Put
-from . import metadata, refusals
+from . import managed_fields, metadata, refusals
 from .answers import WriteOptions
 from .kinds.metadata import validate_metadata
 from .pipeline import Held, Pipeline, Result, Target, admission
@@ -30,11 +30,17 @@ async def create(
     invented = not (body.get("metadata") or {}).get("name")
     metadata.fill_new(kind, body, target.namespace, generation=strategy.has_generation)
     named = Target(kind, target.namespace, body["metadata"].get("name", ""))
+    strategy.default(body)
+    managed_fields.record_create(pipeline.schemas, strategy, body, options)
     request = admission(user, "CREATE", named, body, None, options)
+    own = {k: body["metadata"].get(k) for k in metadata.KEPT}
     obj = await pipeline.mutate(strategy, request)
-    if "status" in kind.subresources:
+    if request.again:
+        metadata.restore(obj, own)
+    if "status" in kind.subresources and not strategy.status_on_create:
         obj.pop("status", None)
     strategy.prepare_create(obj)
+    strategy.complete_status(obj)
     causes = validate_metadata(obj, kind) + strategy.validate(obj)
     if causes:
         raise refusals.invalid(kind, named.name, causes)
@@ -57,7 +63,7 @@ async def _insert(
             if await pipeline.read(key):
                 raise refusals.already_exists(kind, asked["metadata"]["name"])
             return Result.of(obj, created=True)
-        value = codec.encode(obj)
+        value = codec.encode(await strategy.store(obj) if strategy.translated else obj)
         try:
             revision = await pipeline.commit([Put(key, value, 0, strategy.ttl_seconds), *claims])
         except Mismatch as found:
@@ -70,5 +76,5 @@ async def _insert(
         else:
             data = codec.splice(value, revision)
             pipeline.remember(Held(key, data, revision))
-            return Result(data, created=True)
+            return Result(codec.with_version_of(obj, data) if strategy.translated else data, created=True)
     raise refusals.already_exists(kind, asked["metadata"]["name"])

@@ -48,6 +48,13 @@ class DeleteOptions:
         dry_run = dry_run_of(body.get("dryRun") or ())
         return cls(grace, policy, wanted.get("uid") or "", wanted.get("resourceVersion") or "", dry_run)
 
+    def to_json(self) -> Object:
+        """The options that say anything, as ``metav1.DeleteOptions``."""
+        wanted = {"uid": self.uid, "resourceVersion": self.resource_version}
+        told: Object = {"gracePeriodSeconds": self.grace_period_seconds, "propagationPolicy": self.propagation_policy}
+        told["preconditions"] = {k: v for k, v in wanted.items() if v}
+        return {k: v for k, v in told.items() if v not in (None, "", {})}
+
 
 def dry_run_of(values: Any) -> bool:
     """Whether ``dryRun`` is asked for. Raises Invalid for anything but ``All``."""

@@ -4,8 +4,10 @@ Source: ``k8s.io/apiserver/pkg/registry/rest/{create,update,meta}.go``.
 """
 
 import random
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -28,14 +30,19 @@ _SERVER_OWNED = (
     "selfLink",
     "generation",
 )
-_KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
-_STATUS_MAY_CHANGE = ("labels", "annotations", "managedFields")
+KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
+_STATUS_MAY_CHANGE = ("labels", "annotations")
 _random = random.Random()  # noqa: S311 - a name must be new, not unguessable
 
 
 def now() -> str:
     """The current second as metav1.Time."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _shown(int(time.time()))
+
+
+@lru_cache(maxsize=2)  # every write asks, some twice
+def _shown(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def generated(base: str) -> str:
@@ -94,18 +101,20 @@ def carry_over(kind: Kind, obj: Object, old: Object) -> None:
     if uid and uid != before["uid"]:
         why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {before['uid']}"
         raise refusals.conflict(kind, before["name"], why)
-    for field in _KEPT:
-        if field in before:
-            metadata[field] = before[field]
-        else:
-            metadata.pop(field, None)
+    restore(obj, before)
     metadata.pop("selfLink", None)
     if "generateName" in before:
         metadata.setdefault("generateName", before["generateName"])
-    if "managedFields" in before and "managedFields" not in metadata:
-        metadata["managedFields"] = before["managedFields"]
-    elif metadata.get("managedFields") in ([], [{}]):
-        del metadata["managedFields"]
+
+
+def restore(obj: Object, before: Object) -> None:
+    """Put back what the server owns of some metadata as it was."""
+    metadata = obj["metadata"]
+    for field in KEPT:
+        if before.get(field) is not None:
+            metadata[field] = before[field]
+        else:
+            metadata.pop(field, None)
 
 
 def validate_update(obj: Object, old: Object) -> list[Cause]:
@@ -120,9 +129,10 @@ def validate_update(obj: Object, old: Object) -> list[Cause]:
     return [Cause("FieldValueForbidden", message, "metadata.finalizers")]
 
 
-def bump_generation(obj: Object, old: Object) -> None:
-    """One more if anything but metadata and status differs."""
-    if any(obj.get(k) != old.get(k) for k in obj.keys() | old.keys() if k not in ("metadata", "status")):
+def bump_generation(kind: Kind, obj: Object, old: Object) -> None:
+    """One more if anything but metadata differs; a status that is no subresource is content like any other."""
+    besides = ("metadata", "status") if "status" in kind.subresources else ("metadata",)
+    if any(obj.get(k) != old.get(k) for k in obj.keys() | old.keys() if k not in besides):
         obj["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
 
 
@@ -132,7 +142,7 @@ def status_only(obj: Object, old: Object) -> Object:
     for field in _STATUS_MAY_CHANGE:
         if field in obj["metadata"]:
             metadata[field] = obj["metadata"][field]
-        elif field != "managedFields":
+        else:
             metadata.pop(field, None)
     merged = {**old, "metadata": metadata}
     if "status" in obj:

@@ -1,6 +1,6 @@
 """The parts of an object that its subresources write: what of a body counts, and what the rest of the object keeps.
 
-Pure. ``view`` is what a GET of the subresource shows; ``merge`` is the whole object after a write to it.
+Pure. ``merge`` is the whole object after a write to a subresource.
 """
 
 from typing import Any
@@ -15,27 +15,51 @@ from . import metadata
 Object = dict[str, Any]
 
 WRITABLE = ("status", "scale", "finalize", "ephemeralcontainers", "resize", "approval")
+SCALE = {"kind": "Scale", "apiVersion": "autoscaling/v1"}
 _SCALE_META = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
-def view(kind: Kind, subresource: str, obj: Object) -> Object:
-    """The object as the subresource shows it."""
-    return to_scale(kind, obj) if subresource == "scale" else obj
-
-
 def merge(kind: Kind, subresource: str, body: Object, old: Object) -> Object:
-    """The object that a write of ``body`` to the subresource makes of ``old``. Raises BadRequest."""
+    """The object that a write of ``body`` to the subresource makes of ``old``; a Scale is its strategy's business."""
     match subresource:
         case "":
             return _main(kind, body, old)
         case "status":
             return metadata.status_only(body, old)
-        case "scale":
-            return from_scale(body, old)
         case "approval":
             conditions = (body.get("status") or {}).get("conditions")
-            return old | {"status": {**(old.get("status") or {}), "conditions": conditions or []}}
+            merged = metadata.status_only(body, old)
+            return merged | {"status": {**(old.get("status") or {}), "conditions": conditions or []}}
     return old | {"spec": _spec(subresource, body, old)}
+
+
+def applicable(kind: Kind, subresource: str, wanted: Object) -> Object:
+    """What of an applied configuration a subresource writes, as an object of the kind."""
+    if subresource == "":
+        return {k: v for k, v in wanted.items() if k != "status" or "status" not in kind.subresources}
+    meta = wanted.get("metadata") or {}
+    kept = _APPLIED_META if subresource == "status" else _APPLIED_META[:4]
+    out: Object = {"apiVersion": kind.api_version, "kind": kind.kind}
+    out["metadata"] = {k: v for k, v in meta.items() if k in kept}
+    field, name = _APPLIES.get(subresource, ("spec", subresource))
+    value = wanted.get(field)
+    if subresource != "status" and isinstance(value, dict):
+        value = {name: value[name]} if name in value else {}
+        if subresource == "resize" and name in value:
+            value[name] = [{k: c[k] for k in _RESIZED if k in c} for c in value[name]]
+    return out if value is None else out | {field: value}
+
+
+_APPLIED_META = ("name", "namespace", "uid", "resourceVersion", "labels", "annotations", "managedFields")
+_APPLIES = {
+    "status": ("status", ""),
+    "scale": ("spec", "replicas"),
+    "finalize": ("spec", "finalizers"),
+    "ephemeralcontainers": ("spec", "ephemeralContainers"),
+    "resize": ("spec", "containers"),
+    "approval": ("status", "conditions"),
+}
+_RESIZED = ("name", "resources", "resizePolicy")
 
 
 def _main(kind: Kind, body: Object, old: Object) -> Object:
@@ -54,8 +78,9 @@ def _spec(subresource: str, body: Object, old: Object) -> Object:
         case "ephemeralcontainers":
             spec["ephemeralContainers"] = new.get("ephemeralContainers") or []
         case "resize":
-            wanted = {c.get("name"): c for c in new.get("containers") or ()}
-            spec["containers"] = [_resized(c, wanted.get(c["name"])) for c in spec["containers"]]
+            for part in spec.keys() & {"containers", "initContainers"}:
+                wanted = {c.get("name"): c for c in new.get(part) or ()}
+                spec[part] = [_resized(c, wanted.get(c["name"])) for c in spec[part]]
     return spec
 
 
@@ -70,25 +95,32 @@ def to_scale(kind: Kind, obj: Object) -> Object:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     selector = spec.get("selector")
     parsed = from_map(selector) if kind.resource == "replicationcontrollers" else from_object(selector)
-    scale_status: Object = {"replicas": status.get("replicas", 0)}
-    if str(parsed):
-        scale_status["selector"] = str(parsed)
+    return scale(obj, spec.get("replicas") or 0, status.get("replicas", 0), str(parsed))
+
+
+def scale(obj: Object, wanted: int, current: int, selector: str) -> Object:
+    """A Scale of an object."""
+    status: Object = {"replicas": current}
+    if selector:
+        status["selector"] = selector
     return {
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
+        **SCALE,
         "metadata": {k: obj["metadata"][k] for k in _SCALE_META if k in obj["metadata"]},
-        "spec": {"replicas": spec["replicas"]} if spec.get("replicas") else {},
-        "status": scale_status,
+        "spec": {"replicas": wanted} if wanted else {},
+        "status": status,
     }
 
 
-def from_scale(scale: Object, old: Object) -> Object:
-    """The workload with the replicas of a Scale. Raises BadRequest."""
+def from_scale(scale: Object, old: Object, path: str = "spec.replicas") -> Object:
+    """The object with the replicas of a Scale at ``path``. Raises BadRequest."""
     replicas = (scale.get("spec") or {}).get("replicas", 0)
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
         raise BadRequest(f"spec.replicas: Invalid value: {replicas}: must be greater than or equal to 0")
-    new = copy(old)
-    new["spec"]["replicas"] = replicas
+    new: Object = copy(old)
+    *way, last = path.split(".")
+    holder = new
+    for name in way:
+        holder = holder.setdefault(name, {})
+    holder[last] = replicas
     new["metadata"]["resourceVersion"] = (scale.get("metadata") or {}).get("resourceVersion", "")
-    result: Object = new
-    return result
+    return new

@@ -6,26 +6,29 @@ from typing import Any
 import orjson
 
 from apimachinery import patch
-from apimachinery.errors import ApiError, BadRequest, NotImplementedByServer, UnsupportedMediaType
-from apimachinery.schema import FieldProblem, Schemas
+from apimachinery.errors import BadRequest, UnsupportedMediaType
+from apimachinery.patch import typed
+from apimachinery.scheme import Kind
 
-from . import metadata
+from . import managed_fields, parts
 from .answers import WriteOptions
 from .pipeline import Pipeline, Target
 
 Object = dict[str, Any]
 Transform = Callable[[Object], Object]
 """Makes the body of an update of the current object, which is the transform's own copy ({} if there is none)."""
-_STATUS_WRITES = ("apiVersion", "kind", "metadata", "status")
+SCALE = Kind("autoscaling", "v1", "Scale", "")
 
 MEDIA_TYPES = (patch.JSON_PATCH, patch.MERGE_PATCH, patch.STRATEGIC_MERGE_PATCH, patch.APPLY_PATCH)
 
 
 def transform(pipeline: Pipeline, target: Target, media: str, raw: bytes, options: WriteOptions) -> Transform:
     """Raises UnsupportedMediaType, BadRequest; so may the transform, for a patch that does not fit the object."""
-    if media not in MEDIA_TYPES:
+    custom = pipeline.catalog.strategy(target.kind).translated
+    accepted = [m for m in MEDIA_TYPES if m != patch.STRATEGIC_MERGE_PATCH] if custom else MEDIA_TYPES
+    if media not in accepted:
         raise UnsupportedMediaType(
-            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(MEDIA_TYPES)
+            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(accepted)
         )
     change = parse(raw)
     if media == patch.APPLY_PATCH:
@@ -39,46 +42,38 @@ def transform(pipeline: Pipeline, target: Target, media: str, raw: bytes, option
 
 
 def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions) -> Transform:
-    """Server-side apply. Raises BadRequest, and ApiError for what the schema does not have; the transform Conflict."""
+    """Server-side apply: its transform makes the whole object of the whole object, whatever the subresource.
+
+    Raises BadRequest, for what the schema does not have, too; the transform Conflict.
+    """
     kind = target.kind
+    takes = SCALE if target.subresource == "scale" else kind
     if not isinstance(wanted, dict):
         raise BadRequest("error decoding YAML: the applied configuration must be an object")
-    if (wanted.get("apiVersion"), wanted.get("kind")) != (kind.api_version, kind.kind):
-        raise BadRequest(f"the applied configuration must be of kind {kind.kind} in {kind.api_version}")
-    if target.subresource not in ("", "status"):
-        raise NotImplementedByServer(f"server-side apply on the {target.subresource} subresource is not supported")
-    wanted.setdefault("metadata", {}).setdefault("name", target.name)
-    _refuse_untyped(target, pipeline.schemas.check(kind, wanted))
+    if (wanted.get("apiVersion"), wanted.get("kind")) != (takes.api_version, takes.kind):
+        group, _, version = str(wanted.get("apiVersion", "")).rpartition("/")
+        raise BadRequest(f"invalid object type: {group}/{version}, Kind={wanted.get('kind', '')}")
+    if not isinstance(wanted.setdefault("metadata", {}), dict):
+        wanted["metadata"] = {}
+    wanted["metadata"].setdefault("name", target.name)
+    schemas = pipeline.schemas
+    _refuse_untyped(target, takes, typed.problems(wanted, schemas.of(takes)))
+    schemas.check(takes, wanted)
     options.applying = True
-    schema = pipeline.schemas.of(kind)
-    main = () if "status" not in kind.subresources else ("status",)
-    ignored = main if not target.subresource else tuple(k for k in wanted if k not in _STATUS_WRITES)
-    manager = patch.FieldManager(
-        options.field_manager, kind.api_version, metadata.now(), subresource=target.subresource, ignored=ignored
-    )
-    defaults = pipeline.catalog.strategy(kind).default
-    return lambda current: patch.apply(current or None, wanted, schema, manager, force=options.force, defaults=defaults)
+    schema, written = schemas.of(kind), parts.applicable(kind, target.subresource, wanted)
+    manager = managed_fields.manager(kind, target.subresource, options)
+    is_typed = managed_fields.is_typed(kind)
+    return lambda current: patch.apply(current or None, written, schema, manager, force=options.force, typed=is_typed)
 
 
-def _refuse_untyped(target: Target, problems: Sequence[FieldProblem]) -> None:
-    """Apply needs every field's type. Raises ApiError with all that the schema does not have, in upstream's form."""
+def _refuse_untyped(target: Target, takes: Kind, problems: Sequence[str]) -> None:
+    """Apply needs every field's type. Raises BadRequest with all that the schema does not have, in upstream's
+    words; upstream itself answers 500, though nothing is wrong with the server."""
     if not problems:
         return
-    why = [f".{p.path}: field not declared in schema" if p.form == "unknown" else p.message for p in problems]
-    told = why[0] if len(why) == 1 else "".join(["errors:", *(f"\n  {w}" for w in why)])
-    kind = target.kind
-    about = f"{target.namespace}/{target.name}; {kind.group}/{kind.version}, Kind={kind.kind}"
-    raise ApiError(f"failed to create typed patch object ({about}): {told}", reason="")
-
-
-def track(schemas: Schemas, target: Target, old: Object, obj: Object, options: WriteOptions) -> None:
-    """After a plain write: who owns what now, where anybody has applied."""
-    if not options.applying and old["metadata"].get("managedFields"):
-        kind = target.kind
-        manager = patch.FieldManager(
-            options.field_manager or "unknown", kind.api_version, metadata.now(), subresource=target.subresource
-        )
-        patch.track(old, obj, schemas.of(kind), manager)
+    told = problems[0] if len(problems) == 1 else "\n".join(["errors:", *(f"  {p}" for p in problems)])
+    about = f"{target.namespace}/{target.name}; {takes.group}/{takes.version}, Kind={takes.kind}"
+    raise BadRequest(f"failed to create typed patch object ({about}): {told}")
 
 
 def parse(raw: bytes) -> Any:

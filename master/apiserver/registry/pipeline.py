@@ -4,6 +4,7 @@ authorize -> decode and check -> default -> admit (mutate) -> prepare -> validat
 An object handed to a write belongs to the pipeline from then on.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,7 +21,7 @@ from ..auth.user import User
 from ..storage import codec
 from ..storage.interface import Mismatch, Op, Storage, Unavailable
 from ..storage.keys import KeySpace, local_key
-from . import refusals
+from . import managed_fields, refusals
 from .answers import WriteOptions
 from .catalog import Catalog
 from .claims import Claimer
@@ -135,11 +136,12 @@ class Pipeline:
             raise schemas_.DecodingError(Kind(group, short, name, ""), wrong.message)
 
     async def mutate(self, strategy: Strategy, request: AdmissionRequest) -> Object:
-        """Default and admit; the object as it comes out."""
+        """Admit an object that has its defaults; the object as it comes out."""
         assert request.object is not None, "only deletions have no object"  # noqa: S101 - the invariant of a write
-        strategy.default(request.object)
+        recorded = request.object["metadata"].get("managedFields")
         if await self.chain.mutate(request):
             strategy.default(request.object)
+            managed_fields.keep_valid(request.object, recorded, request.warnings)
         return request.object
 
     def key(self, target: Target) -> str:
@@ -174,10 +176,16 @@ class Pipeline:
 
     async def commit(self, ops: Sequence[Op]) -> int:
         """Raises Mismatch, ServiceUnavailable."""
+        # In a task of its own: others' reads wait for the cache to have this, and must not wait for the writer's turn.
+        return await asyncio.create_task(self._commit(ops))
+
+    async def _commit(self, ops: Sequence[Op]) -> int:
         try:
-            return await self.storage.commit(ops)
+            revision = await self.storage.commit(ops)
         except Unavailable as error:
             raise _unavailable(error) from error
+        self.reads.cache.committed(ops, revision)
+        return revision
 
     async def replace(self, held: Held, value: bytes, ops: Sequence[Op]) -> bytes:
         """Commit operations that put ``value`` in the place of ``held``; the object's new bytes. Raises Lost."""
@@ -197,6 +205,14 @@ class Pipeline:
             raise Lost(Held(held.key, codec.splice(stored.value, stored.revision), stored.revision)) from None
 
 
+_OPTIONS = {
+    "CREATE": "CreateOptions",
+    "UPDATE": "UpdateOptions",
+    "DELETE": "DeleteOptions",
+    "CONNECT": "ConnectOptions",
+}
+
+
 def admission(
     user: User,
     operation: Operation,
@@ -205,7 +221,11 @@ def admission(
     old: Object | None,
     options: WriteOptions,
 ) -> AdmissionRequest:
-    told: Object = {"dryRun": ["All"]} if options.dry_run else {}
+    told: Object = {"kind": _OPTIONS[operation], "apiVersion": "meta.k8s.io/v1", **options.told}
+    if options.dry_run:
+        told["dryRun"] = ["All"]
+    if options.field_manager and operation != "DELETE":
+        told |= {"fieldManager": options.field_manager, "fieldValidation": options.field_validation}
     return AdmissionRequest(
         user=user,
         operation=operation,
@@ -218,6 +238,7 @@ def admission(
         options=told,
         dry_run=options.dry_run,
         warnings=options.warnings,
+        annotations=options.annotations,
     )
 
 

@@ -5,9 +5,10 @@ cache first reaches etcd's revision; "0" is whatever is cached; N is the cache o
 ``Exact`` the state at N.
 """
 
+import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,9 @@ from .selection import Selection
 
 Object = dict[str, Any]
 _PAST_PAGE = 500
+_SLICE = 2_000
+"""Entries that are filtered before others get their turn: some two milliseconds."""
+_VERSION_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,11 @@ class Reads:
             bucket = self._buckets[kind] = self.cache.bucket(bucket_of(kind))
         return bucket
 
+    async def shown(self, kind: Kind) -> Bucket:
+        """The objects of a kind as its version shows them, which need not be as they are stored. Raises ApiError."""
+        bucket = self.bucket(kind)
+        return bucket if bucket.versions is None else await bucket.versions.current(kind.version)
+
     # The Reader protocol.
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
@@ -95,6 +104,9 @@ class Reads:
 
     def version(self, kind: Kind) -> int:
         return self.bucket(kind).revision
+
+    def on_change(self, kind: Kind, listener: Callable[[], None]) -> None:
+        self.bucket(kind).listeners.append(listener)
 
     async def get_consistent(self, kind: Kind, namespace: str, name: str) -> Object | None:
         await self.reach("")
@@ -120,7 +132,7 @@ class Reads:
     async def entry(self, kind: Kind, namespace: str, name: str, resource_version: str = "") -> Entry:
         """Raises NotFound."""
         await self.reach(resource_version)
-        entry = self.bucket(kind).get(local_key(namespace, name))
+        entry = (await self.shown(kind)).get(local_key(namespace, name))
         if entry is None:
             raise refusals.not_found(kind, name)
         return entry
@@ -136,15 +148,22 @@ class Reads:
             except Compacted:
                 raise refusals.list_too_old() from None
         await self.reach(options.resource_version)
-        return self._now(kind, selection, "", options.limit)
+        return await self._now(await self.shown(kind), selection, "", options.limit)
 
-    def _now(self, kind: Kind, selection: Selection, start: str, limit: int, revision: int = 0) -> Listing:
+    async def _now(self, bucket: Bucket, selection: Selection, start: str, limit: int, revision: int = 0) -> Listing:
         """A page of the cache's state, told to be of ``revision`` if nothing has changed since then."""
-        entries = self.bucket(kind).select(selection.namespace, start)
-        wanted = selection.wanted()
-        if wanted:
-            entries = [e for e in entries if wanted(e)]
-        return _page(entries, revision or self.cache.revision, limit, counted=not selection.filtered)
+        wanted, revision = selection.wanted(), revision or self.cache.revision
+        if wanted is None:
+            entries, remaining = bucket.page(selection.namespace, start, limit)
+            return _listing(entries, revision, remaining, counted=not selection.filtered)
+        entries, everything = [], bucket.select(selection.namespace, start)
+        for at in range(0, len(everything), _SLICE):
+            if at:
+                await asyncio.sleep(0)
+            entries += [e for e in everything[at : at + _SLICE] if wanted(e)]
+            if limit and len(entries) > limit:
+                break
+        return _page(entries, revision, limit, counted=False)
 
     async def _at(self, kind: Kind, selection: Selection, revision: int, start: str, limit: int) -> Listing:
         """A page of the state at a past revision: the cache's, if the kind has not changed since; else etcd's."""
@@ -152,9 +171,9 @@ class Reads:
             await self.reach(str(revision))
         if revision < self.cache.compacted:
             raise Compacted(self.cache.compacted)
-        bucket = self.bucket(kind)
+        bucket = await self.shown(kind)
         if bucket.revision <= revision and revision >= bucket.loaded:
-            return self._now(kind, selection, start, limit, revision)
+            return await self._now(bucket, selection, start, limit, revision)
         entries = [e async for e in self._past(kind, selection, revision, start)]
         return _page(entries, revision, limit, counted=not selection.filtered)
 
@@ -162,11 +181,12 @@ class Reads:
         prefix = self._keys.root + bucket_of(kind)
         scope = f"{prefix}{selection.namespace}/" if selection.namespace else prefix
         labels, wanted = self.bucket(kind).field_labels, selection.wanted()
+        versions = self.bucket(kind).versions
         key, more = max(prefix + start, scope), True
         while more:
             page = await self._storage.page(scope, start=key, limit=_PAST_PAGE, revision=revision)
-            for item in page.items:
-                entry = Entry(item.key[len(prefix) :], item.value, item.revision, labels)
+            entries = [Entry(item.key[len(prefix) :], item.value, item.revision, labels) for item in page.items]
+            for entry in entries if versions is None else await versions.entries(kind.version, entries):
                 if wanted is None or wanted(entry):
                     yield entry
             more = page.more
@@ -180,7 +200,7 @@ class Reads:
         revision, start = decode_token(options.continue_token)
         if revision < 0:  # a token given with a 410: go on from its key in whatever is there now
             await self.reach("")
-            return self._now(kind, selection, start, options.limit)
+            return await self._now(await self.shown(kind), selection, start, options.limit)
         try:
             return await self._at(kind, selection, revision, start, options.limit)
         except Compacted:
@@ -190,18 +210,17 @@ class Reads:
         """Open a watch. Raises Expired (too old), BadRequest, Timeout."""
         initial = _wants_initial(options)
         watcher = Watcher(selection.accept(), selection.pin)
-        bucket = self.bucket(kind)
         if not initial and options.resource_version not in ("", "0"):
             version = parse_version(options.resource_version)
             if version > self.cache.revision:
                 await self.reach(options.resource_version)
-            self._register(bucket, watcher, version)
+            self._register(await self.shown(kind), watcher, version)
             return Watch(watcher, 0, self.cache)
         asked = options.send_initial_events
         await self.reach(options.resource_version if asked or options.resource_version == "0" else "")
+        bucket = await self.shown(kind)
         if initial:
-            wanted = selection.wanted()
-            watcher.start_with([e for e in bucket.select(selection.namespace) if wanted is None or wanted(e)])
+            watcher.start_with(bucket.select(selection.namespace))
         self._register(bucket, watcher, self.cache.revision)
         return Watch(watcher, self.cache.revision if asked else 0, self.cache)
 
@@ -239,16 +258,20 @@ def check_match(options: ListOptions) -> None:
 
 
 def _page(entries: list[Entry], revision: int, limit: int, *, counted: bool) -> Listing:
-    if not limit or len(entries) <= limit:
+    end = limit if limit > 0 else len(entries)
+    return _listing(entries[:end], revision, max(len(entries) - end, 0), counted=counted)
+
+
+def _listing(entries: list[Entry], revision: int, remaining: int, *, counted: bool) -> Listing:
+    if not remaining:
         return Listing(entries, revision)
-    remaining = len(entries) - limit if counted else None
-    entries = entries[:limit]
-    return Listing(entries, revision, encode_token(revision, entries[-1].key + "\0"), remaining)
+    token = encode_token(revision, entries[-1].key + "\0")
+    return Listing(entries, revision, token, remaining if counted else None)
 
 
 def parse_version(text: str) -> int:
     """Raises BadRequest."""
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > _VERSION_DIGITS or int(text) >= 1 << 64:
         raise refusals.bad_version(text)
     return int(text)
 
@@ -265,6 +288,9 @@ def decode_token(token: str) -> tuple[int, str]:
         raw = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         if raw["v"] != "meta.k8s.io/v1" or raw["rv"] == 0:
             raise ValueError(raw["v"])
-        return int(raw["rv"]), str(raw["start"])
+        revision, start = raw["rv"], raw["start"]
+        if type(revision) is not int or revision >= 1 << 63 or not isinstance(start, str):
+            raise ValueError(revision)
+        return revision, start
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
         raise BadRequest("continue key is not valid: encoded continue token is not valid") from error

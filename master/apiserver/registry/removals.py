@@ -45,18 +45,22 @@ async def _attempt(
     pipeline: Pipeline, user: User, target: Target, options: DeleteOptions, write: WriteOptions, held: Held
 ) -> Result:
     strategy = pipeline.catalog.strategy(target.kind)
-    old = codec.decode(held.data)
+    data = await strategy.load(held.data) if strategy.translated else held.data
+    old = codec.decode(data)
     deletion.check_preconditions(target.kind, old, options)
+    write.told = options.to_json()
     request = admission(user, "DELETE", target, None, old, write)
     await pipeline.chain.mutate(request)
     await pipeline.chain.validate(request)
-    outcome = deletion.plan(strategy, codec.decode(held.data), options, datetime.now(UTC))
+    outcome = deletion.plan(strategy, codec.decode(data), options, datetime.now(UTC))
     if outcome.remove:
         return await remove(pipeline, strategy, old, held, write)
     if outcome.obj is None or write.dry_run:
-        return Result(held.data, old)
-    value = codec.encode(outcome.obj)
-    return Result(await pipeline.replace(held, value, [Put(held.key, value, held.revision)]))
+        return Result(data, old)
+    stored = await strategy.store(outcome.obj) if strategy.translated else outcome.obj
+    value = codec.encode(stored)
+    written = await pipeline.replace(held, value, [Put(held.key, value, held.revision)])
+    return Result(written if stored is outcome.obj else codec.with_version_of(outcome.obj, written))
 
 
 async def remove(pipeline: Pipeline, strategy: Strategy, obj: Object, held: Held, options: WriteOptions) -> Result:
@@ -80,7 +84,7 @@ async def delete_collection(
     """Delete each of the selected objects by itself; what vanishes meanwhile is as good as deleted."""
     await pipeline.reads.reach("")
     wanted = selection.wanted()
-    selected = pipeline.reads.bucket(target.kind).select(selection.namespace)
+    selected = (await pipeline.reads.shown(target.kind)).select(selection.namespace)
     entries = [e for e in selected if wanted is None or wanted(e)]
 
     async def one(entry: Entry) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 from apimachinery.scheme import Kind
 
+from ..admission.chain import AdmissionRequest
 from ..auth.user import LOOPBACK, User
-from . import changes, creates, parts, removals
+from . import changes, creates, removals
 from .answers import Answer, Question, WriteOptions
 from .deletion import DeleteOptions
 from .patching import Transform
-from .pipeline import Pipeline, Result, Target, method_not_allowed
+from .pipeline import Pipeline, Result, Target, admission, method_not_allowed
 from .reads import Listing, ListOptions, Watch, WatchOptions
 from .selection import Selection
 
@@ -33,7 +34,7 @@ class Registry:
         self.pipeline.authorize(user, "get", target)
         entry = await self.reads.entry(target.kind, target.namespace, target.name, resource_version)
         if target.subresource == "scale":
-            return Result.of(parts.to_scale(target.kind, entry.object))
+            return Result.of(self.catalog.strategy(target.kind).to_scale(entry.object))
         return Result(entry.data)
 
     async def list(self, user: User, target: Target, selection: Selection, options: ListOptions) -> Listing:
@@ -51,11 +52,23 @@ class Registry:
         answer = self.answers.get((kind.group, kind.resource, target.subresource))
         if answer:
             self.pipeline.check_body(body, options)
+            body = await self._admit(admission(user, "CREATE", target, body, None, options)) or body
             question = Question(user, kind, target.subresource, target.namespace, target.name, body, options)
             return Result.of(await answer(question), created=True)
         if target.subresource or not kind.stored:
             raise method_not_allowed(kind, "create")
         return await creates.create(self.pipeline, user, target, body, options)
+
+    async def connect(self, user: User, verb: str, target: Target, asked: Object, options: WriteOptions) -> None:
+        """Authorize and admit a connection to a subresource; ``asked`` is what upstream calls its options object."""
+        self.pipeline.authorize(user, verb, target)
+        if asked:
+            await self._admit(admission(user, "CONNECT", target, asked, None, options))
+
+    async def _admit(self, request: AdmissionRequest) -> Object | None:
+        await self.pipeline.chain.mutate(request)
+        await self.pipeline.chain.validate(request)
+        return request.object
 
     async def update(self, user: User, target: Target, body: Object, options: WriteOptions) -> Result:
         self.pipeline.authorize(user, "update", target)
@@ -80,6 +93,9 @@ class Registry:
         return await removals.delete_collection(self.pipeline, user, target, selection, options, write)
 
 
+_SELF = "kube-apiserver"
+
+
 class LoopbackWriter:
     """Writes as the API server itself: what bootstrap and answers use."""
 
@@ -88,12 +104,12 @@ class LoopbackWriter:
 
     async def create(self, kind: Kind, obj: Object) -> Object:
         target = Target(kind, obj["metadata"].get("namespace", ""))
-        return (await self._registry.create(LOOPBACK, target, obj, WriteOptions())).object
+        return (await self._registry.create(LOOPBACK, target, obj, WriteOptions(field_manager=_SELF))).object
 
     async def update(self, kind: Kind, obj: Object, subresource: str = "") -> Object:
         meta = obj["metadata"]
         target = Target(kind, meta.get("namespace", ""), meta["name"], subresource)
-        return (await self._registry.update(LOOPBACK, target, obj, WriteOptions())).object
+        return (await self._registry.update(LOOPBACK, target, obj, WriteOptions(field_manager=_SELF))).object
 
     async def delete(self, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> Object:
         return (await self._registry.delete(LOOPBACK, Target(kind, namespace, name), options, WriteOptions())).object

@@ -8,10 +8,13 @@ are the pipeline's business; what must be unique in the cluster (service IPs) is
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from apimachinery.errors import Cause
 from apimachinery.scheme import Kind
+
+from . import parts
 
 Object = dict[str, Any]
 
@@ -33,8 +36,8 @@ class Strategy:
 
     immutable: ClassVar[tuple[str, ...]] = ()
     """Dotted paths that an update may not change, such as ``spec.selector``."""
-    columns: ClassVar[tuple[Column, ...]] = ()
-    field_labels: ClassVar[Mapping[str, Callable[[Object], str]]] = {}
+    columns: tuple[Column, ...] = ()
+    field_labels: Mapping[str, Callable[[Object], str]] = MappingProxyType({})
     """Selectable fields besides metadata.name and metadata.namespace. An absent value is "" (or "false")."""
     has_generation: ClassVar[bool] = True
     """Whether metadata.generation is kept: 1 at creation, +1 when anything but metadata and status changes."""
@@ -46,17 +49,35 @@ class Strategy:
     """What a delete without propagationPolicy does with dependents: Background or Orphan."""
     returns_deleted: ClassVar[bool] = False
     """Whether a delete that removes the object at once answers with it, not with a Status."""
+    status_zeros: ClassVar[Mapping[str, Any] | None] = None
+    """What a status always has, as it is a Go struct: ``{}`` = the empty status is shown; None = there may be none."""
+    status_on_create: ClassVar[bool] = False
+    """Whether a new object may bring its status although that is a subresource (nodes)."""
     ttl_seconds: int = 0
     """Objects vanish this long after their last write (events); 0 = never."""
 
-    deprecated: ClassVar[str] = ""
+    deprecated: str = ""
     """What every REST client is told besides: since when the kind is deprecated, and what to use instead."""
     second_view: ClassVar[bool] = False
     """Whether objects are stored in another kind's form, which ``to_stored`` and ``shown`` translate: two groups serve
     events. Everything else here, and admission, sees the stored form."""
 
+    translated: ClassVar[bool] = False
+    """Whether objects are stored in another form than everything here and admission see, as those of custom kinds are:
+    ``load`` and ``store`` translate."""
+    open_api: Mapping[str, Any] | None = None
+    """The schema that a custom kind publishes."""
+
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
+
+    async def load(self, data: bytes) -> bytes:
+        """A stored object, with its resourceVersion, in the form of this kind. Raises ApiError."""
+        return data
+
+    async def store(self, obj: Object) -> Object:
+        """An object of this kind in the form that is stored. Raises ApiError."""
+        return obj
 
     def to_stored(self, obj: Object) -> None:
         """A body of this kind in the form that is stored, in place."""
@@ -84,6 +105,10 @@ class Strategy:
         """Called besides ``validate``: what depends on the old object."""
         return []
 
+    def validate_change(self, obj: Object, old: Object) -> list[Cause]:
+        """All that is wrong with an update."""
+        return self.validate(obj) + self.validate_update(obj, old)
+
     def validate_status(self, obj: Object, old: Object) -> list[Cause]:
         return []
 
@@ -95,6 +120,19 @@ class Strategy:
     def warnings(self, obj: Object) -> list[str]:
         """What a client should be told about an object that is accepted all the same."""
         return []
+
+    def complete_status(self, obj: Object) -> None:
+        """Add what upstream writes of a status even when it is empty."""
+        if self.status_zeros is not None:
+            obj["status"] = {**self.status_zeros, **(obj.get("status") or {})}
+
+    def to_scale(self, obj: Object) -> Object:
+        """The ``autoscaling/v1`` Scale of a workload."""
+        return parts.to_scale(self.kind, obj)
+
+    def from_scale(self, wanted: Object, old: Object) -> Object:
+        """The workload with the replicas of a Scale. Raises BadRequest."""
+        return parts.from_scale(wanted, old)
 
     def grace_period(self, obj: Object, requested: int | None) -> int:
         """Seconds that a deleted object stays until its agent confirms the deletion. 0 = it goes at once."""

@@ -6,6 +6,8 @@ from starlette.types import Receive, Scope, Send
 
 from apimachinery.config import ClusterAccess
 
+from ..outgoing.client import WebhookClient
+from ..outgoing.dial import Dialer
 from ..registry.reader import Reader
 from .connect import Connectors, ConnectRequest
 from .explain import SchedulerClient
@@ -22,6 +24,8 @@ class Connections:
 
     def __init__(self, reader: Reader, access: ClusterAccess | None) -> None:
         self._agents = NodeAgents(reader, access)
+        self.dialer = Dialer(reader, self._agents)
+        self.webhooks = WebhookClient(self.dialer.connect)
         self._proxy: Proxy | None = None
         self._reader = reader
         self._streaming = Streaming(reader, self._agents)
@@ -37,12 +41,14 @@ class Connections:
         if self._proxy is None:
             from .proxy import Proxy
 
-            self._proxy = Proxy(self._reader, self._agents)
+            self._proxy = Proxy(self._reader, self._agents, self.dialer)
         connector = self._proxy.connectors()["", request.kind.resource, "proxy"]
         await connector(request, scope, receive, send)
 
     async def close(self) -> None:
         if self._proxy is not None:
             await self._proxy.close()
+        await self.webhooks.close()
+        await self.dialer.close()
         await self.scheduler.close()
         await self._agents.close()

@@ -4,6 +4,7 @@ Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-a
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,7 @@ import orjson
 from apimachinery.scheme import Kind
 
 from ..registry.catalog import Catalog
+from ..registry.subresources import subresource_kind
 from . import negotiation
 from .request import Request
 from .resources import unknown_path
@@ -20,29 +22,6 @@ from .respond import send_bytes, send_object
 Object = dict[str, Any]
 
 _AGGREGATED = "APIGroupDiscoveryList"
-_READ_WRITE = ("get", "patch", "update")
-_CONNECT = ("create", "get")
-_PROXY = ("create", "delete", "get", "patch", "update")
-_SUBRESOURCES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
-    "attach": ("", "v1", "{}AttachOptions", _CONNECT),
-    "binding": ("", "v1", "Binding", ("create",)),
-    "eviction": ("policy", "v1", "Eviction", ("create",)),
-    "exec": ("", "v1", "{}ExecOptions", _CONNECT),
-    "log": ("", "v1", "{}", ("get",)),
-    "portforward": ("", "v1", "{}PortForwardOptions", _CONNECT),
-    "proxy": ("", "v1", "{}ProxyOptions", _PROXY),
-    "scale": ("autoscaling", "v1", "Scale", _READ_WRITE),
-    "token": ("authentication.k8s.io", "v1", "TokenRequest", ("create",)),
-    "finalize": ("", "v1", "{}", ("update",)),
-}
-"""Group, version, kind ({} = the resource's) and verbs; those not here are of the resource's kind, read and write."""
-
-
-def subresource_kind(kind: Kind, subresource: str) -> tuple[str, str, str, tuple[str, ...]]:
-    """Group, version and kind of what a subresource takes, and its verbs."""
-    own = (kind.group, kind.version, "{}", _READ_WRITE)
-    group, version, name, verbs = _SUBRESOURCES.get(subresource, own)
-    return group, version, name.format(kind.kind), verbs
 
 
 class Discovery:
@@ -85,7 +64,7 @@ class Discovery:
         return list(dict.fromkeys(k.group for k in self._catalog.scheme))
 
     def _versions(self, group: str) -> list[str]:
-        return list(dict.fromkeys(k.version for k in self._catalog.scheme if k.group == group))
+        return sorted({k.version for k in self._catalog.scheme if k.group == group}, key=_priority)
 
     def _group(self, group: str) -> Object:
         versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in self._versions(group)]
@@ -132,6 +111,17 @@ class Discovery:
     def _version(self, group: str, version: str) -> Object:
         resources = [_aggregated_resource(k) for k in self._kinds(group, version)]
         return {"version": version, "resources": resources, "freshness": "Current"}
+
+
+_VERSION = re.compile(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?")
+
+
+def _priority(version: str) -> tuple[int, int, int, str]:
+    """Who comes first: stable before beta before alpha, newer before older, what is no version last."""
+    found = _VERSION.fullmatch(version)
+    if found is None:
+        return (4, 0, 0, version)
+    return ({None: 1, "beta": 2, "alpha": 3}[found[2]], -int(found[1]), -int(found[3] or 0), "")
 
 
 def _aggregated(request: Request) -> str:

@@ -1,13 +1,12 @@
 """The proxy subresources of pods, services and nodes: requests of any verb, and WebSockets, passed on.
 
-Pods are reached as ``pod_dialer`` says. Credentials of the caller stop here. A backend's certificate is
+Pods are reached as ``outgoing.dial`` says. Credentials of the caller stop here. A backend's certificate is
 not verified, as upstream. Of a node's HTTP API there is no more than ``NODE_PATHS``: agents speak gRPC.
 """
 
 import asyncio
 import contextlib
 import re
-import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from urllib.parse import urljoin, urlsplit
 
@@ -20,12 +19,13 @@ from apimachinery import pods, scheme
 from apimachinery.errors import ApiError, NotImplementedByServer, ServiceUnavailable
 from protos.kubeto.v1 import node_pb2 as pb
 
+from ..outgoing.dial import Dialer
+from ..outgoing.http import BROKEN, CONNECT_SECONDS, Pools, Trust
 from ..registry.reader import Reader
 from . import proxy_target, websocket
 from .connect import Connectors, ConnectRequest
 from .disconnect import while_connected
 from .node_agents import NodeAgents, call
-from .pod_dialer import DialerBackend, PodDialer
 
 NODE_PATHS = ("/stats/summary", "/healthz", "/pods")
 _HOP_BY_HOP = frozenset(
@@ -38,9 +38,8 @@ _LINK = re.compile(
     rb"""(\s(?:href|src|action|cite|data|formaction|poster)\s*=\s*["'])(/[^/"'][^"']*|/)""", re.IGNORECASE
 )
 _MAX_REWRITTEN_BYTES = 8 * 1024 * 1024
-_CONNECT_SECONDS = 10.0
-_IDLE_CONNECTIONS, _IDLE_SECONDS = 64, 30.0
-_BROKEN = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
+# A pod's certificate is made by whoever runs it; nobody here could verify it, and upstream does not either.
+_UNVERIFIED = Trust(verify=False)
 
 Headers = list[tuple[bytes, bytes]]
 Origin = Callable[[Reader, str, str], str]
@@ -49,16 +48,9 @@ Origin = Callable[[Reader, str, str], str]
 class Proxy:
     """``connectors`` maps each proxy subresource to what serves it."""
 
-    def __init__(self, reader: Reader, agents: NodeAgents) -> None:
-        self._reader, self._agents = reader, agents
-        self._dialer = PodDialer(reader, agents)
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=_unverified(),
-            max_connections=None,
-            max_keepalive_connections=_IDLE_CONNECTIONS,
-            keepalive_expiry=_IDLE_SECONDS,
-            network_backend=DialerBackend(self._dialer, _CONNECT_SECONDS),
-        )
+    def __init__(self, reader: Reader, agents: NodeAgents, dialer: Dialer) -> None:
+        self._reader, self._agents, self._dialer = reader, agents, dialer
+        self._pools = Pools(dialer.connect_pod)
 
     def connectors(self) -> Connectors:
         return {
@@ -68,8 +60,7 @@ class Proxy:
         }
 
     async def close(self) -> None:
-        await self._pool.aclose()
-        await self._dialer.close()
+        await self._pools.close()
 
     async def _pod(self, request: ConnectRequest, scope: Scope, receive: Receive, send: Send) -> None:
         await self._pass(proxy_target.pod_origin, request, scope, receive, send)
@@ -101,14 +92,14 @@ class Proxy:
             headers.append((b"transfer-encoding", b"chunked"))
         request = httpcore.Request(scope["method"], url, headers=headers, content=body)
         try:
-            response = await self._pool.handle_async_request(request)
-        except _BROKEN as error:
+            response = await self._pools.get(_UNVERIFIED).handle_async_request(request)
+        except BROKEN as error:
             raise ServiceUnavailable(f"error trying to reach service: {error or type(error).__name__}") from error
         try:
             # The client is listened to only once its own request has been read.
             answering = _answer(response, scope["method"], url, prefix, send)
             await (while_connected(receive, answering) if body is None or body_ended.is_set() else answering)
-        except _BROKEN:
+        except BROKEN:
             # The backend broke off in the middle: end the response, so that the client sees it is cut short.
             return
         finally:
@@ -119,13 +110,13 @@ class Proxy:
         protocols = list(scope.get("subprotocols") or ())
         port = target.port or (443 if target.scheme == "https" else 80)
         try:
-            sock = await self._dialer.connect(target.hostname or "", port, _CONNECT_SECONDS)
+            sock = await self._dialer.connect_pod(target.hostname or "", port, CONNECT_SECONDS)
             backend = await websockets.connect(
                 "ws" + url.removeprefix("http"),
                 sock=sock,
-                ssl=_unverified() if target.scheme == "https" else None,
+                ssl=_UNVERIFIED.context() if target.scheme == "https" else None,
                 subprotocols=protocols or None,
-                open_timeout=_CONNECT_SECONDS,
+                open_timeout=CONNECT_SECONDS,
                 proxy=None,
             )
         except (OSError, TimeoutError, websockets.WebSocketException) as error:
@@ -241,14 +232,6 @@ async def _respond(send: Send, status: int, headers: Headers, data: bytes) -> No
     headers = [*headers, (b"content-length", b"%d" % len(data))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": data})
-
-
-def _unverified() -> ssl.SSLContext:
-    """A pod's certificate is made by whoever runs it; nobody here could verify it, and upstream does not either."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 async def _pump(backend: websockets.ClientConnection, receive: Receive, send: Send) -> None:

@@ -1,18 +1,15 @@
-"""Where a proxied request goes: ``[scheme:]name[:port]`` of a pod or service becomes a URL. Pure but for the dice.
+"""Where a proxied request goes: ``[scheme:]name[:port]`` of a pod or service becomes a URL.
 
 Source: ``k8s.io/kubernetes/pkg/registry/core/{pod,service}`` (ResourceLocation); KEP: the proxy subresource's docs.
 """
 
-import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from apimachinery import scheme
-from apimachinery.errors import BadRequest, NotFound, ServiceUnavailable
+from apimachinery.errors import BadRequest, NotFound
 
+from ..outgoing import services
 from ..registry.reader import Object, Reader
-
-SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,37 +61,7 @@ def _pod_port(pod: Object, wanted: str) -> int | None:
 def service_origin(reader: Reader, namespace: str, text: str) -> str:
     """The URL of one ready endpoint, by chance. Raises NotFound, or ServiceUnavailable where there is none."""
     wanted = ProxyName.parse(text)
-    service = reader.get(scheme.SERVICES, namespace, wanted.name)
-    if service is None:
-        raise NotFound(f'services "{wanted.name}" not found', name=wanted.name, kind="services")
-    port_name = _service_port(service, wanted)
-    endpoints = list(_endpoints(reader, namespace, wanted.name, port_name))
-    if not endpoints:
-        raise ServiceUnavailable(f"no endpoints available for service {text!r}")
-    ip, port = random.choice(endpoints)  # noqa: S311 - spreads load, guards nothing
-    return _origin(wanted.scheme, ip, port)
-
-
-def _service_port(service: Object, wanted: ProxyName) -> str:
-    """The name of the port, "" for an unnamed one."""
-    ports = list((service.get("spec") or {}).get("ports") or ())
-    if not wanted.port and len(ports) == 1:
-        return str(ports[0].get("name") or "")
-    for port in ports:
-        if wanted.port in (port.get("name") or "", str(port["port"])):
-            return str(port.get("name") or "")
-    raise ServiceUnavailable(f"no service port {wanted.port!r} found for service {wanted.name!r}")
-
-
-def _endpoints(reader: Reader, namespace: str, service: str, port_name: str) -> Iterator[tuple[str, int]]:
-    for piece in reader.list(scheme.ENDPOINT_SLICES, namespace):
-        labels = piece["metadata"].get("labels") or {}
-        if labels.get(SERVICE_NAME_LABEL) != service or piece.get("addressType") == "FQDN":
-            continue
-        ports = [p["port"] for p in piece.get("ports") or () if (p.get("name") or "") == port_name and p.get("port")]
-        for endpoint in piece.get("endpoints") or ():
-            if (endpoint.get("conditions") or {}).get("ready") is not False:
-                yield from ((endpoint["addresses"][0], int(port)) for port in ports)
+    return _origin(wanted.scheme, *services.resolve(reader, namespace, wanted.name, wanted.port))
 
 
 def _origin(scheme_: str, ip: str, port: int | None) -> str:

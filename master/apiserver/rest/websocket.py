@@ -60,9 +60,10 @@ class Channels:
         self._base64 = "base64" in protocol
 
     async def read(self) -> AsyncIterator[tuple[int, bytes]]:
-        """(channel, bytes). An empty message, and text where binary was agreed on, is skipped."""
+        """(channel, bytes). The protocol says how a message is written, not its frame: the official Python client sends
+        text frames on the binary protocols. An empty message, and what is no base64, is skipped."""
         async for message in messages(self._receive):
-            decoded = _decode(message)
+            decoded = _decode(message, base64_=self._base64)
             if decoded is not None:
                 yield decoded
 
@@ -77,11 +78,12 @@ class Channels:
         await close(self._send)
 
 
-def _decode(message: bytes | str) -> tuple[int, bytes] | None:
-    if isinstance(message, bytes):
-        return (message[0], message[1:]) if message else None
+def _decode(message: bytes | str, *, base64_: bool) -> tuple[int, bytes] | None:
+    data = message.encode() if isinstance(message, str) else message
+    if not base64_:
+        return (data[0], data[1:]) if data else None
     try:
-        return (int(message[0]), base64.b64decode(message[1:])) if message[:1].isdigit() else None
+        return (int(data[:1]), base64.b64decode(data[1:])) if data[:1].isdigit() else None
     except binascii.Error:
         return None
 

@@ -6,8 +6,9 @@ nothing and sees nothing twice.
 
 import time
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
+from typing import Protocol
 
 from .entry import Entry, Event, FieldLabels
 from .interface import Compacted
@@ -17,7 +18,21 @@ KEEP_SECONDS = 75
 """Changes younger than this are kept for watches that start from a version, as upstream."""
 KEEP_AT_LEAST = 256
 KEEP_AT_MOST = 50_000
+KEEP_ENCODED = 128
+"""Changes of which the bytes that were sent are kept: watchers that are further behind have them made again."""
 _revision = attrgetter("revision")
+
+
+class Versions(Protocol):
+    """The objects of a bucket as the versions of their kind show them, where that is not as they are stored."""
+
+    async def current(self, version: str) -> "Bucket":
+        """What is in the bucket at this moment, as a version shows it. Raises ApiError."""
+        ...
+
+    async def entries(self, version: str, entries: Sequence[Entry]) -> list[Entry]:
+        """Objects of another time, as a version shows them. Raises ApiError."""
+        ...
 
 
 class Bucket:
@@ -30,6 +45,8 @@ class Bucket:
         self.loaded = floor
         self.revision = floor
         self.field_labels = field_labels
+        self.listeners: list[Callable[[], None]] = []
+        self.versions: Versions | None = None
         self._clock = clock
         self._sorted: list[str] = []
         self._events: list[Event] = []
@@ -46,11 +63,20 @@ class Bucket:
 
     def select(self, namespace: str = "", start: str = "") -> list[Entry]:
         """Entries in key order: of a namespace, or all; from the key ``start`` on if given."""
+        return self.page(namespace, start, 0)[0]
+
+    def page(self, namespace: str, start: str, limit: int) -> tuple[list[Entry], int]:
+        """The first ``limit`` entries of a selection (0 = all), and how many follow."""
         keys = self._sorted
         low = bisect_left(keys, max(start, f"{namespace}/" if namespace else "")) if start or namespace else 0
         high = bisect_left(keys, f"{namespace}0") if namespace else len(keys)  # "0" follows "/"
-        entries = self.entries
-        return [entries[k] for k in (keys[low:high] if low or high < len(keys) else keys)]
+        end = min(high, low + limit) if limit else high
+        return list(map(self.entries.__getitem__, keys[low:end])), max(high - end, 0)
+
+    def count(self, namespace: str = "") -> int:
+        """How many entries ``select`` would give."""
+        keys = self._sorted
+        return bisect_left(keys, f"{namespace}0") - bisect_left(keys, f"{namespace}/") if namespace else len(keys)
 
     def change(self, key: str, value: bytes | None, revision: int) -> None:
         """Take in one change and hand it to the watchers. A change already seen is dropped."""
@@ -58,6 +84,11 @@ class Bucket:
         if (old and revision <= old.revision) or (old is None and value is None):
             return
         new = None if value is None else Entry(key, value, revision, self.field_labels)
+        self.put(key, new, revision, self._clock())
+
+    def put(self, key: str, new: Entry | None, revision: int, time: float) -> None:
+        """Take in a change that is known to be one."""
+        old = self.entries.get(key)
         if new:
             self.entries[key] = new
             if old is None:
@@ -66,10 +97,12 @@ class Bucket:
             del self.entries[key]
             del self._sorted[bisect_left(self._sorted, key)]
         self.revision = revision
-        event = Event(revision, new, old, self._clock())
+        event = Event(revision, new, old, time)
         self._remember(event)
         for watcher in self._concerned(event):
             watcher.offer(event)
+        for listener in self.listeners:
+            listener()
 
     def watch(self, watcher: Watcher, after: int) -> None:
         """Give a watcher what happened after a revision and all that follows. Raises Compacted behind the floor."""
@@ -80,6 +113,11 @@ class Bucket:
         pin = watcher.pin
         (self._pinned.setdefault(pin, set()) if pin else self._watchers).add(watcher)
         watcher.on_close = lambda: self._forget(watcher)
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """The changes since ``floor``."""
+        return self._events
 
     @property
     def watchers(self) -> int:
@@ -118,6 +156,8 @@ class Bucket:
     def _remember(self, event: Event) -> None:
         events = self._events
         events.append(event)
+        if len(events) > KEEP_ENCODED:
+            events[-KEEP_ENCODED].forget()
         if len(events) < 2 * KEEP_AT_LEAST or len(events) % KEEP_AT_LEAST:
             return
         horizon = event.time - KEEP_SECONDS

@@ -40,6 +40,12 @@ def with_revision(data: bytes, revision: int) -> bytes:
     return b"%b%d%b" % (data[:at], revision, data[data.index(b'"', at) :])
 
 
+def with_version_of(obj: Object, data: bytes) -> bytes:
+    """An object's bytes with the resourceVersion that other bytes have."""
+    at = data.index(_FIELD) + len(_FIELD)
+    return splice(encode(obj), int(data[at : data.index(b'"', at)]))
+
+
 def decode(data: bytes) -> Object:
     obj: Object = orjson.loads(data)
     return obj

@@ -10,17 +10,21 @@ from typing import Final
 from node.agent import mounts
 from node.agent.paths import NodePaths
 from node.agent.pod_state import Object
-from node.agent.volumes import config_map, downward_api, empty_dir, host_path, projected, secret
+from node.agent.volumes import config_map, downward_api, empty_dir, host_path, persistent, projected, secret
 from node.agent.volumes.volume import Prepare, UnsupportedVolume, VolumeContext
 
 KINDS: Final[Mapping[str, Prepare]] = {
     "configMap": config_map.prepare,
     "downwardAPI": downward_api.prepare,
     "emptyDir": empty_dir.prepare,
+    "ephemeral": persistent.prepare_ephemeral,
     "hostPath": host_path.prepare,
+    "persistentVolumeClaim": persistent.prepare_claim,
     "projected": projected.prepare,
     "secret": secret.prepare,
 }
+IMAGE: Final = "image"
+"""An image as a volume is mounted by the runtime: it has no path (KEP-4639)."""
 READ_ONLY: Final = frozenset({"configMap", "downwardAPI", "projected", "secret"})
 
 
@@ -29,6 +33,8 @@ async def prepare(context: VolumeContext) -> dict[str, str]:
     paths: dict[str, str] = {}
     for volume in context.pod["spec"].get("volumes") or ():
         kind = kind_of(volume)
+        if kind == IMAGE:
+            continue
         if kind not in KINDS:
             raise UnsupportedVolume(f'volume "{volume["name"]}": volumes of type {kind} are not supported')
         paths[volume["name"]] = await KINDS[kind](volume, context)
@@ -37,6 +43,17 @@ async def prepare(context: VolumeContext) -> dict[str, str]:
 
 def kind_of(volume: Object) -> str:
     return next((key for key, value in volume.items() if key != "name" and value is not None), "emptyDir")
+
+
+def images(pod: Object) -> dict[str, Object]:
+    """Volume name -> ``image`` source, of the volumes that are images."""
+    return {v["name"]: v[IMAGE] for v in pod["spec"].get("volumes") or () if kind_of(v) == IMAGE}
+
+
+def is_read_only(volume: Object) -> bool:
+    """Whether no container may write to a volume, whatever its mount says."""
+    kind = kind_of(volume)
+    return kind in READ_ONLY or bool((volume.get(kind) or {}).get("readOnly"))
 
 
 async def remove(paths: NodePaths, uid: str) -> None:

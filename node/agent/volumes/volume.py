@@ -24,6 +24,15 @@ class TokenSource(Protocol):
         ...
 
 
+class VolumeSource(Protocol):
+    async def volume(self, pod: Object, claim_name: str, *, owned: bool = False) -> Object:
+        """The PersistentVolume that a claim is bound to. Raises VolumeError."""
+        ...
+
+    def forget(self, uid: str) -> None:
+        """A pod is gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class VolumeContext:
     """The pod a volume is for and where its content comes from."""
@@ -31,6 +40,7 @@ class VolumeContext:
     facts: PodFacts
     source: ObjectSource
     tokens: TokenSource
+    bound: VolumeSource
     paths: NodePaths
 
     @property

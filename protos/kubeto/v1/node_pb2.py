@@ -24,45 +24,49 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/kubeto/v1/node.proto\x12\tkubeto.v1\"\x1e\n\rHealthRequest\x12\r\n\x05nodes\x18\x01 \x03(\t\"<\n\nNodeHealth\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\"3\n\x0bHealthReply\x12$\n\x05nodes\x18\x01 \x03(\x0b\x32\x15.kubeto.v1.NodeHealth\";\n\x10WatchLoadRequest\x12\r\n\x05nodes\x18\x01 \x03(\t\x12\x18\n\x10interval_seconds\x18\x02 \x01(\x01\"y\n\x08NodeLoad\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x14\n\x0c\x63pu_fraction\x18\x02 \x01(\x01\x12\x1a\n\x12memory_total_bytes\x18\x03 \x01(\x04\x12\x1e\n\x16memory_available_bytes\x18\x04 \x01(\x04\x12\r\n\x05load1\x18\x05 \x01(\x01\"/\n\tLoadReply\x12\"\n\x05loads\x18\x01 \x03(\x0b\x32\x13.kubeto.v1.NodeLoad\"/\n\x0cStatsRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tnode_only\x18\x02 \x01(\x08\"\x1a\n\nStatsReply\x12\x0c\n\x04json\x18\x01 \x01(\x0c\"\xb9\x02\n\x0bLogsRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03pod\x18\x03 \x01(\t\x12\x0f\n\x07pod_uid\x18\x04 \x01(\t\x12\x11\n\tcontainer\x18\x05 \x01(\t\x12\x0e\n\x06\x66ollow\x18\x06 \x01(\x08\x12\x10\n\x08previous\x18\x07 \x01(\x08\x12\x12\n\ntimestamps\x18\x08 \x01(\x08\x12\x17\n\ntail_lines\x18\t \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0blimit_bytes\x18\n \x01(\x03H\x01\x88\x01\x01\x12\x1a\n\rsince_seconds\x18\x0b \x01(\x03H\x02\x88\x01\x01\x12\x12\n\nsince_time\x18\x0c \x01(\t\x12\x0e\n\x06stream\x18\r \x01(\tB\r\n\x0b_tail_linesB\x0e\n\x0c_limit_bytesB\x10\n\x0e_since_seconds\"\x19\n\tLogsReply\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xad\x01\n\x0cTerminalOpen\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03pod\x18\x03 \x01(\t\x12\x0f\n\x07pod_uid\x18\x04 \x01(\t\x12\x11\n\tcontainer\x18\x05 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x06 \x03(\t\x12\r\n\x05stdin\x18\x07 \x01(\x08\x12\x0e\n\x06stdout\x18\x08 \x01(\x08\x12\x0e\n\x06stderr\x18\t \x01(\x08\x12\x0b\n\x03tty\x18\n \x01(\x08\"-\n\x0cTerminalSize\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\"\x94\x01\n\rTerminalInput\x12\'\n\x04open\x18\x01 \x01(\x0b\x32\x17.kubeto.v1.TerminalOpenH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x12\x15\n\x0b\x63lose_stdin\x18\x03 \x01(\x08H\x00\x12)\n\x06resize\x18\x04 \x01(\x0b\x32\x17.kubeto.v1.TerminalSizeH\x00\x42\x07\n\x05input\"b\n\x0eTerminalOutput\x12\x10\n\x06stdout\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06stderr\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06status\x18\x03 \x01(\x0cH\x00\x12\x10\n\x06opened\x18\x04 \x01(\x08H\x00\x42\x08\n\x06output\"o\n\x0fPortForwardOpen\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03pod\x18\x03 \x01(\t\x12\x0f\n\x07pod_uid\x18\x04 \x01(\t\x12\x0c\n\x04port\x18\x05 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x06 \x01(\t\"\x8c\x01\n\x0fPortForwardData\x12*\n\x04open\x18\x01 \x01(\x0b\x32\x1a.kubeto.v1.PortForwardOpenH\x00\x12\x11\n\x07payload\x18\x02 \x01(\x0cH\x00\x12\x0f\n\x05\x63lose\x18\x03 \x01(\x08H\x00\x12\x0f\n\x05\x65rror\x18\x04 \x01(\tH\x00\x12\x10\n\x06opened\x18\x05 \x01(\x08H\x00\x42\x06\n\x04\x64\x61ta2\xc9\x03\n\tNodeAgent\x12:\n\x06Health\x12\x18.kubeto.v1.HealthRequest\x1a\x16.kubeto.v1.HealthReply\x12@\n\tWatchLoad\x12\x1b.kubeto.v1.WatchLoadRequest\x1a\x14.kubeto.v1.LoadReply0\x01\x12\x37\n\x05Stats\x12\x17.kubeto.v1.StatsRequest\x1a\x15.kubeto.v1.StatsReply\x12\x36\n\x04Logs\x12\x16.kubeto.v1.LogsRequest\x1a\x14.kubeto.v1.LogsReply0\x01\x12?\n\x04\x45xec\x12\x18.kubeto.v1.TerminalInput\x1a\x19.kubeto.v1.TerminalOutput(\x01\x30\x01\x12\x41\n\x06\x41ttach\x12\x18.kubeto.v1.TerminalInput\x1a\x19.kubeto.v1.TerminalOutput(\x01\x30\x01\x12I\n\x0bPortForward\x12\x1a.kubeto.v1.PortForwardData\x1a\x1a.kubeto.v1.PortForwardData(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/kubeto/v1/node.proto\x12\tkubeto.v1\"0\n\x12LocalVolumeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\" \n\x10LocalVolumeReply\x12\x0c\n\x04path\x18\x01 \x01(\t\"\x1e\n\rHealthRequest\x12\r\n\x05nodes\x18\x01 \x03(\t\"<\n\nNodeHealth\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\"3\n\x0bHealthReply\x12$\n\x05nodes\x18\x01 \x03(\x0b\x32\x15.kubeto.v1.NodeHealth\";\n\x10WatchLoadRequest\x12\r\n\x05nodes\x18\x01 \x03(\t\x12\x18\n\x10interval_seconds\x18\x02 \x01(\x01\"y\n\x08NodeLoad\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x14\n\x0c\x63pu_fraction\x18\x02 \x01(\x01\x12\x1a\n\x12memory_total_bytes\x18\x03 \x01(\x04\x12\x1e\n\x16memory_available_bytes\x18\x04 \x01(\x04\x12\r\n\x05load1\x18\x05 \x01(\x01\"/\n\tLoadReply\x12\"\n\x05loads\x18\x01 \x03(\x0b\x32\x13.kubeto.v1.NodeLoad\"/\n\x0cStatsRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tnode_only\x18\x02 \x01(\x08\"\x1a\n\nStatsReply\x12\x0c\n\x04json\x18\x01 \x01(\x0c\"\xb9\x02\n\x0bLogsRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03pod\x18\x03 \x01(\t\x12\x0f\n\x07pod_uid\x18\x04 \x01(\t\x12\x11\n\tcontainer\x18\x05 \x01(\t\x12\x0e\n\x06\x66ollow\x18\x06 \x01(\x08\x12\x10\n\x08previous\x18\x07 \x01(\x08\x12\x12\n\ntimestamps\x18\x08 \x01(\x08\x12\x17\n\ntail_lines\x18\t \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0blimit_bytes\x18\n \x01(\x03H\x01\x88\x01\x01\x12\x1a\n\rsince_seconds\x18\x0b \x01(\x03H\x02\x88\x01\x01\x12\x12\n\nsince_time\x18\x0c \x01(\t\x12\x0e\n\x06stream\x18\r \x01(\tB\r\n\x0b_tail_linesB\x0e\n\x0c_limit_bytesB\x10\n\x0e_since_seconds\"\x19\n\tLogsReply\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xad\x01\n\x0cTerminalOpen\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03pod\x18\x03 \x01(\t\x12\x0f\n\x07pod_uid\x18\x04 \x01(\t\x12\x11\n\tcontainer\x18\x05 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x06 \x03(\t\x12\r\n\x05stdin\x18\x07 \x01(\x08\x12\x0e\n\x06stdout\x18\x08 \x01(\x08\x12\x0e\n\x06stderr\x18\t \x01(\x08\x12\x0b\n\x03tty\x18\n \x01(\x08\"-\n\x0cTerminalSize\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\"\x94\x01\n\rTerminalInput\x12\'\n\x04open\x18\x01 \x01(\x0b\x32\x17.kubeto.v1.TerminalOpenH\x00\x12\x0f\n\x05stdin\x18\x02 \x01(\x0cH\x00\x12\x15\n\x0b\x63lose_stdin\x18\x03 \x01(\x08H\x00\x12)\n\x06resize\x18\x04 \x01(\x0b\x32\x17.kubeto.v1.TerminalSizeH\x00\x42\x07\n\x05input\"b\n\x0eTerminalOutput\x12\x10\n\x06stdout\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06stderr\x18\x02 \x01(\x0cH\x00\x12\x10\n\x06status\x18\x03 \x01(\x0cH\x00\x12\x10\n\x06opened\x18\x04 \x01(\x08H\x00\x42\x08\n\x06output\"o\n\x0fPortForwardOpen\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0b\n\x03pod\x18\x03 \x01(\t\x12\x0f\n\x07pod_uid\x18\x04 \x01(\t\x12\x0c\n\x04port\x18\x05 \x01(\r\x12\x0f\n\x07\x61\x64\x64ress\x18\x06 \x01(\t\"\x8c\x01\n\x0fPortForwardData\x12*\n\x04open\x18\x01 \x01(\x0b\x32\x1a.kubeto.v1.PortForwardOpenH\x00\x12\x11\n\x07payload\x18\x02 \x01(\x0cH\x00\x12\x0f\n\x05\x63lose\x18\x03 \x01(\x08H\x00\x12\x0f\n\x05\x65rror\x18\x04 \x01(\tH\x00\x12\x10\n\x06opened\x18\x05 \x01(\x08H\x00\x42\x06\n\x04\x64\x61ta2\xe9\x04\n\tNodeAgent\x12:\n\x06Health\x12\x18.kubeto.v1.HealthRequest\x1a\x16.kubeto.v1.HealthReply\x12@\n\tWatchLoad\x12\x1b.kubeto.v1.WatchLoadRequest\x1a\x14.kubeto.v1.LoadReply0\x01\x12\x37\n\x05Stats\x12\x17.kubeto.v1.StatsRequest\x1a\x15.kubeto.v1.StatsReply\x12\x36\n\x04Logs\x12\x16.kubeto.v1.LogsRequest\x1a\x14.kubeto.v1.LogsReply0\x01\x12?\n\x04\x45xec\x12\x18.kubeto.v1.TerminalInput\x1a\x19.kubeto.v1.TerminalOutput(\x01\x30\x01\x12\x41\n\x06\x41ttach\x12\x18.kubeto.v1.TerminalInput\x1a\x19.kubeto.v1.TerminalOutput(\x01\x30\x01\x12I\n\x0bPortForward\x12\x1a.kubeto.v1.PortForwardData\x1a\x1a.kubeto.v1.PortForwardData(\x01\x30\x01\x12M\n\x0fMakeLocalVolume\x12\x1d.kubeto.v1.LocalVolumeRequest\x1a\x1b.kubeto.v1.LocalVolumeReply\x12O\n\x11RemoveLocalVolume\x12\x1d.kubeto.v1.LocalVolumeRequest\x1a\x1b.kubeto.v1.LocalVolumeReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.kubeto.v1.node_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HEALTHREQUEST']._serialized_start=42
-  _globals['_HEALTHREQUEST']._serialized_end=72
-  _globals['_NODEHEALTH']._serialized_start=74
-  _globals['_NODEHEALTH']._serialized_end=134
-  _globals['_HEALTHREPLY']._serialized_start=136
-  _globals['_HEALTHREPLY']._serialized_end=187
-  _globals['_WATCHLOADREQUEST']._serialized_start=189
-  _globals['_WATCHLOADREQUEST']._serialized_end=248
-  _globals['_NODELOAD']._serialized_start=250
-  _globals['_NODELOAD']._serialized_end=371
-  _globals['_LOADREPLY']._serialized_start=373
-  _globals['_LOADREPLY']._serialized_end=420
-  _globals['_STATSREQUEST']._serialized_start=422
-  _globals['_STATSREQUEST']._serialized_end=469
-  _globals['_STATSREPLY']._serialized_start=471
-  _globals['_STATSREPLY']._serialized_end=497
-  _globals['_LOGSREQUEST']._serialized_start=500
-  _globals['_LOGSREQUEST']._serialized_end=813
-  _globals['_LOGSREPLY']._serialized_start=815
-  _globals['_LOGSREPLY']._serialized_end=840
-  _globals['_TERMINALOPEN']._serialized_start=843
-  _globals['_TERMINALOPEN']._serialized_end=1016
-  _globals['_TERMINALSIZE']._serialized_start=1018
-  _globals['_TERMINALSIZE']._serialized_end=1063
-  _globals['_TERMINALINPUT']._serialized_start=1066
-  _globals['_TERMINALINPUT']._serialized_end=1214
-  _globals['_TERMINALOUTPUT']._serialized_start=1216
-  _globals['_TERMINALOUTPUT']._serialized_end=1314
-  _globals['_PORTFORWARDOPEN']._serialized_start=1316
-  _globals['_PORTFORWARDOPEN']._serialized_end=1427
-  _globals['_PORTFORWARDDATA']._serialized_start=1430
-  _globals['_PORTFORWARDDATA']._serialized_end=1570
-  _globals['_NODEAGENT']._serialized_start=1573
-  _globals['_NODEAGENT']._serialized_end=2030
+  _globals['_LOCALVOLUMEREQUEST']._serialized_start=42
+  _globals['_LOCALVOLUMEREQUEST']._serialized_end=90
+  _globals['_LOCALVOLUMEREPLY']._serialized_start=92
+  _globals['_LOCALVOLUMEREPLY']._serialized_end=124
+  _globals['_HEALTHREQUEST']._serialized_start=126
+  _globals['_HEALTHREQUEST']._serialized_end=156
+  _globals['_NODEHEALTH']._serialized_start=158
+  _globals['_NODEHEALTH']._serialized_end=218
+  _globals['_HEALTHREPLY']._serialized_start=220
+  _globals['_HEALTHREPLY']._serialized_end=271
+  _globals['_WATCHLOADREQUEST']._serialized_start=273
+  _globals['_WATCHLOADREQUEST']._serialized_end=332
+  _globals['_NODELOAD']._serialized_start=334
+  _globals['_NODELOAD']._serialized_end=455
+  _globals['_LOADREPLY']._serialized_start=457
+  _globals['_LOADREPLY']._serialized_end=504
+  _globals['_STATSREQUEST']._serialized_start=506
+  _globals['_STATSREQUEST']._serialized_end=553
+  _globals['_STATSREPLY']._serialized_start=555
+  _globals['_STATSREPLY']._serialized_end=581
+  _globals['_LOGSREQUEST']._serialized_start=584
+  _globals['_LOGSREQUEST']._serialized_end=897
+  _globals['_LOGSREPLY']._serialized_start=899
+  _globals['_LOGSREPLY']._serialized_end=924
+  _globals['_TERMINALOPEN']._serialized_start=927
+  _globals['_TERMINALOPEN']._serialized_end=1100
+  _globals['_TERMINALSIZE']._serialized_start=1102
+  _globals['_TERMINALSIZE']._serialized_end=1147
+  _globals['_TERMINALINPUT']._serialized_start=1150
+  _globals['_TERMINALINPUT']._serialized_end=1298
+  _globals['_TERMINALOUTPUT']._serialized_start=1300
+  _globals['_TERMINALOUTPUT']._serialized_end=1398
+  _globals['_PORTFORWARDOPEN']._serialized_start=1400
+  _globals['_PORTFORWARDOPEN']._serialized_end=1511
+  _globals['_PORTFORWARDDATA']._serialized_start=1514
+  _globals['_PORTFORWARDDATA']._serialized_end=1654
+  _globals['_NODEAGENT']._serialized_start=1657
+  _globals['_NODEAGENT']._serialized_end=2274
 # @@protoc_insertion_point(module_scope)

@@ -69,6 +69,16 @@ class NodeAgentStub:
                 request_serializer=protos_dot_kubeto_dot_v1_dot_node__pb2.PortForwardData.SerializeToString,
                 response_deserializer=protos_dot_kubeto_dot_v1_dot_node__pb2.PortForwardData.FromString,
                 _registered_method=True)
+        self.MakeLocalVolume = channel.unary_unary(
+                '/kubeto.v1.NodeAgent/MakeLocalVolume',
+                request_serializer=protos_dot_kubeto_dot_v1_dot_node__pb2.LocalVolumeRequest.SerializeToString,
+                response_deserializer=protos_dot_kubeto_dot_v1_dot_node__pb2.LocalVolumeReply.FromString,
+                _registered_method=True)
+        self.RemoveLocalVolume = channel.unary_unary(
+                '/kubeto.v1.NodeAgent/RemoveLocalVolume',
+                request_serializer=protos_dot_kubeto_dot_v1_dot_node__pb2.LocalVolumeRequest.SerializeToString,
+                response_deserializer=protos_dot_kubeto_dot_v1_dot_node__pb2.LocalVolumeReply.FromString,
+                _registered_method=True)
 
 
 class NodeAgentServicer:
@@ -116,6 +126,19 @@ class NodeAgentServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MakeLocalVolume(self, request, context):
+        """Folders of the node's that PersistentVolumes of the local-path provisioner are. Both are safe to repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveLocalVolume(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeAgentServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -153,6 +176,16 @@ def add_NodeAgentServicer_to_server(servicer, server):
                     servicer.PortForward,
                     request_deserializer=protos_dot_kubeto_dot_v1_dot_node__pb2.PortForwardData.FromString,
                     response_serializer=protos_dot_kubeto_dot_v1_dot_node__pb2.PortForwardData.SerializeToString,
+            ),
+            'MakeLocalVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.MakeLocalVolume,
+                    request_deserializer=protos_dot_kubeto_dot_v1_dot_node__pb2.LocalVolumeRequest.FromString,
+                    response_serializer=protos_dot_kubeto_dot_v1_dot_node__pb2.LocalVolumeReply.SerializeToString,
+            ),
+            'RemoveLocalVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveLocalVolume,
+                    request_deserializer=protos_dot_kubeto_dot_v1_dot_node__pb2.LocalVolumeRequest.FromString,
+                    response_serializer=protos_dot_kubeto_dot_v1_dot_node__pb2.LocalVolumeReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -344,6 +377,60 @@ class NodeAgent:
             '/kubeto.v1.NodeAgent/PortForward',
             protos_dot_kubeto_dot_v1_dot_node__pb2.PortForwardData.SerializeToString,
             protos_dot_kubeto_dot_v1_dot_node__pb2.PortForwardData.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MakeLocalVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kubeto.v1.NodeAgent/MakeLocalVolume',
+            protos_dot_kubeto_dot_v1_dot_node__pb2.LocalVolumeRequest.SerializeToString,
+            protos_dot_kubeto_dot_v1_dot_node__pb2.LocalVolumeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveLocalVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kubeto.v1.NodeAgent/RemoveLocalVolume',
+            protos_dot_kubeto_dot_v1_dot_node__pb2.LocalVolumeRequest.SerializeToString,
+            protos_dot_kubeto_dot_v1_dot_node__pb2.LocalVolumeReply.FromString,
             options,
             channel_credentials,
             insecure,

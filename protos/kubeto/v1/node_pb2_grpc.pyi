@@ -41,6 +41,9 @@ class NodeAgentStub:
     Exec: _grpc.StreamStreamMultiCallable[_node_pb2.TerminalInput, _node_pb2.TerminalOutput]
     Attach: _grpc.StreamStreamMultiCallable[_node_pb2.TerminalInput, _node_pb2.TerminalOutput]
     PortForward: _grpc.StreamStreamMultiCallable[_node_pb2.PortForwardData, _node_pb2.PortForwardData]
+    MakeLocalVolume: _grpc.UnaryUnaryMultiCallable[_node_pb2.LocalVolumeRequest, _node_pb2.LocalVolumeReply]
+    """Folders of the node's that PersistentVolumes of the local-path provisioner are. Both are safe to repeat."""
+    RemoveLocalVolume: _grpc.UnaryUnaryMultiCallable[_node_pb2.LocalVolumeRequest, _node_pb2.LocalVolumeReply]
 
 @_typing.type_check_only
 class NodeAgentAsyncStub(NodeAgentStub):
@@ -52,6 +55,9 @@ class NodeAgentAsyncStub(NodeAgentStub):
     Exec: _aio.StreamStreamMultiCallable[_node_pb2.TerminalInput, _node_pb2.TerminalOutput]  # type: ignore[assignment]
     Attach: _aio.StreamStreamMultiCallable[_node_pb2.TerminalInput, _node_pb2.TerminalOutput]  # type: ignore[assignment]
     PortForward: _aio.StreamStreamMultiCallable[_node_pb2.PortForwardData, _node_pb2.PortForwardData]  # type: ignore[assignment]
+    MakeLocalVolume: _aio.UnaryUnaryMultiCallable[_node_pb2.LocalVolumeRequest, _node_pb2.LocalVolumeReply]  # type: ignore[assignment]
+    """Folders of the node's that PersistentVolumes of the local-path provisioner are. Both are safe to repeat."""
+    RemoveLocalVolume: _aio.UnaryUnaryMultiCallable[_node_pb2.LocalVolumeRequest, _node_pb2.LocalVolumeReply]  # type: ignore[assignment]
 
 class NodeAgentServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -102,5 +108,20 @@ class NodeAgentServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_node_pb2.PortForwardData],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_node_pb2.PortForwardData], _abc.AsyncIterator[_node_pb2.PortForwardData]]: ...
+
+    @_abc_1.abstractmethod
+    def MakeLocalVolume(
+        self,
+        request: _node_pb2.LocalVolumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.LocalVolumeReply, _abc.Awaitable[_node_pb2.LocalVolumeReply]]:
+        """Folders of the node's that PersistentVolumes of the local-path provisioner are. Both are safe to repeat."""
+
+    @_abc_1.abstractmethod
+    def RemoveLocalVolume(
+        self,
+        request: _node_pb2.LocalVolumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.LocalVolumeReply, _abc.Awaitable[_node_pb2.LocalVolumeReply]]: ...
 
 def add_NodeAgentServicer_to_server(servicer: NodeAgentServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

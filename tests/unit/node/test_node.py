@@ -42,10 +42,10 @@ class World:
         self._root = root
 
     @asynccontextmanager
-    async def node(self) -> AsyncIterator[NodeAgent]:
+    async def node(self, **options: Any) -> AsyncIterator[NodeAgent]:
         client = ApiClient(FakeRpc(self.cluster), user_agent="test")
         informers = InformerFactory(client)
-        settings = AgentSettings(NODE, str(self._root), ("10.1.1.1",))
+        settings = AgentSettings(NODE, str(self._root), ("10.1.1.1",), **options)
         parts = ProcessParts(
             client=client,
             writer=StatusWriter(client),
@@ -216,3 +216,94 @@ async def test_node_insists_on_what_it_knows_of_its_pods(world: World) -> None:
         world.cluster.update(PODS, doubted, "status")
         assert not is_ready(world, "web")
         await until(lambda: is_ready(world, "web"))
+
+
+def resources(name: str, cpu: str, memory: str = "64Mi", policy: str = "NotRequired") -> Object:
+    amounts = {"cpu": cpu, "memory": memory}
+    made = pod(name, "sh", "-c", "sleep 1000")
+    made["spec"]["containers"][0] |= {"resources": {"requests": amounts, "limits": amounts}}
+    made["spec"]["containers"][0]["resizePolicy"] = [{"resourceName": "cpu", "restartPolicy": policy}]
+    return made
+
+
+def resize(world: World, name: str, cpu: str, memory: str = "64Mi") -> None:
+    live, amounts = world.cluster.get(PODS, "default", name), {"cpu": cpu, "memory": memory}
+    live["spec"]["containers"][0]["resources"] = {"requests": amounts, "limits": amounts}
+    world.cluster.update(PODS, live)
+
+
+def given(world: World, name: str) -> tuple[Any, Any, int]:
+    """CPU limit in the status, CPU quota in the runtime, restarts."""
+    status = world.status(name)["containerStatuses"][0]
+    quotas = [c.config.linux.resources.cpu_quota for c in world.runtime._containers.values()]
+    return status["resources"]["limits"]["cpu"], max(quotas), status["restartCount"]
+
+
+def resize_conditions(world: World, name: str) -> list[tuple[str, str]]:
+    conditions = world.status(name).get("conditions") or ()
+    return [(c["type"], c.get("reason", "")) for c in conditions if c["type"].startswith("PodResize")]
+
+
+async def test_a_running_container_gets_other_resources_in_place(world: World) -> None:
+    async with world.node():
+        world.cluster.create(PODS, resources("p", "100m"))
+        await until(lambda: is_ready(world, "p") and given(world, "p") == ("100m", 10_000, 0))
+        resize(world, "p", "200m")
+        await until(lambda: given(world, "p") == ("200m", 20_000, 0))
+    async with world.node():  # a restarted agent knows what it gave
+        resize(world, "p", "100m")
+        await until(lambda: given(world, "p") == ("100m", 10_000, 0))
+        assert not resize_conditions(world, "p")
+
+
+async def test_a_resize_that_needs_a_restart_restarts_that_container(world: World) -> None:
+    async with world.node():
+        world.cluster.create(PODS, resources("p", "100m", policy="RestartContainer"))
+        await until(lambda: is_ready(world, "p"))
+        resize(world, "p", "200m")
+        await until(lambda: is_ready(world, "p") and given(world, "p") == ("200m", 20_000, 1))
+        assert not resize_conditions(world, "p")
+
+
+async def test_a_resize_waits_for_room_and_an_impossible_one_is_told(world: World) -> None:
+    async with world.node() as agent:
+        cores = int(agent.local._pods._services.facts.allocatable["cpu"])
+        world.cluster.create(PODS, resources("other", str(cores - 1)))
+        world.cluster.create(PODS, resources("p", "500m"))
+        await until(lambda: is_ready(world, "p") and is_ready(world, "other"))
+        resize(world, "p", str(cores))
+        await until(lambda: resize_conditions(world, "p") == [("PodResizePending", "Deferred")])
+        assert given(world, "p")[0] == "500m"
+        resize(world, "p", str(cores + 1))
+        await until(lambda: resize_conditions(world, "p") == [("PodResizePending", "Infeasible")])
+        resize(world, "p", str(cores))
+        await until(lambda: resize_conditions(world, "p") == [("PodResizePending", "Deferred")])
+        world.cluster.delete(PODS, "default", "other", {"gracePeriodSeconds": 0})
+        await until(lambda: given(world, "p")[0] == str(cores) and not resize_conditions(world, "p"))
+
+
+async def test_static_pods_run_and_are_mirrored(world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers: [{name: c, image: IMAGE}]\n"
+    (folder / "web.yaml").write_text(manifest.replace("IMAGE", "one"))
+    (folder / "broken.yaml").write_text("kind: Nothing")
+    name = f"web-{NODE}"
+
+    def image() -> str:
+        running = [s for s in world.status(name)["containerStatuses"] if "running" in s["state"]]
+        return str(running[0]["image"]) if running else ""
+
+    async with world.node(pod_manifest_path=str(folder)):
+        await until(lambda: world.exists(name) and is_ready(world, name) and image() == "one")
+        uid = world.cluster.get(PODS, "default", name)["metadata"]["uid"]
+        containers = set(world.runtime._containers)
+        world.cluster.delete(PODS, "default", name, {"gracePeriodSeconds": 0})
+        await until(lambda: world.exists(name) and is_ready(world, name))
+        assert world.cluster.get(PODS, "default", name)["metadata"]["uid"] != uid
+        assert set(world.runtime._containers) == containers  # what runs was left alone
+        (folder / "web.yaml").write_text(manifest.replace("IMAGE", "two"))
+        await until(lambda: world.exists(name) and image() == "two")
+    (folder / "web.yaml").unlink()
+    async with world.node(pod_manifest_path=str(folder)):
+        await until(lambda: not world.exists(name) and not world.runtime._containers)

@@ -20,7 +20,9 @@ class NamespaceLifecycle(Plugin):
         if request.kind is scheme.NAMESPACES:
             return request.operation == "DELETE" and request.name in IMMORTAL
         # Subresources go on: a terminating namespace's pods still get tokens, bindings and evictions.
-        return request.operation == "CREATE" and bool(request.namespace) and not request.subresource
+        # Reviews are about a namespace, not in it.
+        inside = bool(request.namespace) and request.kind.group != "authorization.k8s.io"
+        return request.operation == "CREATE" and inside and not request.subresource
 
     async def mutate(self, request: AdmissionRequest) -> None:
         """Refuses here, before other plugins look into a namespace that is not there."""

@@ -41,6 +41,7 @@ class ScaleStrategy(Strategy):
 
 class HorizontalPodAutoscalerStrategy(Strategy):
     has_generation = False
+    status_zeros = {"desiredReplicas": 0}
     columns = (
         NAME,
         text("Reference", lambda h: f"{at(h, 'spec.scaleTargetRef.kind')}/{at(h, 'spec.scaleTargetRef.name')}"),

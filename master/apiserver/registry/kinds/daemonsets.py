@@ -11,6 +11,9 @@ Object = dict[str, Any]
 
 
 class DaemonSetStrategy(WorkloadStrategy):
+    status_zeros = dict.fromkeys(
+        ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0
+    )
     columns = (
         NAME,
         number("Desired", "status.desiredNumberScheduled", "Nodes that should be running the daemon pod."),

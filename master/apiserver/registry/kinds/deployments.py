@@ -11,6 +11,7 @@ Object = dict[str, Any]
 
 
 class DeploymentStrategy(WorkloadStrategy):
+    status_zeros = {}
     columns = (
         NAME,
         text(
@@ -63,6 +64,7 @@ def _strategy(strategy: Object, field: str) -> Causes:
 
 
 class ReplicaSetStrategy(WorkloadStrategy):
+    status_zeros = {"replicas": 0}
     columns = (
         NAME,
         number("Desired", "spec.replicas", "Replicas is the number of desired replicas."),

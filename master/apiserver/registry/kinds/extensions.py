@@ -1,63 +1,19 @@
-"""What extends the API: definitions, API services, webhooks, policies, flow control."""
+"""What extends the API: definitions, API services, flow control."""
 
-from collections.abc import Iterable
 from typing import Any
 
-from ..strategy import Column, Strategy
-from .causes import Causes, forbidden, invalid, non_negative, one_of, required
+from ..strategy import Strategy
+from .causes import Causes, forbidden, non_negative, one_of, required
 from .pod_defaults import set_default
-from .policy import CREATED_AT
 from .printing import AGE, NAME, at, number, or_none, text
 
 Object = dict[str, Any]
 
 
-class CustomResourceDefinitionStrategy(Strategy):
-    unconditional_update = False
-    columns = (NAME, CREATED_AT)
-
-    def default(self, obj: Object) -> None:
-        spec = obj.setdefault("spec", {})
-        names = spec.setdefault("names", {})
-        kind = names.get("kind", "")
-        set_default(names, "singular", kind.lower())
-        set_default(names, "listKind", f"{kind}List")
-        if spec.get("conversion") is None:
-            spec["conversion"] = {"strategy": "None"}
-
-    def prepare_create(self, obj: Object) -> None:
-        stored = [v.get("name") for v in at(obj, "spec.versions", ()) if v.get("storage")]
-        obj["status"] = {"conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
-
-    def validate(self, obj: Object) -> Causes:
-        spec = obj.get("spec") or {}
-        plural, group = at(spec, "names.plural", ""), spec.get("group", "")
-        causes = [required(f"spec.{k}") for k in ("group", "scope") if not spec.get(k)]
-        causes += [required(f"spec.names.{k}") for k in ("plural", "kind") if not at(spec, f"names.{k}")]
-        name = at(obj, "metadata.name", "")
-        if not causes and name != f"{plural}.{group}":
-            causes.append(invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
-        causes += one_of("spec.scope", spec.get("scope"), ("Cluster", "Namespaced"))
-        versions = spec.get("versions") or []
-        if sum(bool(v.get("storage")) for v in versions) != 1:
-            causes.append(invalid("spec.versions", versions, "must have exactly one version marked as storage version"))
-        for index, version in enumerate(versions):
-            if at(version, "schema.openAPIV3Schema") is None:
-                causes.append(required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required"))
-        return causes
-
-    def validate_update(self, obj: Object, old: Object) -> Causes:
-        fixed = ("group", "scope", "names.plural", "names.kind")
-        return [
-            invalid(f"spec.{k}", at(obj, f"spec.{k}"), "field is immutable")
-            for k in fixed
-            if at(obj, f"spec.{k}") != at(old, f"spec.{k}")
-        ]
-
-
 class APIServiceStrategy(Strategy):
     has_generation = False
     unconditional_update = False
+    status_zeros = {}
     columns = (
         NAME,
         text(
@@ -87,115 +43,8 @@ def _available(api: Object) -> str:
     return f"{condition.get('status')}{reason}"
 
 
-def _default_match(match: Object) -> None:
-    set_default(match, "matchPolicy", "Equivalent")
-    for key in ("namespaceSelector", "objectSelector"):
-        if match.get(key) is None:
-            match[key] = {}
-    for key in ("resourceRules", "excludeResourceRules", "rules"):
-        _default_rules(match.get(key) or ())
-
-
-def _default_rules(rules: Iterable[Object]) -> None:
-    for rule in rules:
-        set_default(rule, "scope", "*")
-
-
-class WebhookConfigurationStrategy(Strategy):
-    unconditional_update = False
-    columns = (
-        NAME,
-        number(
-            "Webhooks", lambda c: len(c.get("webhooks") or ()), "Webhooks indicates the number of webhooks registered."
-        ),
-        AGE,
-    )
-
-    def default(self, obj: Object) -> None:
-        for webhook in obj.get("webhooks") or ():
-            _default_match(webhook)
-            set_default(webhook, "failurePolicy", "Fail")
-            webhook.setdefault("timeoutSeconds", 10)
-            if self.kind.kind.startswith("Mutating"):
-                set_default(webhook, "reinvocationPolicy", "Never")
-            service = at(webhook, "clientConfig.service")
-            if service is not None:
-                service.setdefault("port", 443)
-
-    def validate(self, obj: Object) -> Causes:
-        causes: Causes = []
-        for index, webhook in enumerate(obj.get("webhooks") or ()):
-            field = f"webhooks[{index}]"
-            if not webhook.get("name"):
-                causes.append(required(f"{field}.name"))
-            if not webhook.get("admissionReviewVersions"):
-                causes.append(required(f"{field}.admissionReviewVersions", "must specify one of v1, v1beta1"))
-            causes += one_of(
-                f"{field}.sideEffects", webhook.get("sideEffects"), ("None", "NoneOnDryRun"), optional=False
-            )
-            causes += one_of(f"{field}.failurePolicy", webhook.get("failurePolicy"), ("Fail", "Ignore"))
-            if not 1 <= webhook.get("timeoutSeconds", 10) <= 30:
-                detail = "the timeout value must be between 1 and 30 seconds"
-                causes.append(invalid(f"{field}.timeoutSeconds", webhook["timeoutSeconds"], detail))
-            client = webhook.get("clientConfig") or {}
-            if bool(client.get("url")) == bool(client.get("service")):
-                causes.append(required(f"{field}.clientConfig", "exactly one of url or service is required"))
-        return causes
-
-
-def _param_kind(policy: Object) -> object:
-    kind = at(policy, "spec.paramKind")
-    return f"{kind.get('apiVersion')}/{kind.get('kind')}" if kind else "<unset>"
-
-
-def _policy_columns(rules: str) -> tuple[Column, ...]:
-    return (
-        NAME,
-        number(
-            rules,
-            lambda p: len(at(p, f"spec.{rules.lower()}", ())),
-            f"{rules} indicates the number of {rules.lower()} rules defined.",
-        ),
-        text("ParamKind", _param_kind, "ParamKind specifies the kind of resources used to parameterize this policy"),
-        AGE,
-    )
-
-
-class ValidatingAdmissionPolicyStrategy(Strategy):
-    unconditional_update = False
-    columns = _policy_columns("Validations")
-
-    def default(self, obj: Object) -> None:
-        spec = obj.setdefault("spec", {})
-        set_default(spec, "failurePolicy", "Fail")
-        if spec.get("matchConstraints") is not None:
-            _default_match(spec["matchConstraints"])
-
-
-class MutatingAdmissionPolicyStrategy(ValidatingAdmissionPolicyStrategy):
-    columns = _policy_columns("Mutations")
-
-    def default(self, obj: Object) -> None:
-        super().default(obj)
-        set_default(obj["spec"], "reinvocationPolicy", "Never")
-
-
-class PolicyBindingStrategy(Strategy):
-    unconditional_update = False
-    columns = (
-        NAME,
-        text("PolicyName", "spec.policyName", "The policy this binding is for."),
-        text("ParamRef", lambda b: at(b, "spec.paramRef.name", "<unset>"), "The parameter resource."),
-        AGE,
-    )
-
-    def default(self, obj: Object) -> None:
-        match = at(obj, "spec.matchResources")
-        if match is not None:
-            _default_match(match)
-
-
 class FlowSchemaStrategy(Strategy):
+    status_zeros = {}
     columns = (
         NAME,
         text("PriorityLevel", "spec.priorityLevelConfiguration.name"),
@@ -219,6 +68,7 @@ class FlowSchemaStrategy(Strategy):
 
 
 class PriorityLevelStrategy(Strategy):
+    status_zeros = {}
     columns = (
         NAME,
         text("Type", "spec.type"),

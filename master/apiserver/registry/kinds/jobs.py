@@ -54,6 +54,7 @@ def validate_job_spec(spec: Object, field: str) -> Causes:
 
 
 class JobStrategy(Strategy):
+    status_zeros = {}
     columns = (
         NAME,
         text("Status", lambda job: _status(job), "Status of the job."),
@@ -136,6 +137,7 @@ def _duration(job: Object) -> str:
 
 
 class CronJobStrategy(Strategy):
+    status_zeros = {}
     columns = (
         NAME,
         text("Schedule", "spec.schedule", "The schedule in Cron format."),

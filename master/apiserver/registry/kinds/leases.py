@@ -72,6 +72,7 @@ def _joined(template: Object, key: str) -> str:
 
 class ResourceClaimStrategy(Strategy):
     has_generation = False
+    status_zeros = {}
     columns = (NAME, text("State", lambda c: _claim_state(c), "A summary of the current state."), AGE)
 
     def default(self, obj: Object) -> None:

@@ -54,6 +54,7 @@ class NamespaceStrategy(Strategy):
 
 class NodeStrategy(Strategy):
     has_generation = False
+    status_on_create = True
     columns = (
         NAME,
         text("Status", lambda n: _status(n), "The status of the node"),

@@ -14,6 +14,7 @@ Object = dict[str, Any]
 
 
 class IngressStrategy(Strategy):
+    status_zeros = {"loadBalancer": {}}
     columns = (
         NAME,
         text(
@@ -138,6 +139,7 @@ def _peer(peer: Object, field: str) -> Causes:
 
 class ServiceCIDRStrategy(Strategy):
     has_generation = False
+    status_zeros = {}
     columns = (
         NAME,
         text(

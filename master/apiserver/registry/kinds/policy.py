@@ -30,6 +30,7 @@ CREATED_AT = text("Created At", "metadata.creationTimestamp", "When the object w
 
 class ResourceQuotaStrategy(Strategy):
     has_generation = False
+    status_zeros = {}
     columns = (
         NAME,
         text(
@@ -115,6 +116,7 @@ def _within(amounts: Object, low: Object, high: Object, field: str, what: str) -
 
 class PodDisruptionBudgetStrategy(Strategy):
     unconditional_update = False
+    status_zeros = dict.fromkeys(("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"), 0)
     columns = (
         NAME,
         text(

@@ -12,6 +12,7 @@ Object = dict[str, Any]
 
 
 class ReplicationControllerStrategy(WorkloadStrategy):
+    status_zeros = {"replicas": 0}
     columns = (
         NAME,
         number("Desired", "spec.replicas", "Replicas is the number of desired replicas."),

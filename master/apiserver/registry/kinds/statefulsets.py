@@ -20,6 +20,7 @@ _UPDATE_ERROR = (
 
 
 class StatefulSetStrategy(WorkloadStrategy):
+    status_zeros = {"replicas": 0, "availableReplicas": 0}
     columns = (
         NAME,
         text(
@@ -55,6 +56,16 @@ class StatefulSetStrategy(WorkloadStrategy):
             *one_of("spec.podManagementPolicy", spec.get("podManagementPolicy"), ("OrderedReady", "Parallel")),
             *one_of("spec.updateStrategy.type", at(spec, "updateStrategy.type"), ("OnDelete", "RollingUpdate")),
         ]
+
+    def whole_template(self, spec: Object) -> Object | None:
+        """With the volumes of the claims that each pod gets."""
+        template, claims = super().whole_template(spec), spec.get("volumeClaimTemplates") or ()
+        if template is None or not claims:
+            return template
+        names = [at(claim, "metadata.name", "") for claim in claims]
+        own = [v for v in at(template, "spec.volumes", ()) if v.get("name") not in names]
+        given = [{"name": n, "persistentVolumeClaim": {"claimName": n}} for n in names]
+        return {**template, "spec": {**template.get("spec", {}), "volumes": own + given}}
 
     def validate_update(self, obj: Object, old: Object) -> Causes:
         new, before = ({k: v for k, v in (o.get("spec") or {}).items() if k not in _MUTABLE} for o in (obj, old))

@@ -116,7 +116,8 @@ class PersistentVolumeClaimStrategy(Strategy):
         changed = [k for k in {*new, *before} - free if new.get(k) != before.get(k)]
         causes = [forbidden("spec", _CLAIM_UPDATE)] if changed else []
         size, was = at(new, "resources.requests.storage"), at(before, "resources.requests.storage")
-        if size and was and quantity.parse(size) < quantity.parse(at(old, "status.capacity.storage", was)):
+        shrinks = bool(size and was) and quantity.compare(size, was) < 0
+        if shrinks and quantity.compare(size, at(old, "status.capacity.storage", "0")) <= 0:
             causes.append(forbidden("spec.resources.requests.storage", "field can not be less than status.capacity"))
         return causes
 
@@ -192,6 +193,7 @@ class CSINodeStrategy(Strategy):
 class VolumeAttachmentStrategy(Strategy):
     has_generation = False
     unconditional_update = False
+    status_zeros = {"attached": False}
     columns = (
         NAME,
         text("Attacher", "spec.attacher", "the name of the volume driver that must handle this request."),

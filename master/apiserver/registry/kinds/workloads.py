@@ -34,13 +34,17 @@ class WorkloadStrategy(Strategy):
             *non_negative("spec.minReadySeconds", spec.get("minReadySeconds")),
             *non_negative("spec.revisionHistoryLimit", spec.get("revisionHistoryLimit")),
             *validate_selector(spec),
-            *validate_template(spec.get("template"), "spec.template"),
+            *validate_template(self.whole_template(spec), "spec.template"),
             *self._restart_policy(spec),
             *self.validate_spec(spec),
         ]
 
     def validate_spec(self, spec: Object) -> Causes:
         return []
+
+    def whole_template(self, spec: Object) -> Object | None:
+        """The template as its pods will have it."""
+        return spec.get("template")
 
     def _restart_policy(self, spec: Object) -> Causes:
         policy = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy")

@@ -87,14 +87,12 @@ def custom_name(kind: Kind) -> str:
     return ".".join([*reversed(kind.group.split(".")), kind.version, kind.kind])
 
 
-def custom(kind: Kind, schema: Mapping[str, Any] | None) -> dict[str, Object]:
-    """The definitions of a custom kind and its list, in the package's form (references to ``#/$defs/``)."""
+def computed(kind: Kind) -> dict[str, Object]:
+    """The definitions of a kind without a schema and of its list, in the package's form."""
     name = custom_name(kind)
     envelope: Object = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
-    known = dict(schema or {"type": "object", "x-kubernetes-preserve-unknown-fields": True})
-    if known.get("properties") or schema is None:
-        meta = {"metadata": {"$ref": f"{_WAS}{_META}ObjectMeta"}}
-        known["properties"] = {**known.get("properties", {}), **envelope, **meta}
+    meta = {"metadata": {"$ref": f"{_WAS}{_META}ObjectMeta"}}
+    known: Object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "properties": {**envelope, **meta}}
     known["x-kubernetes-group-version-kind"] = [_gvk(kind, kind.kind)]
     items = {"type": "array", "items": {"$ref": _WAS + name}}
     listed = {**envelope, "metadata": {"$ref": f"{_WAS}{_META}ListMeta"}, "items": items}

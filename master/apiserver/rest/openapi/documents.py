@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,20 @@ from apimachinery.schema import compile as package
 from apimachinery.scheme import Kind
 
 from ...registry.catalog import Catalog
-from .. import discovery
+from ...registry.strategy import Strategy
+from ...registry.subresources import subresource_kind
 from . import definitions as defs
+from .custom import Common, Piece, join_v2, join_v3, piece
 from .definitions import Version
 from .gnostic import encode_document
 from .paths import PathWriter
 
 Object = dict[str, Any]
-CustomSchema = Callable[[Kind], Mapping[str, Any] | None]
 
 _FORM = 1
 """Raised when the form of the documents changes, so that older ones on disk are not read."""
 _V2 = "v2"
 _PROTOBUF = "v2.pb"
-
-
-def _no_schema(kind: Kind) -> None:
-    return None
 
 
 def group_path(kind: Kind) -> str:
@@ -40,17 +37,15 @@ def group_path(kind: Kind) -> str:
 class OpenApi:
     """Documents by name: ``v2``, and group paths for version 3.
 
-    ``custom_schema`` gives a custom kind's schema; ``computed`` are kinds that are always served, though nothing of
-    them is stored and they have no schema.
+    ``computed`` are kinds that are always served, though nothing of them is stored and they have no schema.
     """
 
-    def __init__(
-        self, catalog: Catalog, custom_schema: CustomSchema = _no_schema, computed: Iterable[Kind] = ()
-    ) -> None:
+    def __init__(self, catalog: Catalog, computed: Iterable[Kind] = ()) -> None:
         self._catalog = catalog
-        self._custom_schema = custom_schema
-        self._fixed = (*scheme.KINDS, *computed)
-        self._builtin = BuiltinDocuments(self._fixed)
+        self._fixed = frozenset((*scheme.KINDS, *computed))
+        self._builtin = BuiltinDocuments((*scheme.KINDS, *computed))
+        self._common: Common | None = None
+        self._pieces: dict[Strategy, tuple[Piece, Piece]] = {}
         self._made: dict[str, bytes] = {}
         self._hashes: dict[str, str] = {}
         self._revision = 0
@@ -72,25 +67,49 @@ class OpenApi:
             return await asyncio.to_thread(self._protobuf)
 
     def _protobuf(self) -> bytes:
-        own = self._made.get(_V2)
-        if own is None:
+        if _V2 not in self._made:
             return self._builtin.protobuf()
         if _PROTOBUF not in self._made:
-            self._made[_PROTOBUF] = encode_document(orjson.loads(own))
+            # Messages are merged by putting one behind the other.
+            own = [
+                encode_document({"paths": _members(p.paths), "definitions": _members(p.schemas)})
+                for p, _ in self._pieces.values()
+            ]
+            self._made[_PROTOBUF] = b"".join([self._builtin.protobuf(), *own])
         return self._made[_PROTOBUF]
 
     async def _refresh(self) -> None:
         async with self._lock:
             revision = self._catalog.revision
             if revision != self._revision:
-                await asyncio.to_thread(self._make)
+                custom = [self._catalog.strategy(k) for k in self._catalog.scheme if k not in self._fixed]
+                await asyncio.to_thread(self._make, custom)
                 self._revision = revision
 
-    def _make(self) -> None:
+    def _make(self, custom: Sequence[Strategy]) -> None:
         self._hashes = dict(self._builtin.hashes())
-        customs = [k for k in self._catalog.scheme if k not in self._fixed]
-        self._made = custom_documents(self._fixed, customs, self._custom_schema) if customs else {}
+        self._pieces = {s: self._pieces.get(s) or self._make_pieces(s) for s in custom}
+        self._made = {}
+        if custom:
+            groups: dict[str, list[Piece]] = {}
+            for strategy, (_, piece) in self._pieces.items():
+                groups.setdefault(group_path(strategy.kind), []).append(piece)
+            self._made = {name: join_v3(pieces, self._shared()) for name, pieces in groups.items()}
+            self._made[_V2] = join_v2(self._builtin.read(_V2) or b"", [p for p, _ in self._pieces.values()])
         self._hashes.update({name: _hash(content) for name, content in self._made.items()})
+
+    def _make_pieces(self, strategy: Strategy) -> tuple[Piece, Piece]:
+        return piece(strategy, "v2", self._shared()), piece(strategy, "v3", self._shared())
+
+    def _shared(self) -> Common:
+        if self._common is None:
+            self._common = Common()
+        return self._common
+
+
+def _members(inside: bytes) -> Object:
+    members: Object = orjson.loads(b"{%b}" % inside)
+    return members
 
 
 class BuiltinDocuments:
@@ -154,12 +173,12 @@ def _hash(content: bytes) -> str:
     return hashlib.sha512(content).hexdigest()[:128].upper()
 
 
-def definitions_of(kinds: Iterable[Kind], schema_of: CustomSchema = _no_schema) -> package.Definitions:
+def definitions_of(kinds: Iterable[Kind]) -> package.Definitions:
     """The package's definitions, and those of the kinds that it does not have."""
     definitions = package.definitions()
     for kind in kinds:
         if scheme.BUILTIN.by_kind(kind.api_version, kind.kind) is None:
-            definitions |= defs.custom(kind, schema_of(kind))
+            definitions |= defs.computed(kind)
     return definitions
 
 
@@ -173,20 +192,10 @@ def builtin_documents(definitions: package.Definitions, kinds: Iterable[Kind]) -
     return made
 
 
-def custom_documents(fixed: Sequence[Kind], kinds: Sequence[Kind], schema_of: CustomSchema) -> dict[str, bytes]:
-    """The documents that custom ``kinds`` add to the ``fixed`` ones, and version 2 with all in it."""
-    definitions = definitions_of([*fixed, *kinds], schema_of)
-    groups: dict[str, list[Kind]] = {}
-    for kind in kinds:
-        groups.setdefault(group_path(kind), []).append(kind)
-    made = {name: document("v3", of, definitions) for name, of in groups.items()}
-    return made | {_V2: document("v2", [*fixed, *kinds], definitions)}
-
-
 def document(version: Version, kinds: Iterable[Kind], definitions: package.Definitions) -> bytes:
     """One OpenAPI document with the paths of ``kinds`` and all definitions that they need."""
     names = defs.names_by_kind(definitions)
-    writer = PathWriter(version, names, discovery.subresource_kind)
+    writer = PathWriter(version, names, subresource_kind)
     paths: dict[str, Object] = {}
     for kind in kinds:
         paths |= writer.paths(kind)

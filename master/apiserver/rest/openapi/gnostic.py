@@ -6,13 +6,14 @@ documents use are in it, and a member that it does not name is an error, so that
 Source: ``OpenAPIv2.proto`` of github.com/google/gnostic-models.
 """
 
+import struct
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
 import orjson
 
-from apimachinery.protobuf.wire import BYTES, VARINT, encode_varint
+from apimachinery.protobuf.wire import BYTES, FIXED64, VARINT, encode_varint
 
 Object = Mapping[str, Any]
 Encode = Callable[[Any], bytes]
@@ -33,10 +34,13 @@ _MESSAGES = {
     "HeaderParameter": "required=1 in=2 description=3 name=4 type=5 format=6 uniqueItems=19 x-=22",
     "QueryParameter": "required=1 in=2 description=3 name=4 allowEmptyValue=5 type=6 format=7 uniqueItems=20 x-=23",
     "PathParameter": "required=1 in=2 description=3 name=4 type=5 format=6 uniqueItems=19 x-=22",
-    "Schema": "$ref=1 format=2 title=3 description=4 default=5:Any maxLength=11 minLength=12 pattern=13 maxItems=14 "
+    "Schema": "$ref=1 format=2 title=3 description=4 default=5:Any multipleOf=6:Double maximum=7:Double "
+    "exclusiveMaximum=8 minimum=9:Double exclusiveMinimum=10 maxLength=11 minLength=12 pattern=13 maxItems=14 "
     "minItems=15 uniqueItems=16 maxProperties=17 minProperties=18 required=19* enum=20*:Any "
     "additionalProperties=21:AdditionalProperties type=22:TypeItem items=23:ItemsItem allOf=24*:Schema "
-    "properties=25:Properties discriminator=26 readOnly=27 example=30:Any x-=31",
+    "properties=25:Properties discriminator=26 readOnly=27 externalDocs=29:ExternalDocs "
+    "example=30:Any x-=31",
+    "ExternalDocs": "description=1 url=2",
     "Properties": "=1:Schema",
 }
 """Members as ``member=number``, then ``*`` if repeated, then ``:Form`` unless a scalar. ``x-`` stands for all
@@ -89,7 +93,9 @@ def _message(name: str, value: Object) -> bytes:
 
 
 def _put(out: bytearray, field: _Field, item: Any) -> None:
-    if isinstance(item, int) and field.encode is _scalar:
+    if field.encode is _double:
+        out += encode_varint(field.number << 3 | FIXED64) + _double(item)
+    elif isinstance(item, int) and field.encode is _scalar:
         out += encode_varint(field.number << 3 | VARINT) + encode_varint(int(item))
     else:
         out += _bytes(field.number, field.encode(item))
@@ -101,6 +107,10 @@ def _bytes(number: int, content: bytes) -> bytes:
 
 def _scalar(value: str) -> bytes:
     return value.encode()
+
+
+def _double(value: float) -> bytes:
+    return struct.pack("<d", value)
 
 
 def _any(value: Any) -> bytes:
@@ -140,6 +150,7 @@ def _parameter(value: Object) -> bytes:
 _PLACES = {"header": (1, "HeaderParameter"), "query": (3, "QueryParameter"), "path": (4, "PathParameter")}
 _CHOICES: dict[str, Encode] = {
     "Any": _any,
+    "Double": _double,
     "TypeItem": _type_item,
     "ItemsItem": _items_item,
     "AdditionalProperties": _additional_properties,

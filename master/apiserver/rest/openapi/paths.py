@@ -48,10 +48,14 @@ _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 
 
 class PathWriter:
-    """Writes the paths of kinds in one version of OpenAPI. ``subresource_kind`` is discovery's."""
+    """Writes the paths of kinds in one version of OpenAPI. ``subresource_kind`` is discovery's; ``strategic`` tells
+    whether strategic merge patches are taken."""
 
-    def __init__(self, version: Version, names: Names, subresource_kind: Callable[..., Any]) -> None:
+    def __init__(
+        self, version: Version, names: Names, subresource_kind: Callable[..., Any], *, strategic: bool = True
+    ) -> None:
         self._version = version
+        self._patches = _PATCHES if strategic else _PATCHES[:-1]
         self._names = names
         self._subresource_kind = subresource_kind
 
@@ -62,7 +66,7 @@ class PathWriter:
         collection = kind.path(namespace)
         out = {collection: self._collection(kind, gvk)}
         if kind.namespaced and "list" in kind.verbs:
-            out[kind.path()] = {"get": self._list(gvk)}
+            out[kind.path()] = {"get": self._list(kind)}
         if "get" in kind.verbs:
             out[kind.path(namespace, "{name}")] = self._object(gvk, delete="delete" in kind.verbs)
         for sub in kind.subresources:
@@ -77,17 +81,16 @@ class PathWriter:
     def _collection(self, kind: Kind, gvk: tuple[str, str, str]) -> Object:
         out: Object = {}
         if "list" in kind.verbs:
-            out["get"] = self._list(gvk)
+            out["get"] = self._list(kind)
         if "create" in kind.verbs:
             out["post"] = self._operation("post", gvk, _WRITE, body=gvk)
         if "deletecollection" in kind.verbs:
             out["delete"] = self._operation("deletecollection", gvk, (*_DELETE, *_LIST), answer=f"{_META}Status")
         return out
 
-    def _list(self, gvk: tuple[str, str, str]) -> Object:
-        group, version, kind = gvk
-        answer = self._names.get((group, version, f"{kind}List"), "")
-        return self._operation("list", gvk, _LIST, answer=answer)
+    def _list(self, kind: Kind) -> Object:
+        answer = self._names.get((kind.group, kind.version, kind.list_kind), "")
+        return self._operation("list", (kind.group, kind.version, kind.kind), _LIST, answer=answer)
 
     def _object(self, gvk: tuple[str, str, str], *, delete: bool = False) -> Object:
         out = {
@@ -130,7 +133,7 @@ class PathWriter:
             "responses": {"200": {"description": "OK"} | self._content(schema)},
         }
         if patch:
-            self._set_body(operation, self._reference(f"{_META}Patch"), _PATCHES)
+            self._set_body(operation, self._reference(f"{_META}Patch"), self._patches)
         elif body is not None:
             self._set_body(
                 operation, self._reference(self._names.get(body, "")), ("application/json", "application/yaml")

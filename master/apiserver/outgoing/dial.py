@@ -1,4 +1,4 @@
-"""Connections from the API server to pods: straight to the address where there is a route, else through the node.
+"""Connections out of the API server: straight to the address where there is a route, else through the pod's node.
 
 In process mode (and wherever the control plane stands outside the pod network) nothing leads from here to a pod's
 address. Its node's agent can always reach it, so the connection is then carried by a PortForward stream, which ends
@@ -9,19 +9,17 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Any
-
-import httpcore
 
 from apimachinery import meta, pods, scheme
 from apimachinery.errors import ApiError
 from apimachinery.logging import get_logger
 
 from ..registry.reader import Object, Reader
-from . import pod_target, port_forward
-from .node_agents import NodeAgents
+from ..rest import pod_target, port_forward
+from ..rest.node_agents import NodeAgents
+from . import services
 
 DIRECT_SECONDS = 1.0
 """How long a direct connection may take where there is another way; without one, the caller's own limit."""
@@ -29,17 +27,43 @@ DIRECT_SECONDS = 1.0
 _log = get_logger(__name__)
 
 
-class PodDialer:
+class Dialer:
     """Opens sockets; ``close`` ends those that go through nodes."""
 
     def __init__(self, reader: Reader, agents: NodeAgents) -> None:
         self._reader, self._agents = reader, agents
         self._carried: set[asyncio.Task[None]] = set()
 
+    async def connect_pod(self, ip: str, port: int, timeout: float) -> socket.socket:
+        """A connected, non-blocking socket to an address that a pod could have. Raises OSError (TimeoutError among
+        them)."""
+        return await self._connect(ip, port, timeout, only_pods=True)
+
     async def connect(self, host: str, port: int, timeout: float) -> socket.socket:
-        """A connected, non-blocking socket. Raises OSError (TimeoutError among them)."""
+        """The same to whatever an administrator may name: ``name.namespace.svc``, which is one of that Service's
+        endpoints, a DNS name, or an address."""
+        if (service := services.parse_host(host)) is not None:
+            try:
+                host, port = self._resolve(*service, port)
+            except ApiError as error:
+                raise OSError(error.message) from error
+        if _is_address(host):
+            return await self._connect(host, port, timeout)
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return await self._connect(str(found[0][4][0]), port, timeout)
+
+    def _resolve(self, namespace: str, name: str, port: int) -> tuple[str, int]:
+        spec = services.find(self._reader, namespace, name).get("spec") or {}
+        if spec.get("type") == "ExternalName":
+            return str(spec.get("externalName", "")), port
+        return services.resolve(self._reader, namespace, name, str(port))
+
+    async def _connect(self, host: str, port: int, timeout: float, *, only_pods: bool = False) -> socket.socket:
         pod = self._pod_at(host)
         try:
+            if only_pods and not is_proxyable(host):
+                raise OSError("address not allowed")
             return await _direct(host, port, timeout if pod is None else min(timeout, DIRECT_SECONDS))
         except OSError:
             if pod is None:
@@ -79,9 +103,15 @@ def is_proxyable(ip: str) -> bool:
     return not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 async def _direct(host: str, port: int, timeout: float) -> socket.socket:
-    if not is_proxyable(host):
-        raise OSError("address not allowed")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
@@ -122,68 +152,3 @@ class _SocketSide:
     async def end(self) -> None:
         with contextlib.suppress(OSError):
             self._writer.write_eof()
-
-
-class DialerBackend(httpcore.AsyncNetworkBackend):
-    """Lets an HTTP client's pool open its connections by a ``PodDialer``."""
-
-    def __init__(self, dialer: PodDialer, connect_seconds: float) -> None:
-        self._dialer, self._connect_seconds = dialer, connect_seconds
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            sock = await self._dialer.connect(host, port, timeout or self._connect_seconds)
-        except OSError as error:
-            raise httpcore.ConnectError(str(error) or "timed out") from error
-        return _NetworkStream(*await asyncio.open_connection(sock=sock))
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-class _NetworkStream(httpcore.AsyncNetworkStream):
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        try:
-            async with asyncio.timeout(timeout):
-                return await self._reader.read(max_bytes)
-        except TimeoutError as error:
-            raise httpcore.ReadTimeout from error
-        except OSError as error:
-            raise httpcore.ReadError(str(error)) from error
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        try:
-            async with asyncio.timeout(timeout):
-                self._writer.write(buffer)
-                await self._writer.drain()
-        except TimeoutError as error:
-            raise httpcore.WriteTimeout from error
-        except OSError as error:
-            raise httpcore.WriteError(str(error)) from error
-
-    async def aclose(self) -> None:
-        self._writer.close()
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            async with asyncio.timeout(timeout):
-                await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
-        except (OSError, ssl.SSLError) as error:
-            raise httpcore.ConnectError(str(error)) from error
-        return self
-
-    def get_extra_info(self, info: str) -> Any:
-        # The pool asks before it uses an idle connection again: readable means that the peer has closed it.
-        return self._reader.at_eof() if info == "is_readable" else None

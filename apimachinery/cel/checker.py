@@ -1,0 +1,110 @@
+"""Parsing and type checking, done by the C++ implementation of CEL.
+
+It is told of Kubernetes' functions and types by a configuration that is made from the table of overloads.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+from cel_expr_python import cel
+from google.protobuf import any_pb2
+
+from protos.cel.expr.v1 import checked_pb2
+
+from . import library
+from .errors import CompilationError
+from .messages import Messages
+from .overloads import OVERLOADS, parse_type
+
+EXTENSIONS = ("optional", "two-var-comprehensions", "sets")
+REPLACED = ("_<_", "_<=_", "_>_", "_>=_", "string")
+"""Functions of the standard library that Kubernetes gives more overloads: ours replace them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A syntax tree with the types of its nodes; ``result`` is the type of the whole, as CEL writes it."""
+
+    tree: checked_pb2.CheckedExpr
+    result: str
+
+
+def check(expression: str, variables: Mapping[str, str], messages: Messages | None = None) -> Checked:
+    """Raises CompilationError."""
+    declared = tuple(sorted(variables.items()))
+    environment = _environment(declared, messages)
+    try:
+        compiled = environment.compile(expression)
+    except RuntimeError as error:
+        raise CompilationError(_message(str(error))) from None
+    tree = checked_pb2.CheckedExpr.FromString(any_pb2.Any.FromString(compiled.serialize()).value)
+    return Checked(tree, _type_name(compiled.return_type()))
+
+
+def parse(expression: str) -> checked_pb2.ParsedExpr:
+    """The syntax tree alone. Raises CompilationError."""
+    try:
+        compiled = _environment((), None).compile(expression, disable_check=True)
+    except RuntimeError as error:
+        raise CompilationError(_message(str(error))) from None
+    return checked_pb2.ParsedExpr.FromString(any_pb2.Any.FromString(compiled.serialize()).value)
+
+
+def assignable(found: str, wanted: str) -> bool:
+    """Whether a value of one type serves as another; dyn in either serves as anything."""
+    a, b = parse_type(found), parse_type(wanted)
+    if "dyn" in (a.name, b.name):
+        return True
+    if a.name != b.name or len(a.parameters) != len(b.parameters):
+        return False
+    return all(assignable(_text(x), _text(y)) for x, y in zip(a.parameters, b.parameters, strict=True))
+
+
+@lru_cache(16)
+def _environment(variables: tuple[tuple[str, str], ...], messages: Messages | None) -> cel.Env:
+    config = _library() | {"variables": [{"name": n} | parse_type(t).config() for n, t in variables]}
+    return cel.NewEnv(messages and messages.pool(), config=cel.NewEnvConfigFromYaml(json.dumps(config)))
+
+
+@cache
+def _library() -> dict[str, Any]:
+    library.load()
+    functions: dict[str, list[Any]] = {}
+    for (name, _), overloads in OVERLOADS.items():
+        mine = [o.config() for o in overloads if o.declared]
+        if mine:
+            functions.setdefault(name, []).extend(mine)
+    return {
+        "name": "kubernetes",
+        "stdlib": {"exclude_functions": [{"name": n} for n in REPLACED]},
+        "extensions": [{"name": n} for n in EXTENSIONS],
+        "functions": [{"name": name, "overloads": overloads} for name, overloads in functions.items()],
+    }
+
+
+_STATUS = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
+
+
+def _message(text: str) -> str:
+    """The checker's findings in the words of upstream's checker."""
+    text = _STATUS.sub("", text)
+    text = re.sub(r"(undeclared reference to '\w+)\.[^']*'", r"\1'", text)
+    return re.sub(r"(undefined field '[^']*') not found in struct '[^']*'", r"\1", text)
+
+
+_SHORT = {"null": "null_type"}
+
+
+def _type_name(found: cel.Type) -> str:
+    """``LIST<INT>`` as ``list<int>``; names of messages stay."""
+    name = re.sub(r"\b[A-Z]+\b", lambda word: word[0].lower(), found.name())
+    return _SHORT.get(name, name)
+
+
+def _text(spec: Any) -> str:
+    inner = ", ".join(_text(p) for p in spec.parameters)
+    return f"{spec.name}<{inner}>" if inner else str(spec.name)

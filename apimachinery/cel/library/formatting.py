@@ -1,0 +1,103 @@
+"""``string.format``: the clauses %s %d %f %e %b %o %x %X of cel-go's extension library."""
+
+import math
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..errors import EvaluationError
+from ..overloads import candidates
+from ..values import Type, UInt, type_name
+
+_CLAUSE = re.compile(r"%(?:(%)|(?:\.(\d+))?([sdfebxXo]))")
+MAX_PRECISION = 1000
+_BASES = {"b": "b", "o": "o", "x": "x", "X": "X"}
+
+
+def render(text: str, arguments: list[Any]) -> str:
+    """Raises EvaluationError: too few arguments, or one that its clause cannot show."""
+    rest = iter(arguments)
+
+    def clause(found: re.Match[str]) -> str:
+        if found[1]:
+            return "%"
+        try:
+            value = next(rest)
+        except StopIteration:
+            raise EvaluationError(f"index {len(arguments)} out of range") from None
+        precision = int(found[2] or 6)
+        if precision > MAX_PRECISION:
+            raise EvaluationError(f"precision {precision} is too large")
+        return _CLAUSES[found[3]](value, precision)
+
+    stray = _CLAUSE.sub("", text).find("%")
+    if stray >= 0:
+        raise EvaluationError("could not parse formatting clause: unrecognized or missing clause after '%'")
+    return _CLAUSE.sub(clause, text)
+
+
+def _string(value: Any, precision: int = 0) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_string(v) for v in value)}]"
+    if isinstance(value, dict):
+        members = sorted((_string(k), _string(v)) for k, v in value.items())
+        return "{" + ", ".join(f"{k}: {v}" for k, v in members) + "}"
+    if value is None:
+        return "null"
+    if isinstance(value, Type):
+        return value.name
+    if isinstance(value, (str, bool, int, float, bytes, datetime, timedelta)):
+        return _convert(value)
+    raise EvaluationError(f"error during formatting: string clause cannot show {type_name(value)}")
+
+
+def _convert(value: Any) -> str:
+    """As ``string(value)`` does it."""
+    for (cls, *_), overload in candidates("string", False, 1):
+        if cls is not None and type(value) is cls:
+            return str(overload.call(value))
+    return str(value)
+
+
+def _decimal(value: Any, precision: int) -> str:
+    if type(value) in (int, UInt):
+        return str(int(value))
+    if isinstance(value, float) and not math.isfinite(value):
+        return _string(value)
+    raise EvaluationError(f"error during formatting: decimal clause can only be used on integers, {_was(value)}")
+
+
+def _fixed(code: str) -> Callable[[Any, int], str]:
+    def show(value: Any, precision: int) -> str:
+        if type(value) not in (int, UInt, float):
+            raise EvaluationError(f"error during formatting: %{code} can only be used on doubles, {_was(value)}")
+        return f"{float(value):.{precision}{code}}"
+
+    return show
+
+
+def _based(code: str) -> Callable[[Any, int], str]:
+    def show(value: Any, precision: int) -> str:
+        if code == "b" and isinstance(value, bool):
+            return "1" if value else "0"
+        if code in "xX" and isinstance(value, (str, bytes)):
+            text = (value.encode() if isinstance(value, str) else value).hex()
+            return text.upper() if code == "X" else text
+        if type(value) not in (int, UInt):
+            raise EvaluationError(f"error during formatting: %{code} can only be used on integers, {_was(value)}")
+        return format(int(value), code)
+
+    return show
+
+
+def _was(value: Any) -> str:
+    return f"was given {type_name(value)}"
+
+
+_CLAUSES: dict[str, Callable[[Any, int], str]] = {
+    "s": _string,
+    "d": _decimal,
+    **{code: _fixed(code) for code in "fe"},
+    **{code: _based(code) for code in "boxX"},
+}

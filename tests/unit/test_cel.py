@@ -1,0 +1,136 @@
+"""CEL as Kubernetes has it: the language, its library, its errors and its bounds."""
+
+import pytest
+
+from apimachinery import cel
+
+VARIABLES = {"object": "dyn", "n": "int", "t": "timestamp"}
+OBJECT = {
+    "spec": {"replicas": 3, "containers": [{"image": "xa"}] * 3, "my-x": 1, "namespace": "u"},
+    "metadata": {"labels": {"a.b/c": "v"}},
+}
+
+
+def evaluate(expression: str, **values: object) -> object:
+    return cel.compile(expression, VARIABLES).evaluate({"object": OBJECT, "n": 3, **values})
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "object.spec.replicas <= 5 && object.spec.containers.all(c, c.image.startsWith('x'))",
+        "!has(object.spec.foo) && has(object.spec.replicas)",
+        "object.spec.my__dash__x == 1 && object.spec.__namespace__ == 'u'",
+        "object.metadata.labels['a.b/c'] == 'v'",
+        "object.?spec.?foo.orValue(7) == 7 && object.spec[?'replicas'].orValue(7) == 3",
+        "[?object.?nope, ?optional.of(3)] == [3]",
+        "object.?spec.?replicas.optMap(x, x + 1).orValue(0) == 4",
+        "optional.none().or(optional.of(1)).value() == 1",
+        "[1, 2, 3].map(x, x > 1, x * 10) == [20, 30] && [[1, 2], [3]].map(l, l.map(x, x + 1)) == [[2, 3], [4]]",
+        "[1, 2].transformMap(i, v, v) == {0: 1, 1: 2} && {'a': 1}.transformList(k, v, k + string(v)) == ['a1']",
+        "{'a': 1}.all(k, v, v == 1) && {'a': 1}.transformMapEntry(k, v, {v: k}) == {1: 'a'}",
+        "1/0 == 1 || true",
+        "!([1, 0].all(x, 1/x > 5)) && [0, 1].exists(x, 1/x == 1)",
+        "1 < 2.5 && dyn(1) == 1.0 && dyn(1) != '1' && dyn([1]) == [1.0] && dyn(true) != 1",
+        "type(1) == int && type(object) == map",
+        "timestamp('2023-01-01T00:00:00Z') + duration('1h') > timestamp('2023-01-01T00:30:00Z')",
+        "string(timestamp('2023-01-01T00:00:00.5Z')) == '2023-01-01T00:00:00.5Z' && string(duration('90m')) == '5400s'",
+        "duration('1h30m').getMinutes() == 90 && timestamp('2023-02-01T05:00:00+02:00').getHours() == 3",
+        "-7 / 2 == -3 && -7 % 2 == -1",
+        "[1, 3, 2].isSorted() == false && [1, 2].sum() == 3 && [1, 3].max() == 3 && ['a', 'b'].indexOf('b') == 1",
+        "'hello'.find('l+') == 'll' && '12 a 3'.findAll('[0-9]+') == ['12', '3'] && 'ab'.matches('^a.$')",
+        "quantity('50k').add(20).sub(quantity('100k')).sub(-50000) == quantity('20')",
+        "quantity('1Gi').isGreaterThan(quantity('500Mi')) && !isQuantity('200K')",
+        "url('https://example.com:80/a?x=1&x=2').getQuery() == {'x': ['1', '2']} && !isURL('example.com')",
+        "url('https://[::1]:80/').getHostname() == '::1' && url('https://[::1]:80/').getPort() == '80'",
+        "ip('::1').family() == 6 && ip.isCanonical('::1') && !isIP('127.0.0.256')",
+        "quantity('50k').asInteger() == 50000 && string(ip('10.0.0.1')) == '10.0.0.1'",
+        "cidr('10.0.0.0/8').containsIP('10.1.1.1') && cidr('10.0.0.0/8').containsCIDR(cidr('10.1.0.0/16'))",
+        "cidr('192.168.0.1/24') != cidr('192.168.0.1/24').masked() && cidr('::1/128').prefixLength() == 128",
+        "semver('1.2.3').isLessThan(semver('1.10.0')) && semver('1.0.0-rc.1').compareTo(semver('1.0.0')) == -1",
+        "isSemver('v1.0', true) && !isSemver('v1.0') && semver('01.01.01', true).minor() == 1",
+        "format.dns1123Label().validate('A b').hasValue() && !format.uuid().validate("
+        "'123e4567-e89b-12d3-a456-426614174000').hasValue() && !format.named('nope').hasValue()",
+        "'a,b'.split(',').join('-') == 'a-b' && 'abc'.charAt(1) == 'b' && ' A '.trim().lowerAscii() == 'a'",
+        "'abcabc'.replace('b', 'z', 1) == 'azcabc' && 'abc'.substring(1, 2) == 'b' && 'abc'.reverse() == 'cba'",
+        "'%s %d %.2f %x %s'.format(['a', 5, 1.234, 255, [1, 'a', true]]) == 'a 5 1.23 ff [1, a, true]'",
+        "sets.contains([1, 2], [2]) && sets.equivalent([1, 2], [2, 1, 1]) && !sets.intersects([1], [2])",
+        "strings.quote('a\"b') == '\"a\\\\\"b\"'",
+    ],
+)
+def test_expressions_hold(expression: str) -> None:
+    assert evaluate(expression) is True
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("object.spec.foo", "no such key: foo"),
+        ("object.spec.replicas + '1'", "no such overload: _+_(int, string)"),
+        ("1/0", "division by zero"),
+        ("9223372036854775807 + 1", "integer overflow"),
+        ("[1, 2][5]", "index out of bounds: 5"),
+        ("'x'.matches('(')", "error parsing regexp: missing )"),
+        ("ip('::ffff:1.2.3.4')", "IPv4-mapped"),
+        ("[1, 2].transformMap(i, v, {'a': 1}[v])", "no such key: 1"),
+    ],
+)
+def test_errors_of_evaluation(expression: str, message: str) -> None:
+    with pytest.raises(
+        cel.EvaluationError, match="^" + message.replace("(", r"\(").replace(")", r"\)").replace("+", r"\+")
+    ):
+        evaluate(expression.replace("{'a': 1}[v]", "dyn({'a': 1})[v]"))
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("n > '1'", "found no matching overload for '_>_' applied to '(int, string)'"),
+        ("'wants ' + n", "found no matching overload for '_+_' applied to '(string, int)'"),
+        ("nope", "undeclared reference to 'nope' (in container '')"),
+        ("n +", "Syntax error: mismatched input '<EOF>'"),
+        ("namespace", "reserved identifier: namespace"),
+        ("cel.bind(a, 1, a)", "undeclared reference to 'bind'"),
+    ],
+)
+def test_errors_of_compilation_are_upstreams(expression: str, message: str) -> None:
+    with pytest.raises(cel.CompilationError) as error:
+        cel.compile(expression, VARIABLES)
+    assert message in str(error.value)
+    assert str(error.value).startswith("ERROR: <input>:1:")
+
+
+def test_a_result_of_another_type_is_refused() -> None:
+    with pytest.raises(cel.CompilationError, match="must evaluate to bool"):
+        cel.compile("n", VARIABLES, result="bool")
+    assert cel.compile("object.a", VARIABLES, result="bool").result == "dyn"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "l.all(a, l.all(b, l.all(c, a != 'x' || b != c)))",
+        "l.map(a, s.replace('a', s)).size() > 0",
+        "l.map(a, s).join().size() > 0",
+        "l.all(a, l == l)",
+        "sets.contains(l, l)",
+        "l.map(a, s + s).size() > 0",
+    ],
+)
+def test_a_costly_expression_is_ended(expression: str) -> None:
+    program = cel.compile(expression, {"l": "list<string>", "s": "string"})
+    with pytest.raises(cel.BudgetExceeded):
+        program.evaluate({"l": ["y"] * 2000, "s": "a" * 20_000})
+
+
+def test_several_evaluations_share_a_budget() -> None:
+    program, budget = cel.compile("n + 1 > 2", VARIABLES), cel.Budget(12)
+    assert program.evaluate({"n": 3}, budget) is True
+    assert budget.left == 7
+    with pytest.raises(cel.BudgetExceeded):
+        for _ in range(3):
+            program.evaluate({"n": 3}, budget)
+
+
+def test_variables_are_told() -> None:
+    assert cel.compile("n > 1 && object.all(n2, n2 > 1)", VARIABLES).variables == {"n", "object"}
