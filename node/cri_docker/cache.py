@@ -12,18 +12,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from time import time_ns
-from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from node.cri_docker import naming, users
 from node.cri_docker.attachments import RELEASED, Attachments
 from node.cri_docker.engine import Engine, EngineError
-from node.cri_docker.records import ContainerRecord, SandboxRecord, container_record, sandbox_record
+from node.cri_docker.records import ContainerRecord, R, Record, SandboxRecord, container_record, sandbox_record
 from node.cri_docker.refusal import NotFound, Unavailable
 from protos.cri.runtime.v1 import api_pb2 as cri
 
-Record = SandboxRecord | ContainerRecord
-R = TypeVar("R", SandboxRecord, ContainerRecord)
 _SUBSCRIBER_BACKLOG = 1000
 
 
