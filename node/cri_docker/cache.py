@@ -43,6 +43,8 @@ class Cache:
         self._hidden: set[str] = set()
         self._oom: set[str] = set()
         self._subscribers: set[asyncio.Queue[cri.ContainerEventResponse | None]] = set()
+        self.on_gone: Callable[[str], None] = lambda _: None
+        """Called with the id of what has been removed, by whomever."""
         self.on_lost: Callable[[], None] = lambda: None
         """Called when a sandbox has gone that still had its network: somebody else has removed it."""
         self.away = "the engine has not been asked yet"
@@ -161,6 +163,7 @@ class Cache:
         if attachment and attachment.phase != RELEASED:
             self.on_lost()
         self._oom.discard(identity)
+        self.on_gone(identity)
 
     def _tell_difference(self, old: Record | None, new: Record) -> None:
         was = old.state if old else None

@@ -137,7 +137,6 @@ class Containers:
         if record.running:
             await self.stop(record.id, 0)
         await self._host.delete(record.id)
-        self._logs.forget(record.id)
 
     async def update(self, identity: str, linux: cri.LinuxContainerResources) -> None:
         """Change a container's resources, live. Raises NotFound, Refused."""

@@ -64,7 +64,7 @@ class Runtime:
         self._events = Events(self.engine, self.cache, options.node_name, self.images.invalidate)
         self._resolv_folder = state / "resolv"
         self._synced = asyncio.Event()
-        self.cache.on_lost = self._synced.set
+        self.cache.on_lost, self.cache.on_gone = self._synced.set, self.logs.forget
 
     def limits(self) -> EngineLimits:
         self.cache.require()

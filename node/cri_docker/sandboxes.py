@@ -7,7 +7,7 @@ it did.
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -176,26 +176,21 @@ class Sandboxes:
         )
         if record.state == cri.CONTAINER_RUNNING:
             await self._host.kill(record.id)
-        else:
-            await self._host.cache.refresh(record.id)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        _raise_first(results)
 
     async def remove(self, identity: str) -> None:
         """Stop it and remove it with all its containers. One that is gone is removed."""
-        self._host.cache.require()
+        cache = self._host.cache
+        cache.require()
+        left = [identity] if self._networks.knows(identity) else []  # created, never seen
         try:
-            record = self._host.cache.sandbox(identity)
+            left = [identity := cache.sandbox(identity).id]
+            await self.stop(identity)
         except NotFound:
-            if self._networks.knows(identity):  # created, never seen
-                await self._host.delete(identity)
-                self._networks.forget(identity)
-            return
-        await self.stop(record.id)
-        await asyncio.gather(*(self._host.delete(c.id) for c in self._host.cache.containers(record.id)))
-        await self._host.delete(record.id)
-        self._networks.forget(record.id)
+            pass  # or removed, but not yet all its containers
+        left += [container.id for container in cache.containers(identity)] if identity else []
+        _raise_first(await asyncio.gather(*map(self._host.delete, left), return_exceptions=True))
+        self._networks.forget(identity)
 
     async def collect(self) -> None:
         """Give back networks of sandboxes that no longer exist, however they went; end those that lost theirs.
@@ -206,3 +201,9 @@ class Sandboxes:
         for record in await self._networks.collect():
             log.warning("Sandbox has lost its network, ending it", sandbox=record.id, pod=record.config.metadata.name)
             await guard("end a sandbox without its network", partial(self._host.kill, record.id))
+
+
+def _raise_first(results: Iterable[object]) -> None:
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
