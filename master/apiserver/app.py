@@ -23,6 +23,8 @@ from apimachinery.logging import get_logger
 from . import tls
 from .admission import setup as admission
 from .admission.forms import Forms
+from .audit import setup as audit
+from .audit.records import Auditor
 from .auth import setup
 from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
 from .fairness import upkeep
@@ -115,7 +117,8 @@ class ApiServer:
         registry.answers["", "pods", "eviction"] = EvictionAnswer(registry)
         identities = Identities(auth.authenticators)
         fairness = self._fairness(reads)
-        api = self._api(registry, auth, identities, fairness, storage, connections)
+        auditor, sinks = audit.build(settings.audit, auth.authorizer)
+        api = self._api(registry, auth, identities, fairness, auditor, storage, connections)
         await self._bootstrap(reads, writer)
         tasks.start("flow control objects", upkeep.keep(fairness, reads, writer))
         custom = CustomKinds(registry, connections.webhooks.call)
@@ -123,7 +126,7 @@ class ApiServer:
         tasks.start("custom kinds", custom.run())
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
-        listeners = Listeners(ApiServerService(registry, identities, fairness), settings.serving)
+        listeners = Listeners(ApiServerService(registry, identities, fairness, auditor), settings.serving)
         await listeners.start()
         server = _Server(self._uvicorn(api))
         tasks.start("https", server.serve(), may_end=True)
@@ -139,6 +142,7 @@ class ApiServer:
         finally:
             await self._drain(server, listeners, cache)
             await connections.close()
+            await asyncio.to_thread(sinks.close)
 
     def _build_auth(self, reads: Reads) -> setup.Auth:
         config = self._settings.auth
@@ -171,6 +175,7 @@ class ApiServer:
         auth: setup.Auth,
         identities: Identities,
         fairness: Fairness,
+        auditor: Auditor | None,
         storage: EtcdStorage,
         connections: Connections,
     ) -> Front:
@@ -201,7 +206,14 @@ class ApiServer:
 
         resources = Resources(registry, Discovery(registry.catalog), connections.connectors())
         return Front(
-            resources, resources.width, fairness, identities, auth.authorizer, early(health, inside), application
+            resources,
+            resources.width,
+            fairness,
+            identities,
+            auth.authorizer,
+            early(health, inside),
+            application,
+            auditor,
         )
 
     async def _bootstrap(self, reads: Reads, writer: LoopbackWriter) -> None:

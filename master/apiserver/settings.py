@@ -43,6 +43,21 @@ class FairnessSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """``maxage`` in days, ``maxsize`` in MB, 0 = no limit; the webhook's wait and back-off in seconds."""
+
+    policy_file: str
+    log_path: str
+    log_maxage: int
+    log_maxbackup: int
+    log_maxsize: int
+    webhook_config_file: str
+    webhook_batch_size: int
+    webhook_batch_wait: float
+    webhook_backoff: float
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """``event_ttl``, ``compaction_interval``: seconds."""
 
@@ -53,6 +68,7 @@ class Settings:
     auth: AuthConfig
     kubelet: KubeletSettings
     fairness: FairnessSettings
+    audit: AuditSettings
     service_cidrs: tuple[str, ...]
     event_ttl: float
     shutdown_delay: float
@@ -70,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     _etcd_flags(p.add_argument_group("etcd"))
     _serving_flags(p.add_argument_group("serving"))
     _auth_flags(p.add_argument_group("authentication and authorization"))
+    _audit_flags(p.add_argument_group("audit"))
     _cluster_flags(p.add_argument_group("cluster"))
     return p
 
@@ -120,6 +137,23 @@ def _auth_flags(g: argparse._ArgumentGroup) -> None:
     g.add_argument("--api-audiences", type=_list, default=(), help="audiences of tokens (default: the issuers)")
 
 
+def _audit_flags(g: argparse._ArgumentGroup) -> None:
+    g.add_argument(
+        "--audit-policy-file", default="", help="audit.k8s.io/v1 Policy: what is recorded (default: nothing)"
+    )
+    g.add_argument("--audit-log-path", default="", help="file that events are written to; - is stdout")
+    g.add_argument("--audit-log-maxage", type=int, default=0, help="days that rotated files are kept (default: all)")
+    g.add_argument("--audit-log-maxbackup", type=int, default=0, help="rotated files that are kept (default: all)")
+    g.add_argument("--audit-log-maxsize", type=int, default=100, help="megabytes before a rotation (default: 100)")
+    g.add_argument("--audit-log-format", choices=["json"], default="json", help="one event a line, as JSON")
+    g.add_argument("--audit-webhook-config-file", default="", help="kubeconfig of the server that events are posted to")
+    g.add_argument("--audit-webhook-batch-max-size", type=int, default=400, help="events in a batch (default: 400)")
+    g.add_argument(
+        "--audit-webhook-batch-max-wait", type=duration, default=30.0, help="how long one fills (default: 30s)"
+    )
+    g.add_argument("--audit-webhook-initial-backoff", type=duration, default=10.0, help="before a retry (default: 10s)")
+
+
 def _cluster_flags(g: argparse._ArgumentGroup) -> None:
     g.add_argument("--service-cluster-ip-range", type=_list, default=("10.96.0.0/16",), help="default: 10.96.0.0/16")
     g.add_argument("--event-ttl", type=duration, default=3600.0, help="how long events are kept (default: 1h)")
@@ -161,6 +195,17 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
         auth,
         KubeletSettings(a.kubelet_client_certificate, a.kubelet_client_key, a.kubelet_certificate_authority),
         FairnessSettings(a.enable_priority_and_fairness, a.max_requests_inflight, a.max_mutating_requests_inflight),
+        AuditSettings(
+            a.audit_policy_file,
+            a.audit_log_path,
+            a.audit_log_maxage,
+            a.audit_log_maxbackup,
+            a.audit_log_maxsize,
+            a.audit_webhook_config_file,
+            a.audit_webhook_batch_max_size,
+            a.audit_webhook_batch_max_wait,
+            a.audit_webhook_initial_backoff,
+        ),
         a.service_cluster_ip_range,
         a.event_ttl,
         a.shutdown_delay_duration,

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from apimachinery.errors import ApiError, BadRequest, InternalError, Unauthorized
 from apimachinery.logging import get_logger
 
+from ..audit.records import Auditor
 from ..auth.authenticator import Authenticators
 from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.impersonation import impersonate
@@ -21,6 +22,7 @@ from ..auth.user import User
 from ..fairness.fairness import Fairness
 from ..identifiers import AuditIds
 from ..registry import refusals
+from .audited import audited
 from .metrics import RequestMetrics
 from .peer import peer_of
 from .request import Request
@@ -75,9 +77,10 @@ class Front:
         authorizer: Authorizer,
         early: Mapping[str, Handler],
         application: Callable[[], ASGIApp],
+        auditor: Auditor | None = None,
     ) -> None:
         self._resources, self._identities, self._authorizer = resources, identities, authorizer
-        self._width, self._fairness = width, fairness
+        self._width, self._fairness, self._auditor = width, fairness, auditor
         self._early, self._make_application = early, application
         self._application: asyncio.Task[ASGIApp] | None = None
         self._metrics = RequestMetrics()
@@ -89,22 +92,25 @@ class Front:
         self._metrics.observe(request, time.perf_counter() - began)
 
     async def _answer(self, request: Request) -> None:
-        scope = request.scope
         try:
             request.user = await self._authenticate(request)
-            await self._in_turn(request)
-        except ApiError as error:
-            await _refuse(request, error)
-        except Exception as error:  # the loop boundary of requests
-            if _too_deep(error):
-                await _refuse(request, BadRequest("the object is nested too deeply: exceeded max depth"))
-                return
-            _log.exception("Request failed", path=scope["path"], method=request.method)
-            await _refuse(request, InternalError("Internal error occurred: see the API server's log"))
-
-    async def _in_turn(self, request: Request) -> None:
-        """Who only sends slowly takes no seat: the body is read first."""
+        except Exception as error:  # the loop boundary of requests, like the one below
+            await _fail(request, error)
+            return
         about = request.locate()
+        if self._auditor is None:
+            await self._guarded(request, about)
+        else:
+            await audited(self._auditor, request, about, lambda: self._guarded(request, about))
+
+    async def _guarded(self, request: Request, about: RequestAttributes) -> None:
+        try:
+            await self._in_turn(request, about)
+        except Exception as error:  # the loop boundary of requests
+            await _fail(request, error)
+
+    async def _in_turn(self, request: Request, about: RequestAttributes) -> None:
+        """Who only sends slowly takes no seat: the body is read first."""
         if request.lasting:
             await self._route(request, about)
             return
@@ -143,6 +149,7 @@ class Front:
             request.scope["path"],
         )
         if any(name.startswith(b"impersonate-") for name in request.headers):
+            request.impersonator = user
             return impersonate(user, request.scope["headers"], self._authorizer)
         return user
 
@@ -177,7 +184,19 @@ def _websocket_token(request: Request) -> str | None:
         raise Unauthorized("Unauthorized") from error
 
 
+async def _fail(request: Request, error: Exception) -> None:
+    """Answer what went wrong."""
+    if isinstance(error, ApiError):
+        await _refuse(request, error)
+    elif _too_deep(error):
+        await _refuse(request, BadRequest("the object is nested too deeply: exceeded max depth"))
+    else:
+        _log.exception("Request failed", path=request.scope["path"], method=request.method)
+        await _refuse(request, InternalError("Internal error occurred: see the API server's log"))
+
+
 async def _refuse(request: Request, error: ApiError) -> None:
+    request.error = error
     if request.started:
         return  # a response is under way: all that is left is to end it
     if request.scope["type"] == "websocket":
