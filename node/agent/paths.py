@@ -33,6 +33,10 @@ class NodePaths:
         return os.path.join(self.pod(uid), "etc-hosts")
 
     @property
+    def pulled_images(self) -> str:
+        return os.path.join(self.root, "pulled-images.json")
+
+    @property
     def local_volumes(self) -> str:
         return os.path.join(self.root, "local-volumes")
 

@@ -23,6 +23,7 @@ from node.agent.preparer import Volumes
 from node.agent.resize import Resizer
 from node.agent.restart_backoff import RestartBackoff
 from node.agent.step_loop import finish_first
+from node.agent.volumes.manager import images
 from node.agent.volumes.volume import VolumeError
 from node.cri.runtime import RuntimeFault
 from protos.cri.runtime.v1 import api_pb2 as pb
@@ -137,6 +138,7 @@ class PodStarter:
         """Pull, create, start, postStart. Raises ImageError or _StartFailed."""
         assert runtime.sandbox is not None  # noqa: S101 - a plan starts containers only in a sandbox
         image = await self._services.images.ensure(pod, start.spec, sandbox)
+        await self._mounted_images(pod, start.spec, sandbox)
         name = start.spec["name"]
         try:
             config = await self._services.preparer.container(pod, start, runtime, volumes, image)
@@ -153,6 +155,14 @@ class PodStarter:
             raise _StartFailed("RunContainerError", str(fault), time.time() + _RETRY_SECONDS) from fault
         self._event(pod, "Normal", "Started", f"Container started: {name}")
         await self._post_start(pod, start, container_id, runtime.sandbox)
+
+    async def _mounted_images(self, pod: Object, spec: Object, sandbox: pb.PodSandboxConfig) -> None:
+        """Pull the images that the container mounts as volumes. Raises ImageError."""
+        known = images(pod)
+        for mount in spec.get("volumeMounts") or ():
+            if source := known.get(mount["name"]):
+                wanted = {"image": source["reference"], "imagePullPolicy": source.get("pullPolicy")}
+                await self._services.images.ensure(pod, wanted, sandbox)
 
     async def _create(
         self, pod: Object, sandbox_id: str, config: pb.ContainerConfig, sandbox: pb.PodSandboxConfig

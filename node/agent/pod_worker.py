@@ -13,6 +13,7 @@ from typing import Final
 
 from apimachinery.logging import get_logger
 from node.agent import pod_actions
+from node.agent.conditions import Condition
 from node.agent.cri_configs import grace_period, hashes
 from node.agent.images import pod_reference
 from node.agent.node_services import NodeServices
@@ -77,9 +78,10 @@ class PodWorker:
         self._interrupt_if_needed()
         self.wake()
 
-    def reject(self, verdict: Verdict) -> None:
-        """The node cannot take the pod."""
+    def end(self, verdict: Verdict) -> None:
+        """The node cannot take the pod, or keep it."""
         self.verdict = verdict
+        self._interrupt_if_needed()
         self.wake()
 
     def wake(self) -> None:
@@ -118,7 +120,8 @@ class PodWorker:
             self._loop.interrupt()
 
     def _grace(self) -> int:
-        return grace_period(self.pod)
+        given = self.verdict.grace if self.verdict else None
+        return grace_period(self.pod) if given is None else given
 
     # -- one step
 
@@ -265,9 +268,15 @@ class PodWorker:
                 failed_init=self._failed_init,
                 terminating=ending,
                 resources=self._resizer.statuses(),
-                more_conditions=self._resizer.conditions(self.pod),
+                more_conditions=self._more_conditions(),
             )
         )
+
+    def _more_conditions(self) -> list[Condition]:
+        if self.verdict is None:
+            return self._resizer.conditions(self.pod)
+        disrupted = self.verdict.disruption
+        return [Condition("DisruptionTarget", disrupted, self.verdict.message)] if disrupted else []
 
     def _report(self, runtime: PodRuntime, ending: bool = False) -> None:
         status = self._make_status(runtime, ending)

@@ -31,6 +31,8 @@ class Verdict:
     phase: str
     reason: str
     message: str
+    grace: int | None = None  # seconds, in the place of the pod's own
+    disruption: str = ""  # the reason of the condition DisruptionTarget, if the node takes the pod away
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-a
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -63,7 +64,7 @@ class Discovery:
         return list(dict.fromkeys(k.group for k in self._catalog.scheme))
 
     def _versions(self, group: str) -> list[str]:
-        return list(dict.fromkeys(k.version for k in self._catalog.scheme if k.group == group))
+        return sorted({k.version for k in self._catalog.scheme if k.group == group}, key=_priority)
 
     def _group(self, group: str) -> Object:
         versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in self._versions(group)]
@@ -110,6 +111,17 @@ class Discovery:
     def _version(self, group: str, version: str) -> Object:
         resources = [_aggregated_resource(k) for k in self._kinds(group, version)]
         return {"version": version, "resources": resources, "freshness": "Current"}
+
+
+_VERSION = re.compile(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?")
+
+
+def _priority(version: str) -> tuple[int, int, int, str]:
+    """Who comes first: stable before beta before alpha, newer before older, what is no version last."""
+    found = _VERSION.fullmatch(version)
+    if found is None:
+        return (4, 0, 0, version)
+    return ({None: 1, "beta": 2, "alpha": 3}[found[2]], -int(found[1]), -int(found[3] or 0), "")
 
 
 def _aggregated(request: Request) -> str:

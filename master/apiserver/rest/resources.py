@@ -21,7 +21,7 @@ from . import body, negotiation, shapes
 from .connect import Connectors, ConnectRequest, options_of
 from .negotiation import Wanted
 from .request import Place, Request
-from .respond import send_bytes, send_data, send_object
+from .respond import send_data, send_object, send_pieces
 from .watching import serve_watch
 
 Object = dict[str, Any]
@@ -115,11 +115,8 @@ class Resources:
             query.get("continue", ""),
         )
         listing = await self._registry.list(request.user, target, selection, options)
-        if wanted.shape:
-            shape = shapes.of_listing(self._strategy(target), wanted, listing, query)
-            await send_object(request, 200, shape, wanted.media_type)
-        else:
-            await send_data(request, 200, shapes.list_bytes(self._strategy(target), listing), wanted.media_type)
+        pieces = shapes.list_pieces(self._strategy(target), wanted, listing, query)
+        await send_pieces(request, pieces, wanted.media_type)
 
     # Writes.
 
@@ -164,7 +161,8 @@ class Resources:
         options = await body.delete_options(request)
         write = body.write_options(request)
         listing = await self._registry.delete_collection(request.user, target, selection, options, write)
-        await send_bytes(request, 200, shapes.list_bytes(self._strategy(target), listing))
+        pieces = shapes.list_pieces(self._strategy(target), negotiation.PLAIN, listing, request.query)
+        await send_pieces(request, pieces)
 
     # Connections.
 

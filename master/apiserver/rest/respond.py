@@ -1,7 +1,9 @@
 """Writing responses: as few steps as ASGI allows, for these are on every request's path."""
 
+import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -54,6 +56,19 @@ async def send_data(request: Request, status: int, data: bytes, media_type: str 
         await send_bytes(request, status, data)
 
 
+async def send_pieces(request: Request, pieces: Iterator[bytes], media_type: str = JSON) -> None:
+    """A long JSON body that is made while it is sent; what fits in one piece is answered as any other."""
+    first, second = next(pieces), next(pieces, b"")
+    if not second or media_type == YAML:
+        await send_data(request, 200, b"".join((first, second, *pieces)), media_type)
+        return
+    await start_stream(request, media_type.encode())
+    for piece in chain((first, second), pieces):
+        await request.send({"type": "http.response.body", "body": piece, "more_body": True})
+        await asyncio.sleep(0)
+    await request.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 def yaml_of(obj: Any) -> bytes:
     return yaml.safe_dump(obj, sort_keys=True, allow_unicode=True).encode()
 
@@ -61,6 +76,8 @@ def yaml_of(obj: Any) -> bytes:
 async def start_stream(request: Request, content_type: bytes = b"application/json") -> None:
     """Begin a response whose length is not known."""
     headers = [(b"audit-id", request.audit_id.encode()), _CACHE, (b"content-type", content_type), *request.told]
+    if request.warnings:
+        headers.extend(_warnings(request.warnings))
     request.started, request.status = True, 200
     await request.send({"type": "http.response.start", "status": 200, "headers": headers})
 

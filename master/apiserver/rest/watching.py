@@ -109,7 +109,9 @@ class _Stream:
         end = loop.time() + seconds
         bookmark_at = loop.time() + BOOKMARK_SECONDS if self._bookmarks else end
         if self._watch.initial_revision:
-            await self._send(self._frames.join(watcher.take()))
+            while watcher.starting:
+                await self._send(self._frames.join(watcher.some()))
+                await asyncio.sleep(0)
             await self._send(self._bookmark(self._watch.initial_revision, {INITIAL_EVENTS_END: "true"}))
         elif not watcher.idle:
             await self._send(self._frames.join(watcher.take()))
@@ -119,12 +121,15 @@ class _Stream:
             batch = await watcher.batch(min(end, bookmark_at) - now)
             if batch:
                 await self._send(self._frames.join(batch))
+            if not watcher.idle:
+                await asyncio.sleep(0)
             if self._bookmarks and loop.time() >= bookmark_at and watcher.idle:
                 bookmark_at = loop.time() + BOOKMARK_SECONDS
                 await self._send(self._bookmark(self._watch.cache.revision))
 
     async def _send(self, data: bytes) -> None:
-        await self._request.send({"type": "http.response.body", "body": data, "more_body": True})
+        if data:
+            await self._request.send({"type": "http.response.body", "body": data, "more_body": True})
 
     def _bookmark(self, revision: int, annotations: dict[str, str] | None = None) -> bytes:
         """Everything up to ``revision`` has been sent."""

@@ -61,11 +61,15 @@ class Bucket:
 
     def select(self, namespace: str = "", start: str = "") -> list[Entry]:
         """Entries in key order: of a namespace, or all; from the key ``start`` on if given."""
+        return self.page(namespace, start, 0)[0]
+
+    def page(self, namespace: str, start: str, limit: int) -> tuple[list[Entry], int]:
+        """The first ``limit`` entries of a selection (0 = all), and how many follow."""
         keys = self._sorted
         low = bisect_left(keys, max(start, f"{namespace}/" if namespace else "")) if start or namespace else 0
         high = bisect_left(keys, f"{namespace}0") if namespace else len(keys)  # "0" follows "/"
-        entries = self.entries
-        return [entries[k] for k in (keys[low:high] if low or high < len(keys) else keys)]
+        end = min(high, low + limit) if limit else high
+        return list(map(self.entries.__getitem__, keys[low:end])), max(high - end, 0)
 
     def count(self, namespace: str = "") -> int:
         """How many entries ``select`` would give."""
