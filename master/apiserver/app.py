@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import dataclasses
 import gc
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ from .registry.eviction import EvictionAnswer
 from .registry.kinds import STRATEGIES
 from .registry.pipeline import Pipeline
 from .registry.reads import Reads
+from .registry.servers import Servers
 from .registry.service_claims import ServiceClaims
 from .registry.store import LoopbackWriter, Registry
 from .registry.strategy import Strategy
@@ -66,8 +68,9 @@ KEEP_ALIVE_SECONDS = 180
 class ApiServer:
     """One API server; ``run`` until cancelled."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, worker: int = 0, listening: socket.socket | None = None) -> None:
+        """``listening``: the socket that the workers of one server share."""
+        self._settings, self._worker, self._listening = settings, worker, listening
         self._draining = False
         self.ready = asyncio.Event()
 
@@ -119,28 +122,33 @@ class ApiServer:
         fairness = self._fairness(reads)
         auditor, sinks = audit.build(settings.audit, auth.authorizer)
         api = self._api(registry, auth, identities, fairness, auditor, storage, connections)
-        await self._bootstrap(reads, writer)
+        servers = await self._bootstrap(reads, writer)
+        tasks.start("API servers", servers.run())
         tasks.start("flow control objects", upkeep.keep(fairness, reads, writer))
         custom = CustomKinds(registry, connections.webhooks.call)
         custom.serve()
         tasks.start("custom kinds", custom.run())
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
-        listeners = Listeners(ApiServerService(registry, identities, fairness, auditor), settings.serving)
+        listeners = Listeners(
+            ApiServerService(registry, identities, fairness, auditor), settings.serving, shared=settings.workers > 1
+        )
         await listeners.start()
         server = _Server(self._uvicorn(api))
-        tasks.start("https", server.serve(), may_end=True)
+        tasks.start("https", server.serve([self._listening] if self._listening else None), may_end=True)
         while not server.started:
             if server.should_exit:
                 raise OSError(f"cannot listen on {settings.serving.bind_address}:{settings.serving.secure_port}")
             await asyncio.sleep(0.005)
         _settle_memory()
         self.ready.set()
-        _log.info("Ready", port=settings.serving.secure_port, seconds=f"{time.monotonic() - started:.2f}")
+        await servers.join()
+        told = {"worker": self._worker, "megabytes": _resident_megabytes()} if settings.workers > 1 else {}
+        _log.info("Ready", port=settings.serving.secure_port, seconds=f"{time.monotonic() - started:.2f}", **told)
         try:
             await tasks.wait()
         finally:
-            await self._drain(server, listeners, cache)
+            await self._drain(server, listeners, cache, servers)
             await connections.close()
             await asyncio.to_thread(sinks.close)
 
@@ -148,18 +156,15 @@ class ApiServer:
         config = self._settings.auth
         if config.service_account_signing_key_file:
             return setup.build(config, reads)
-        _log.warning("No --service-account-signing-key-file: tokens are signed with a key that ends with this process")
-        path = tls.ephemeral_signing_key()
-        try:
-            return setup.build(dataclasses.replace(config, service_account_signing_key_file=str(path)), reads)
-        finally:
-            path.unlink()
+        with tls.signing_key("") as path:
+            return setup.build(dataclasses.replace(config, service_account_signing_key_file=path), reads)
 
     def _fairness(self, reads: Reads) -> Fairness:
-        limits = self._settings.fairness
+        limits, workers = self._settings.fairness, self._settings.workers
+        reading, writing = -(-limits.max_requests // workers), -(-limits.max_mutating_requests // workers)
         if not limits.enabled:
-            return Limits(reads, limits.max_requests, limits.max_mutating_requests)
-        fairness = Fairness(reads, limits.max_requests + limits.max_mutating_requests)
+            return Limits(reads, reading, writing)
+        fairness = Fairness(reads, reading + writing)
         metrics.register(FairnessMetrics(fairness))
         return fairness
 
@@ -216,13 +221,14 @@ class ApiServer:
             auditor,
         )
 
-    async def _bootstrap(self, reads: Reads, writer: LoopbackWriter) -> None:
+    async def _bootstrap(self, reads: Reads, writer: LoopbackWriter) -> Servers:
         settings = self._settings
         serving = settings.serving
         address = bootstrap.ServerAddress(serving.advertise_address or _own_address(), serving.secure_port)
         await bootstrap.ensure_namespaces(reads, writer)
         await reads.reach("")
         await bootstrap.ensure_objects(reads, writer, settings.service_cidrs, address)
+        servers = Servers(reads, writer, address, self._worker)
         await ensure_rbac_defaults(reads, writer)
         await upkeep.ensure_defaults(reads, writer)
         ca = ""
@@ -230,6 +236,7 @@ class ApiServer:
             with open(serving.client_ca_file) as file:  # noqa: ASYNC230 - once, before anything is served
                 ca = file.read()
         await ensure_auth_config_map(reads, writer, ca)
+        return servers
 
     def _uvicorn(self, api: Front) -> uvicorn.Config:
         serving = self._settings.serving
@@ -253,9 +260,12 @@ class ApiServer:
         config.ssl = tls.server_context(serving)
         return config
 
-    async def _drain(self, server: "_Server", listeners: Listeners, cache: WatchCache) -> None:
+    async def _drain(self, server: "_Server", listeners: Listeners, cache: WatchCache, servers: Servers) -> None:
         """Unready first, so that load balancers look elsewhere; then end what is under way."""
         self._draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await servers.leave()
         await asyncio.sleep(self._settings.shutdown_delay)
         for bucket in cache.buckets.values():
             bucket.close()
@@ -297,6 +307,11 @@ def _settle_memory() -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     gc.enable()
+
+
+def _resident_megabytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1_000_000
 
 
 def _own_address() -> str:

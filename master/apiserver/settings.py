@@ -71,6 +71,7 @@ class Settings:
     audit: AuditSettings
     service_cidrs: tuple[str, ...]
     event_ttl: float
+    workers: int
     shutdown_delay: float
     verbosity: int
 
@@ -111,6 +112,7 @@ def _serving_flags(g: argparse._ArgumentGroup) -> None:
     g.add_argument("--tls-cert-file", required=True, help="server certificate, PEM")
     g.add_argument("--tls-private-key-file", required=True, help="its key, PEM")
     g.add_argument("--client-ca-file", default="", help="CA of client certificates")
+    g.add_argument("--workers", type=int, default=1, help="processes that share the ports (default: 1)")
     add_boolean(g, "--enable-priority-and-fairness", True, "seats by FlowSchema and priority level (default: true)")
     # Upstream's 400 and 200 are for a server on many cores: on one event loop they would only lengthen its queues.
     g.add_argument("--max-requests-inflight", type=int, default=64, help="reads at a time; 0 = any (default: 64)")
@@ -208,6 +210,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
         ),
         a.service_cluster_ip_range,
         a.event_ttl,
+        a.workers,
         a.shutdown_delay_duration,
         a.v,
     )

@@ -14,8 +14,10 @@ from .service import ApiServerService
 class Listeners:
     """Started before the HTTPS port: who asks there for the inside ports finds them open."""
 
-    def __init__(self, service: ApiServerService, serving: ServingSettings) -> None:
+    def __init__(self, service: ApiServerService, serving: ServingSettings, *, shared: bool = False) -> None:
+        """``shared``: other processes listen on the same ports."""
         self._serving = serving
+        self._options = [*(dict(SERVER_OPTIONS) | {"grpc.so_reuseport": int(shared)}).items()]
         key, certificate = (Path(f).read_bytes() for f in (serving.tls_private_key_file, serving.tls_cert_file))
         self._servers = [
             self._server(service, serving.grpc_token_port, grpc.ssl_server_credentials([(key, certificate)]))
@@ -27,7 +29,7 @@ class Listeners:
 
     def _server(self, service: ApiServerService, port: int, credentials: grpc.ServerCredentials) -> grpc.aio.Server:
         """Raises RuntimeError, from grpc, if the port is taken."""
-        server = grpc.aio.server(options=SERVER_OPTIONS)
+        server = grpc.aio.server(options=self._options)
         add_ApiServerServicer_to_server(service, server)
         host = self._serving.bind_address
         server.add_secure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", credentials)
