@@ -24,6 +24,7 @@ from apimachinery.logging import get_logger
 from . import tls
 from .admission import setup as admission
 from .admission.forms import Forms
+from .admission.policies.status import PolicyStatus
 from .audit import setup as audit
 from .audit.records import Auditor
 from .auth import setup
@@ -128,6 +129,7 @@ class ApiServer:
         custom = CustomKinds(registry, connections.webhooks.call)
         custom.serve()
         tasks.start("custom kinds", custom.run())
+        tasks.start("policy status", PolicyStatus(registry).run())
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
         listeners = Listeners(
