@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -24,6 +25,7 @@ from apimachinery.logging import get_logger
 from . import tls
 from .admission import setup as admission
 from .admission.forms import Forms
+from .admission.plugins.service_account_secret import ServiceAccountSecret
 from .admission.policies.status import PolicyStatus
 from .audit import setup as audit
 from .audit.records import Auditor
@@ -112,7 +114,9 @@ class ApiServer:
         claimers = {scheme.SERVICES: ServiceClaims(reads, keys, settings.service_cidrs)}
         schemas = schema.load()
         configured = admission.extensions(reads, Forms(catalog, schemas), connections.webhooks, auth.authorizer)
-        chain = admission.build(reads, auth.authorizer, auth.rbac, configured)
+        ca = await asyncio.to_thread(_contents, settings.serving.client_ca_file)
+        token_secrets = [ServiceAccountSecret(reads, auth.issuer, ca)] if auth.issuer else []
+        chain = admission.build(reads, auth.authorizer, auth.rbac, configured, token_secrets)
         pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, chain, claimers)
         registry = Registry(pipeline)
         registry.answers.update(auth.answers)
@@ -233,11 +237,8 @@ class ApiServer:
         servers = Servers(reads, writer, address, self._worker)
         await ensure_rbac_defaults(reads, writer)
         await upkeep.ensure_defaults(reads, writer)
-        ca = ""
-        if serving.client_ca_file:
-            with open(serving.client_ca_file) as file:  # noqa: ASYNC230 - once, before anything is served
-                ca = file.read()
-        await ensure_auth_config_map(reads, writer, ca)
+        ca = await asyncio.to_thread(_contents, serving.client_ca_file)
+        await ensure_auth_config_map(reads, writer, ca.decode())
         return servers
 
     def _uvicorn(self, api: Front) -> uvicorn.Config:
@@ -309,6 +310,10 @@ def _settle_memory() -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     gc.enable()
+
+
+def _contents(path: str) -> bytes:
+    return Path(path).read_bytes() if path else b""
 
 
 def _resident_megabytes() -> int:

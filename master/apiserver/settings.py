@@ -1,7 +1,7 @@
 """The API server's settings: upstream's flags, grouped."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from apimachinery.flags import add_boolean, duration
@@ -76,6 +76,13 @@ class Settings:
     verbosity: int
 
 
+def _refused(flag: str) -> Callable[[str], str]:
+    def refuse(_: str) -> str:
+        raise argparse.ArgumentTypeError(f"structured configuration is not supported: use the flags instead of {flag}")
+
+    return refuse
+
+
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
@@ -124,7 +131,9 @@ def _serving_flags(g: argparse._ArgumentGroup) -> None:
 def _auth_flags(g: argparse._ArgumentGroup) -> None:
     g.add_argument("--authorization-mode", type=_list, default=("Node", "RBAC"), help="default: Node,RBAC")
     g.add_argument("--token-auth-file", default="", help='CSV: token,user,uid,"group1,group2"')
-    add_boolean(g, "--anonymous-auth", True, "let anonymous requests see health and version (default: true)")
+    add_boolean(g, "--anonymous-auth", True, "who shows no credentials is system:anonymous (default: true)")
+    for flag in ("--authentication-config", "--authorization-config"):
+        g.add_argument(flag, type=_refused(flag), help="not supported: use the flags of this group")
     add_boolean(g, "--enable-bootstrap-token-auth", True, "accept bootstrap tokens (default: true)")
     g.add_argument(
         "--service-account-key-file", action="append", default=[], help="key that verifies tokens; repeatable"

@@ -188,12 +188,12 @@ class ApiServerService(ApiServerServicer):
         """Raises Unauthorized."""
         pems = context.auth_context().get("x509_pem_cert")
         if pems:
-            return await self._identities.user(_der(pems[0]), None, "")
+            return await self._identities.user(_der(pems[0]), None)
         metadata = dict(context.invocation_metadata() or ())
         authorization = metadata.get("authorization")
         if not authorization:
             raise Unauthorized("Unauthorized")
-        return await self._identities.user(None, str(authorization), "")
+        return await self._identities.user(None, str(authorization))
 
     def _target(self, ref: pb.ObjectRef) -> Target:
         return Target(self._kind(ref.resource), ref.namespace, ref.name, ref.subresource)

@@ -30,36 +30,22 @@ from .respond import send_error, send_refusal
 
 _log = get_logger(__name__)
 
-REMEMBER_SECONDS = 10.0
-"""How long a credential is taken for what it was, as upstream's token cache: a revoked one works that much longer."""
-_MAX_REMEMBERED = 10_000
-
 Handler = Callable[[Request], Awaitable[None]]
 Observe = Callable[[Request, int, float], None]
 
 
 class Identities:
-    """Who a connection's certificate or a header's token says it is, remembered for a short while."""
+    """Who a connection's certificate or a header's token says it is. Tokens are looked at anew for every request: one
+    whose account, pod or secret is gone is refused at once."""
 
-    def __init__(self, authenticators: Authenticators, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, authenticators: Authenticators) -> None:
         self._authenticators = authenticators
-        self._clock = clock
-        self._known: dict[tuple[bytes | None, str | None], tuple[float, User]] = {}
 
-    async def user(self, certificate: bytes | None, authorization: str | None, path: str) -> User:
+    async def user(self, certificate: bytes | None, authorization: str | None) -> User:
         """Raises Unauthorized."""
-        key = (certificate, authorization)
-        known = self._known.get(key)
-        now = self._clock()
-        if known and known[0] > now:
-            return known[1]
-        user = await self._authenticators.authenticate(certificate, authorization, path)
+        user = await self._authenticators.authenticate(certificate, authorization)
         if user is None:
             raise Unauthorized("Unauthorized")
-        if certificate or authorization:
-            if len(self._known) >= _MAX_REMEMBERED:
-                self._known.clear()
-            self._known[key] = (now + REMEMBER_SECONDS, user)
         return user
 
 
@@ -146,7 +132,6 @@ class Front:
         user = await self._identities.user(
             peer_of(request.scope).certificate,
             authorization.decode("latin-1") if authorization else _websocket_token(request),
-            request.scope["path"],
         )
         if any(name.startswith(b"impersonate-") for name in request.headers):
             request.impersonator = user
