@@ -66,6 +66,8 @@ from .storage.keys import KeySpace
 _log = get_logger(__name__)
 
 KEEP_ALIVE_SECONDS = 180
+ETCD_CHECK_SECONDS = 2.0
+"""Upstream's default of ``--etcd-healthcheck-timeout``."""
 
 
 class ApiServer:
@@ -194,9 +196,12 @@ class ApiServer:
 
         async def etcd_answers() -> str:
             try:
-                await storage.revision()
+                async with asyncio.timeout(ETCD_CHECK_SECONDS):
+                    await storage.revision()
             except Unavailable as error:
                 return str(error)
+            except TimeoutError:
+                return f"etcd does not answer within {ETCD_CHECK_SECONDS:g} s"
             return ""
 
         async def not_draining() -> str:

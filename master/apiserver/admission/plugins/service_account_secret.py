@@ -1,7 +1,7 @@
 """Secrets of type kubernetes.io/service-account-token get their token, where upstream's token controller would put it.
 
 It is done with the write itself: whoever creates such a Secret may read the token from the answer. A Secret whose
-account does not exist is refused, which upstream deletes a moment later. The token ends with the Secret and the account.
+account does not exist is refused, which upstream deletes a moment later. The token ends with Secret and account.
 
 Source: https://kubernetes.io/docs/concepts/configuration/secret/#serviceaccount-token-secrets
 """
