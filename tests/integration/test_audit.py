@@ -1,6 +1,8 @@
 """The audit log of a real API server, as kubectl's, curl's and the inside API's requests leave it."""
 
+import gzip
 import json
+import subprocess
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from apimachinery import scheme
 from apimachinery.client.api import ApiClient
 from apimachinery.config import load_kubeconfig
-from tests.control_plane import ROOT, ApiServerProgram, Etcd, eventually
+from tests.control_plane import ADMIN_TOKEN, ROOT, ApiServerProgram, Etcd, eventually
 
 Object = dict[str, Any]
 Find = Callable[..., Object]
@@ -101,3 +103,17 @@ async def test_writes_of_the_inside_api_are_told(server: ApiServerProgram, find:
 def test_a_watch_is_told_when_it_begins(server: ApiServerProgram, find: Find) -> None:
     server.kubectl("get", "serviceaccounts", "--watch", "--request-timeout=1s")
     assert find(verb="watch", resource="serviceaccounts", stage="ResponseStarted")["responseStatus"]["code"] == 200
+
+
+def test_a_long_answer_is_zipped_for_who_reads_that(server: ApiServerProgram) -> None:
+    data = {"text": "hello world " * 20_000}
+    for number in range(4):
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"long-{number}"}, "data": data}
+        assert server.request("POST", "/api/v1/namespaces/default/configmaps", body).code == 201
+    for path in ("configmaps", "configmaps/long-0"):
+        command = ["curl", "-s", "--cacert", server.ca_file, "-H", f"Authorization: Bearer {ADMIN_TOKEN}"]
+        url = f"{server.url}/api/v1/namespaces/default/{path}"
+        plain = subprocess.run([*command, url], capture_output=True, check=True).stdout
+        raw = subprocess.run([*command, "-H", "Accept-Encoding: gzip", url], capture_output=True, check=True).stdout
+        assert len(raw) < len(plain) / 10
+        assert gzip.decompress(raw) == plain

@@ -1,6 +1,7 @@
 """One request on its way into the audit log, and the events that come of it."""
 
 import datetime
+import gzip
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from ..auth.user import User
 from .policy import Level, Policy, Verdict
 
 Object = dict[str, Any]
+_GZIP = b"\x1f\x8b"
 Emit = Callable[["Event"], None]
 
 
@@ -166,8 +168,10 @@ def _decoded(media: str, body: bytes) -> Any:
     try:
         if media == protobuf.CONTENT_TYPE:
             return protobuf.decode(body)
+        if body.startswith(_GZIP):
+            body = gzip.decompress(body)
         return yaml.safe_load(body) if "yaml" in media else orjson.loads(body)
-    except (ApiError, ValueError, yaml.YAMLError):
+    except (ApiError, ValueError, OSError, EOFError, yaml.YAMLError):
         return None
 
 
