@@ -60,6 +60,8 @@ from .storage.keys import KeySpace
 _log = get_logger(__name__)
 
 KEEP_ALIVE_SECONDS = 180
+ETCD_CHECK_SECONDS = 2.0
+"""Upstream's default of ``--etcd-healthcheck-timeout``."""
 
 
 class ApiServer:
@@ -121,7 +123,7 @@ class ApiServer:
         tasks.start("flow control objects", upkeep.keep(fairness, reads, writer))
         custom = CustomKinds(registry, connections.webhooks.call)
         custom.serve()
-        tasks.start("custom kinds", custom.run())
+        tasks.start("custom kinds", custom.run(), may_end=True)
         tasks.start("policy status", PolicyStatus(registry).run())
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
@@ -180,9 +182,12 @@ class ApiServer:
 
         async def etcd_answers() -> str:
             try:
-                await storage.revision()
+                async with asyncio.timeout(ETCD_CHECK_SECONDS):
+                    await storage.revision()
             except Unavailable as error:
                 return str(error)
+            except TimeoutError:
+                return f"etcd does not answer within {ETCD_CHECK_SECONDS:g} s"
             return ""
 
         async def not_draining() -> str:
