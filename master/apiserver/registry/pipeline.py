@@ -5,13 +5,14 @@ An object handed to a write belongs to the pipeline from then on.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from apimachinery import schema as schemas_
-from apimachinery.errors import MethodNotAllowed, ServiceUnavailable
+from apimachinery.errors import MethodNotAllowed, RequestEntityTooLarge, ServiceUnavailable
 from apimachinery.schema import Schemas
 from apimachinery.scheme import Kind
 
@@ -19,7 +20,7 @@ from ..admission.chain import AdmissionRequest, Chain, Operation
 from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.user import User
 from ..storage import codec
-from ..storage.interface import Mismatch, Op, Storage, Unavailable
+from ..storage.interface import Mismatch, Op, Put, Storage, Stored, TooLarge, Unavailable, Unreadable
 from ..storage.keys import KeySpace, local_key
 from . import managed_fields, refusals
 from .answers import WriteOptions
@@ -74,6 +75,14 @@ class Held:
     revision: int
 
 
+def found_there(stored: Stored) -> Held:
+    """Raises InternalError for what is no object."""
+    try:
+        return Held(stored.key, codec.checked(stored), stored.revision)
+    except Unreadable as error:
+        raise refusals.unreadable(str(error)) from error
+
+
 class Lost(Exception):
     """Somebody else has written: ``current`` is what is there now."""
 
@@ -95,6 +104,10 @@ class Pipeline:
     chain: Chain
     claimers: Mapping[Kind, Claimer]
     turns: Turns = field(default_factory=Turns)
+    guards: dict[str, int] = field(default_factory=dict)
+    """By name, the revision that this server knows of a guard: what was written up to it is in the cache."""
+    moves: Counter[str] = field(default_factory=Counter)
+    """How often a guard was found moved by another server."""
     _recent: dict[str, Held] = field(default_factory=dict)
 
     def authorize(self, user: User, verb: str, target: Target) -> None:
@@ -167,25 +180,43 @@ class Pipeline:
                 del recent[key]
 
     async def read(self, key: str) -> Held | None:
-        """What etcd has. Raises ServiceUnavailable."""
+        """What etcd has. Raises ServiceUnavailable, InternalError."""
         try:
             stored = await self.storage.get(key)
         except Unavailable as error:
             raise _unavailable(error) from error
-        return Held(key, codec.splice(stored.value, stored.revision), stored.revision) if stored else None
+        return found_there(stored) if stored else None
 
     async def commit(self, ops: Sequence[Op]) -> int:
-        """Raises Mismatch, ServiceUnavailable."""
+        """Raises Mismatch, ServiceUnavailable, RequestEntityTooLarge."""
         # In a task of its own: others' reads wait for the cache to have this, and must not wait for the writer's turn.
         return await asyncio.create_task(self._commit(ops))
 
     async def _commit(self, ops: Sequence[Op]) -> int:
         try:
             revision = await self.storage.commit(ops)
+        except TooLarge as error:
+            raise RequestEntityTooLarge(f"Request entity too large: {error}") from error
         except Unavailable as error:
             raise _unavailable(error) from error
         self.reads.cache.committed(ops, revision)
         return revision
+
+    def guarding(self, name: str) -> Op:
+        """The operation that moves a guard, unless another server has moved it."""
+        return Put(self._guard_key(name), b"", self.guards.get(name, 0))
+
+    def guard_moved(self, name: str, found: Mismatch) -> bool:
+        """Whether that is why a commit failed; if so, where it is now is known next time."""
+        stored = found.current.get(self._guard_key(name))
+        revision = stored.revision if stored else 0
+        moved = revision != self.guards.get(name, 0)
+        self.guards[name] = revision
+        self.moves[name] += moved
+        return moved
+
+    def _guard_key(self, name: str) -> str:
+        return f"{self.keys.root}kubeto/{name}"
 
     async def replace(self, held: Held, value: bytes, ops: Sequence[Op]) -> bytes:
         """Commit operations that put ``value`` in the place of ``held``; the object's new bytes. Raises Lost."""
@@ -202,7 +233,7 @@ class Pipeline:
             stored = found.current.get(held.key)
             if stored is None:
                 raise Lost(None) from None
-            raise Lost(Held(held.key, codec.splice(stored.value, stored.revision), stored.revision)) from None
+            raise Lost(found_there(stored)) from None
 
 
 _OPTIONS = {
