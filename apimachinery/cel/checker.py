@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from cel_expr_python import cel
@@ -35,14 +35,22 @@ class Checked:
 
 def check(expression: str, variables: Mapping[str, str], messages: Messages | None = None) -> Checked:
     """Raises CompilationError."""
-    declared = tuple(sorted(variables.items()))
-    environment = _environment(declared, messages)
+    environment = _environment(tuple(sorted(variables.items())), messages)
     try:
         compiled = environment.compile(expression)
     except RuntimeError as error:
         raise CompilationError(_message(str(error))) from None
     tree = checked_pb2.CheckedExpr.FromString(any_pb2.Any.FromString(compiled.serialize()).value)
     return Checked(tree, _type_name(compiled.return_type()))
+
+
+def parse(expression: str) -> checked_pb2.ParsedExpr:
+    """The syntax tree alone. Raises CompilationError."""
+    try:
+        compiled = _environment((), None).compile(expression, disable_check=True)
+    except RuntimeError as error:
+        raise CompilationError(_message(str(error))) from None
+    return checked_pb2.ParsedExpr.FromString(any_pb2.Any.FromString(compiled.serialize()).value)
 
 
 def assignable(found: str, wanted: str) -> bool:
@@ -55,8 +63,19 @@ def assignable(found: str, wanted: str) -> bool:
     return all(assignable(_text(x), _text(y)) for x, y in zip(a.parameters, b.parameters, strict=True))
 
 
-@lru_cache(16)
 def _environment(variables: tuple[tuple[str, str], ...], messages: Messages | None) -> cel.Env:
+    """Kept as long as the types are that it is for."""
+    known: dict[Any, cel.Env] = _plain if messages is None else messages.environments
+    if variables not in known:
+        known[variables] = _make(variables, messages)
+    return known[variables]
+
+
+_plain: dict[Any, cel.Env] = {}
+"""Environments without types of their own: there are only as many as sorts of expressions."""
+
+
+def _make(variables: tuple[tuple[str, str], ...], messages: Messages | None) -> cel.Env:
     config = _library() | {"variables": [{"name": n} | parse_type(t).config() for n, t in variables]}
     return cel.NewEnv(messages and messages.pool(), config=cel.NewEnvConfigFromYaml(json.dumps(config)))
 
@@ -83,6 +102,7 @@ _STATUS = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 def _message(text: str) -> str:
     """The checker's findings in the words of upstream's checker."""
     text = _STATUS.sub("", text)
+    text = re.sub(r"(undeclared reference to '\w+)\.[^']*'", r"\1'", text)
     return re.sub(r"(undefined field '[^']*') not found in struct '[^']*'", r"\1", text)
 
 

@@ -4,6 +4,7 @@ Each node becomes a function of a frame: ``[budget, variables, slots of comprehe
 except where CEL lets the other side of ``&&`` and ``||`` decide.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from protos.cel.expr.v1.checked_pb2 import Expr
@@ -12,7 +13,7 @@ from . import members, names
 from .checker import Checked
 from .coercions import COERCIONS
 from .errors import BudgetExceeded, EvaluationError
-from .frames import TYPES, Closure, Frame, accumulated, always, dispatch
+from .frames import TYPES, Closure, Frame, accumulated, always, check_literals, dispatch
 from .operators import OPERATORS
 from .values import Optional, Struct, UInt, no_such_overload
 
@@ -20,7 +21,8 @@ from .values import Optional, Struct, UInt, no_such_overload
 class Compiler:
     """``variables`` are the names that the expression takes from outside, ``weight`` the number of its nodes."""
 
-    def __init__(self, checked: Checked) -> None:
+    def __init__(self, checked: Checked, aliases: Mapping[str, str]) -> None:
+        self._aliases = aliases
         self._references, self._types = checked.tree.reference_map, checked.tree.type_map
         self._scope: dict[str, int] = {}
         self._grown: set[int] = set()
@@ -112,7 +114,7 @@ class Compiler:
              self.compile(e.value), e.optional_entry)
             for e in struct.entries
         ]  # fmt: skip
-        message = struct.message_name
+        message = self._aliases.get(struct.message_name, struct.message_name)
 
         def build(f: Frame) -> dict[Any, Any]:
             made: dict[Any, Any] = {}
@@ -136,6 +138,7 @@ class Compiler:
         arguments = [self.compile(a) for a in (*target, *call.args)]
         operator = OPERATORS.get(call.function)
         if operator is None:
+            check_literals(call.function, [a.const_expr.string_value for a in call.args if a.HasField("const_expr")])
             return dispatch(call.function, bool(target), arguments)
         if len(arguments) == 2:
             left, right = arguments
