@@ -23,7 +23,7 @@ LEASE_WINDOW = 60
 """Keys written within this many seconds share a lease, as upstream: a lease for every event would be too dear."""
 
 _COMPACTED = "required revision has been compacted"
-_TOO_LARGE = "request is too large"
+_TOO_LARGE = ("request is too large", "received message larger than max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class EtcdStorage:
         details = error.details
         if _COMPACTED in details:
             return Compacted()
-        if _TOO_LARGE in details:
+        if any(text in details for text in _TOO_LARGE):
             return TooLarge(details)
         if "requested lease not found" in details:  # revoked behind our back: the next write asks for a new one
             self._leases.clear()
