@@ -51,6 +51,7 @@ class Auth:
     authenticators: Authenticators
     authorizer: Authorizer
     rbac: RbacAuthorizer
+    issuer: TokenIssuer | None
     answers: Answers
     documents: Mapping[str, tuple[str, dict[str, Any]]]
 
@@ -65,13 +66,15 @@ def build(config: AuthConfig, reader: Reader) -> Auth:
         tokens.append(ServiceAccountTokens(reader, config.service_account_issuers, keys, audiences))
     if config.enable_bootstrap_token_auth:
         tokens.append(BootstrapTokens(reader))
-    authenticators = Authenticators(tokens, anonymous=config.anonymous_auth)
+    # Who lets everybody do everything does not let in just anybody: as upstream.
+    anonymous = config.anonymous_auth and "AlwaysAllow" not in config.authorization_modes
+    authenticators = Authenticators(tokens, anonymous=anonymous)
     rbac = RbacAuthorizer(reader)
     authorizer = for_modes(config.authorization_modes, reader, rbac)
     answers = dict(Reviews(authenticators, authorizer, rbac).answers())
     if issuer is not None:
         answers["", "serviceaccounts", "token"] = TokenRequests(reader, issuer, audiences)
-    return Auth(authenticators, authorizer, rbac, answers, _documents(config, keys))
+    return Auth(authenticators, authorizer, rbac, issuer, answers, _documents(config, keys))
 
 
 def _issuer(config: AuthConfig) -> TokenIssuer | None:
