@@ -23,8 +23,11 @@ from apimachinery.logging import get_logger
 from . import tls
 from .admission import setup as admission
 from .admission.forms import Forms
+from .aggregation.availability import Availability
+from .aggregation.documents import Documents
+from .aggregation.registration import Registration
 from .auth import setup
-from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
+from .auth.bootstrap import auth_config_data, ensure_auth_config_map, ensure_rbac_defaults
 from .grpc.listeners import Listeners
 from .grpc.service import ApiServerService
 from .registry import bootstrap
@@ -99,7 +102,8 @@ class ApiServer:
         settings = self._settings
         reads = Reads(storage, cache, keys, catalog)
         auth = self._build_auth(reads)
-        connections = Connections(reads, self._agent_access())
+        connections = Connections(reads, self._agent_access(), settings.proxy_client)
+        documents = Documents()
         claimers = {scheme.SERVICES: ServiceClaims(reads, keys, settings.service_cidrs)}
         schemas = schema.load()
         configured = admission.extensions(reads, Forms(catalog, schemas), connections.webhooks, auth.authorizer)
@@ -110,9 +114,13 @@ class ApiServer:
         writer = LoopbackWriter(registry)
         registry.answers["", "pods", "binding"] = registry.answers["", "bindings", ""] = BindingAnswer(pipeline)
         registry.answers["", "pods", "eviction"] = EvictionAnswer(registry)
-        identities = Identities(auth.authenticators)
-        api = self._api(registry, auth, identities, storage, connections)
+        identities = Identities(auth.authenticators, auth.front_proxies)
+        api = self._api(registry, auth, identities, storage, connections, documents)
         await self._bootstrap(reads, writer)
+        registration = Registration(reads, writer, catalog)
+        tasks.start("API registration", registration.run(), may_end=True)
+        availability = Availability(reads, writer, connections.aggregator, documents)
+        tasks.start("API availability", availability.run(), may_end=True)
         custom = CustomKinds(registry, connections.webhooks.call)
         custom.serve()
         tasks.start("custom kinds", custom.run())
@@ -159,6 +167,7 @@ class ApiServer:
         identities: Identities,
         storage: EtcdStorage,
         connections: Connections,
+        documents: Documents,
     ) -> Front:
         serving = self._settings.serving
 
@@ -183,9 +192,11 @@ class ApiServer:
         def application() -> ASGIApp:
             from .rest import application  # with FastAPI, which a cluster's own processes have no need of
 
-            return application.build(health, inside, auth, registry.catalog, connections.scheduler)
+            return application.build(health, inside, auth, registry.catalog, documents, connections.scheduler)
 
-        resources = Resources(registry, Discovery(registry.catalog), connections.connectors())
+        aggregator = connections.aggregator
+        discovery = Discovery(registry.catalog, aggregator.table, documents)
+        resources = Resources(registry, discovery, connections.connectors(), aggregator)
         return Front(resources, identities, auth.authorizer, early(health, inside), application)
 
     async def _bootstrap(self, reads: Reads, writer: LoopbackWriter) -> None:
@@ -196,11 +207,8 @@ class ApiServer:
         await reads.reach("")
         await bootstrap.ensure_objects(reads, writer, settings.service_cidrs, address)
         await ensure_rbac_defaults(reads, writer)
-        ca = ""
-        if serving.client_ca_file:
-            with open(serving.client_ca_file) as file:  # noqa: ASYNC230 - once, before anything is served
-                ca = file.read()
-        await ensure_auth_config_map(reads, writer, ca)
+        known = auth_config_data(serving.client_ca_file, settings.auth.request_header)
+        await ensure_auth_config_map(reads, writer, known)
 
     def _uvicorn(self, api: Front) -> uvicorn.Config:
         serving = self._settings.serving
@@ -221,7 +229,7 @@ class ApiServer:
             ssl_keyfile=serving.tls_private_key_file,
         )
         config.load()
-        config.ssl = tls.server_context(serving)
+        config.ssl = tls.server_context(serving, self._settings.auth.request_header.client_ca_file)
         return config
 
     async def _drain(self, server: "_Server", listeners: Listeners, cache: WatchCache) -> None:

@@ -6,7 +6,7 @@ Resource requests bypass FastAPI's own middleware and routing, which take longer
 import asyncio
 import base64
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,6 +17,7 @@ from apimachinery.logging import get_logger
 from ..auth.authenticator import Authenticators
 from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.impersonation import impersonate
+from ..auth.request_header import FrontProxies
 from ..auth.user import User
 from ..identifiers import AuditIds
 from ..registry import refusals
@@ -38,13 +39,28 @@ Observe = Callable[[Request, int, float], None]
 class Identities:
     """Who a connection's certificate or a header's token says it is, remembered for a short while."""
 
-    def __init__(self, authenticators: Authenticators, clock: Callable[[], float] = time.monotonic) -> None:
-        self._authenticators = authenticators
+    def __init__(
+        self,
+        authenticators: Authenticators,
+        proxies: FrontProxies | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._authenticators, self._proxies = authenticators, proxies
         self._clock = clock
         self._known: dict[tuple[bytes | None, str | None], tuple[float, User]] = {}
 
-    async def user(self, certificate: bytes | None, authorization: str | None, path: str) -> User:
-        """Raises Unauthorized."""
+    async def user(
+        self,
+        certificate: bytes | None,
+        authorization: str | None,
+        path: str,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+    ) -> User:
+        """``headers`` are ASGI's: a front proxy names its user there. Raises Unauthorized."""
+        if self._proxies:
+            named, certificate = self._proxies.look(certificate, headers)
+            if named:
+                return named
         key = (certificate, authorization)
         known = self._known.get(key)
         now = self._clock()
@@ -119,6 +135,7 @@ class Front:
             peer_of(request.scope).certificate,
             authorization.decode("latin-1") if authorization else _websocket_token(request),
             request.scope["path"],
+            request.scope["headers"],
         )
         if any(name.startswith(b"impersonate-") for name in request.headers):
             return impersonate(user, request.scope["headers"], self._authorizer)

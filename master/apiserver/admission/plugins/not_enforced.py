@@ -2,7 +2,7 @@
 
 from ..chain import AdmissionRequest, Plugin
 
-GROUPS = ("admissionregistration.k8s.io", "apiregistration.k8s.io", "autoscaling")
+GROUPS = ("admissionregistration.k8s.io", "autoscaling")
 
 
 class NotEnforced(Plugin):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from ..strategy import Strategy
 from . import (
+    api_services,
     autoscaling,
     configuration,
     daemonsets,
@@ -49,7 +50,7 @@ STRATEGIES: Mapping[tuple[str, str], type[Strategy]] = {
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"): extensions.PolicyBindingStrategy,
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): webhooks.WebhookConfigurationStrategy,
     ("apiextensions.k8s.io", "customresourcedefinitions"): definitions.CustomResourceDefinitionStrategy,
-    ("apiregistration.k8s.io", "apiservices"): extensions.APIServiceStrategy,
+    ("apiregistration.k8s.io", "apiservices"): api_services.APIServiceStrategy,
     ("apps", "controllerrevisions"): leases.ControllerRevisionStrategy,
     ("apps", "daemonsets"): daemonsets.DaemonSetStrategy,
     ("apps", "deployments"): deployments.DeploymentStrategy,
