@@ -198,6 +198,15 @@ def ip_address(text: str) -> tuple[str, ...]:
     return ()
 
 
+def canonical_ip(text: str) -> tuple[str, ...]:
+    """An address written the one way that names an IPAddress object."""
+    errors = ip_address(text)
+    if errors:
+        return errors
+    canonical = str(ipaddress.ip_address(text))
+    return () if text == canonical else (f'must be in canonical form ("{canonical}")',)
+
+
 def cidr(text: str) -> tuple[str, ...]:
     try:
         ipaddress.ip_network(text, strict=False)

@@ -6,12 +6,13 @@ The goals are DESIGN's multiples of what kube-apiserver v1.36 reached on the ref
 import asyncio
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -22,28 +23,40 @@ from apimachinery import pki
 from bench import http_load
 from bench.report import Figure, show
 
-_PORT, _ETCD = 19443, 19479
+_PORT = int(os.environ.get("BENCH_PORT", "19443"))
+_ETCD = _PORT + 36
 _PODS, _LABELLED, _WATCHERS, _WRITES = 1000, 100, 20, 100
 _PATH = "/api/v1/namespaces/default"
 
 
 @contextlib.contextmanager
-def api_server(directory: Path) -> Iterator[tuple[http_load.Target, psutil.Process, float]]:
-    """An API server on a fresh etcd: its target, its process, and the seconds it took to be ready."""
+def api_server(
+    directory: Path,
+    *flags: str,
+    tokens: str = "",
+    program: Sequence[str] = (),
+    fill: Callable[[str], None] = lambda url: None,
+) -> Iterator[tuple[http_load.Target, psutil.Process, float]]:
+    """An API server on a fresh etcd: its target, its process, and the seconds it took to be ready.
+
+    ``program`` is another command for it; ``fill`` is given etcd's URL before the server starts.
+    """
     ca = pki.ensure_ca(directory)
     ca.ensure_server(directory / "serving", "kube-apiserver", dns=["localhost"], ips=["127.0.0.1"])
-    (directory / "tokens.csv").write_text('bench,admin,admin,"system:masters"\n')
+    (directory / "tokens.csv").write_text('bench,admin,admin,"system:masters"\n' + tokens)
     url, peers = f"http://127.0.0.1:{_ETCD}", f"http://127.0.0.1:{_ETCD + 1}"
     etcd = ["etcd", f"--data-dir={directory / 'etcd'}", f"--listen-client-urls={url}", f"--advertise-client-urls={url}"]
     etcd += [f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}", "--log-level=error"]
     etcd += [f"--initial-cluster=default={peers}"]
-    server = [str(Path(sys.executable).parent / "kubeto-apiserver"), f"--etcd-servers={url}", f"--secure-port={_PORT}"]
+    server = [*(program or [str(Path(sys.executable).parent / "kubeto-apiserver")])]
+    server += [f"--etcd-servers={url}", f"--secure-port={_PORT}"]
     server += [f"--tls-cert-file={directory / 'serving.crt'}", f"--tls-private-key-file={directory / 'serving.key'}"]
-    server += [f"--token-auth-file={directory / 'tokens.csv'}", "--v=1"]
+    server += [f"--token-auth-file={directory / 'tokens.csv'}", "--v=1", *flags]
     log = (directory / "log").open("ab")
     with contextlib.ExitStack() as stack:
         stack.callback(_stop, subprocess.Popen(etcd, stdout=log, stderr=log))
         time.sleep(1)  # etcd's own start is not what is measured
+        fill(url)
         began = time.monotonic()
         process = subprocess.Popen(server, stdout=log, stderr=log)
         stack.callback(_stop, process)
@@ -81,7 +94,7 @@ async def _once(target: http_load.Target, method: str, path: str, document: obje
     return code
 
 
-def _pod(number: int) -> bytes:
+def pod(number: int) -> bytes:
     labels = {"app": "bench", "group": str(number % (_PODS // _LABELLED))}
     container = {"name": "main", "image": "kubeto/busybox:1", "resources": {"requests": {"cpu": "10m"}}}
     spec = {"nodeName": "absent", "containers": [container], "automountServiceAccountToken": False}
@@ -104,7 +117,7 @@ async def _prepare(target: http_load.Target) -> None:
     await _once(target, "POST", f"{_PATH}/serviceaccounts", account)
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port, ssl=target.tls())
     for number in range(_PODS):
-        code, body = await http_load.exchange(reader, writer, target.request("POST", f"{_PATH}/pods", _pod(number)))
+        code, body = await http_load.exchange(reader, writer, target.request("POST", f"{_PATH}/pods", pod(number)))
         if code >= 400:
             raise RuntimeError(f"{code}: {body[:300]!r}")
     writer.close()

@@ -25,11 +25,12 @@ from apimachinery.quantity import QuantityError, parse, value
 from apimachinery.rpc import SERVER_OPTIONS
 from apimachinery.scheme import NODES, PODS, SERVICES
 from node import network
+from node.agent import pressure
 from node.agent.agent import NodeAgent, ProcessParts, run_nodes
 from node.agent.host import HostReader
 from node.agent.leases import LeaseRenewer
 from node.agent.server import NodeAgentService
-from node.agent.settings import KUBELET_VERSION, AgentSettings
+from node.agent.settings import DEFAULT_EVICTION, KUBELET_VERSION, AgentSettings
 from node.agent.status_writer import StatusWriter
 from node.agent.tls import TlsFiles, server_credentials
 from node.cri.client import CriClient
@@ -69,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--max-pods", type=int, default=110)
     p.add_argument("--cpus", default="", help="report this many cores instead of the machine's")
     p.add_argument("--memory", default="", help="report this much memory instead of the machine's, e.g. 4Gi")
+    p.add_argument("--eviction-hard", default=DEFAULT_EVICTION, help="when the node is short, and pods have to go")
     p.add_argument("--proxy", action=argparse.BooleanOptionalAction, default=True, help="run the service proxy")
     p.add_argument("--dns", action=argparse.BooleanOptionalAction, default=True, help="run the cluster DNS")
     p.add_argument("--routes", action=argparse.BooleanOptionalAction, default=True, help="keep routes to other nodes")
@@ -91,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         access = load_kubeconfig(args.kubeconfig)
         settings = make_settings(args, access)
+        pressure.parse(settings.eviction_hard)
     except (ConfigError, QuantityError, OSError) as error:
         _log.error("Cannot start", error=str(error))
         return 2
@@ -114,6 +117,7 @@ def make_settings(args: argparse.Namespace, access: ClusterAccess) -> AgentSetti
         cpus=Decimal(parse(args.cpus)) if args.cpus else None,
         memory_bytes=value(args.memory) if args.memory else None,
         cri_endpoint=args.container_runtime_endpoint,
+        eviction_hard=args.eviction_hard,
     )
 
 

@@ -1,7 +1,7 @@
 """A ``Reader`` over a dict, for tests of what reads the watch cache."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from apimachinery.scheme import Kind
@@ -13,17 +13,26 @@ class MemoryReader:
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[tuple[str, str], Object]] = {}
         self._versions: dict[Kind, int] = {}
+        self._listeners: dict[Kind, list[Callable[[], None]]] = {}
 
     def put(self, kind: Kind, obj: Object) -> Object:
         meta = obj.setdefault("metadata", {})
         meta.setdefault("uid", str(uuid.uuid4()))
         self._objects.setdefault(kind, {})[meta.get("namespace", ""), meta["name"]] = obj
-        self._versions[kind] = self._versions.get(kind, 0) + 1
+        self._changed(kind)
         return obj
 
     def remove(self, kind: Kind, namespace: str, name: str) -> None:
         del self._objects[kind][namespace, name]
-        self._versions[kind] += 1
+        self._changed(kind)
+
+    def _changed(self, kind: Kind) -> None:
+        self._versions[kind] = self._versions.get(kind, 0) + 1
+        for listener in self._listeners.get(kind, ()):
+            listener()
+
+    def on_change(self, kind: Kind, listener: Callable[[], None]) -> None:
+        self._listeners.setdefault(kind, []).append(listener)
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         return self._objects.get(kind, {}).get((namespace, name))

@@ -11,6 +11,8 @@ from apimachinery.errors import BadRequest, Cause, Invalid, RequestEntityTooLarg
 Object = dict[str, Any]
 
 MAX_OPERATIONS = 10_000
+MAX_COPIED = 3 * 1024 * 1024
+"""Bytes of JSON that all copy operations of a patch may make together: each can double the object. As upstream."""
 _PYTHON_TYPE = re.compile(r" \(<class '\w+'>\)")
 _REJECTED = "the server rejected our request due to an error in our request"
 
@@ -33,7 +35,12 @@ def json_patch(obj: Object, operations: Any) -> Object:
             f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
         )
     try:
-        patched = jsonpatch.JsonPatch(copy(operations)).apply(copy(obj), in_place=True)
+        patched, room = copy(obj), MAX_COPIED
+        for operation in jsonpatch.JsonPatch(copy(operations)):
+            room -= _copied(operation, patched)
+            if room < 0:
+                raise RequestEntityTooLarge(f"The allowed maximum of copies in a JSON patch is {MAX_COPIED} bytes")
+            patched = jsonpatch.JsonPatch([operation]).apply(patched, in_place=True)
     except jsonpatch.InvalidJsonPatch as e:
         raise BadRequest(f"error decoding patch: {e}") from e
     except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError) as e:
@@ -42,6 +49,13 @@ def json_patch(obj: Object, operations: Any) -> Object:
     if not isinstance(patched, dict):
         raise Invalid(_REJECTED, causes=[Cause("UnexpectedServerResponse", "the result is not an object", "patch")])
     return patched
+
+
+def _copied(operation: Object, obj: Any) -> int:
+    """Bytes that a copy operation adds to ``obj``. Raises JsonPointerException."""
+    if operation.get("op") != "copy":
+        return 0
+    return len(orjson.dumps(jsonpatch.JsonPointer(operation["from"]).resolve(obj)))
 
 
 def merge(obj: Object, patch: Any) -> Object:

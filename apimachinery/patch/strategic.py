@@ -6,8 +6,11 @@
 Source: ``k8s.io/apimachinery/pkg/util/strategicpatch/patch.go``.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
+
+import orjson
 
 from apimachinery.errors import BadRequest
 from apimachinery.patch.json import copy
@@ -82,7 +85,8 @@ def _delete_from(original: Object, key: str, values: Any) -> None:
     if not isinstance(values, list):
         raise BadRequest(f"{_DELETE_FROM}{key} must be a list")
     if isinstance(original.get(key), list):
-        original[key] = [item for item in original[key] if item not in values]
+        gone = {_hashable(v) for v in values}
+        original[key] = [item for item in original[key] if _hashable(item) not in gone]
 
 
 def _merge_value(original: Any, patch: Any, schema: MergeSchema | None) -> Any:
@@ -106,7 +110,7 @@ def _clean(value: Any) -> Any:
 
 def _merge_list(original: list[Any], patch: list[Any], schema: MergeSchema) -> list[Any]:
     if not _holds_maps([*original, *patch]):
-        merged = original + [item for item in _unique(patch) if item not in original]
+        merged = original + _new(patch, original)
         return in_order(merged, patch, original, lambda item: item)
     key = schema.merge_key
     _require_key(patch, key)
@@ -114,10 +118,13 @@ def _merge_list(original: list[Any], patch: list[Any], schema: MergeSchema) -> l
     changes = [i for i in patch if i.get(_PATCH) not in ("delete", "replace")]
     if any(i[_PATCH] == "replace" for i in specials):
         return [_clean(i) for i in changes]
-    gone = [i.get(key) for i in specials]
-    merged = [i for i in original if i.get(key) not in gone]
+    gone = {_hashable(i.get(key)) for i in specials}
+    merged = [i for i in original if _hashable(i.get(key)) not in gone]
+    places: dict[Any, int] = {}
+    for index, item in enumerate(merged):
+        places.setdefault(_hashable(item.get(key)), index)
     for change in changes:
-        _merge_element(merged, change, key, schema.item)
+        _merge_element(merged, places, change, _hashable(change[key]), schema.item)
     return in_order(merged, changes, original, lambda item: item.get(key))
 
 
@@ -134,20 +141,32 @@ def _require_key(patch: list[Object], key: str) -> None:
             raise BadRequest(f"map: {item} does not contain declared merge key: {key}")
 
 
-def _merge_element(merged: list[Any], change: Object, key: str, schema: MergeSchema | None) -> None:
-    for index, item in enumerate(merged):
-        if item.get(key) == change[key]:
-            merged[index] = _merge_map(item, change, schema)
-            return
+def _merge_element(
+    merged: list[Any], places: dict[Any, int], change: Object, identity: Any, schema: MergeSchema | None
+) -> None:
+    """``places`` are the indices of the elements by what they are merged by."""
+    index = places.get(identity)
+    if index is not None:
+        merged[index] = _merge_map(merged[index], change, schema)
+        return
+    places[identity] = len(merged)
     merged.append(_clean(change))
 
 
-def _unique(items: Iterable[Any]) -> list[Any]:
+def _new(items: Iterable[Any], known: Iterable[Any]) -> list[Any]:
+    """Each of the items that is not known, once."""
+    seen = {_hashable(item) for item in known}
     out: list[Any] = []
     for item in items:
-        if item not in out:
+        if (found := _hashable(item)) not in seen:
+            seen.add(found)
             out.append(item)
     return out
+
+
+def _hashable(value: Any) -> Any:
+    """What is equal for equal JSON values: lists of a patch may be long, and are never searched."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS) if isinstance(value, dict | list) else (type(value), value)
 
 
 def _merge_ordered_lists(original: Object, patch: Object, schema: MergeSchema | None) -> None:
@@ -177,13 +196,21 @@ def _identity(schema: MergeSchema | None) -> Callable[[Any], Any]:
 def in_order(merged: list[Any], wanted: list[Any], server: list[Any], identity: Callable[[Any], Any]) -> list[Any]:
     """Order ``merged``: elements in ``wanted`` in its order, the others in the server's; where both orders leave a
     choice, an element only the server has goes first when the server had it first."""
-    wanted_ids, server_ids = [identity(i) for i in wanted], [identity(i) for i in server]
-    ours = sorted((i for i in merged if identity(i) in wanted_ids), key=lambda i: wanted_ids.index(identity(i)))
-    theirs = [i for i in merged if identity(i) not in wanted_ids]
+    wanted_at, server_at = _places(wanted, identity), _places(server, identity)
+    named = [(_hashable(identity(item)), item) for item in merged]
+    ours = deque(sorted((p for p in named if p[0] in wanted_at), key=lambda p: wanted_at[p[0]]))
+    theirs = deque(p for p in named if p[0] not in wanted_at)
     out: list[Any] = []
     while ours and theirs:
-        left, right = identity(theirs[0]), identity(ours[0])
-        known = left in server_ids and right in server_ids
-        first = theirs if known and server_ids.index(left) < server_ids.index(right) else ours
-        out.append(first.pop(0))
-    return out + theirs + ours
+        left, right = server_at.get(theirs[0][0]), server_at.get(ours[0][0])
+        first = theirs if left is not None and right is not None and left < right else ours
+        out.append(first.popleft()[1])
+    return out + [item for _, item in (*theirs, *ours)]
+
+
+def _places(items: list[Any], identity: Callable[[Any], Any]) -> dict[Any, int]:
+    """Where each identity comes first."""
+    found: dict[Any, int] = {}
+    for index, item in enumerate(items):
+        found.setdefault(_hashable(identity(item)), index)
+    return found

@@ -72,7 +72,7 @@ class Schemas:
         decoder = Decoder()
         if decoder.decode(schema, obj) is DROP and not decoder.problems:
             return [FieldProblem("type", "", "json: cannot unmarshal null into an object")]
-        return problems + decoder.problems
+        return decoder.problems + problems
 
 
 @cache

@@ -153,6 +153,8 @@ def node_agent(config: ClusterConfig, certificates: Certificates, node: str, ext
         f"--tls-private-key-file={certificates.key(node)}",
         f"--client-ca-file={certificates.certificate('ca')}",
         f"--root-dir={config.data / 'nodes' / node}",
+        # The disk is the user's, and how full it is their affair: no pod is evicted for it.
+        "--eviction-hard=memory.available<100Mi,nodefs.available<1%,pid.available<5%",
         f"--v={config.verbosity}",
         *extra,
     ]

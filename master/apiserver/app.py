@@ -28,6 +28,9 @@ from .aggregation.documents import Documents
 from .aggregation.registration import Registration
 from .auth import setup
 from .auth.bootstrap import auth_config_data, ensure_auth_config_map, ensure_rbac_defaults
+from .fairness import upkeep
+from .fairness.fairness import Fairness, Limits
+from .fairness.metrics import FairnessMetrics
 from .grpc.listeners import Listeners
 from .grpc.service import ApiServerService
 from .registry import bootstrap
@@ -47,7 +50,7 @@ from .rest.discovery import Discovery
 from .rest.front import Front, Identities
 from .rest.health import Health, early
 from .rest.node_agents import agent_access
-from .rest.peer import PeerProtocol
+from .rest.peer import PeerProtocol, PeerWebSocket
 from .rest.resources import Resources
 from .settings import Settings
 from .storage.cache import WatchCache
@@ -81,7 +84,7 @@ class ApiServer:
         for kind in (scheme.CORE_EVENTS, scheme.kind_of("events", "events.k8s.io")):
             catalog.strategy(kind).ttl_seconds = int(settings.event_ttl)
         cache = WatchCache(storage, keys, catalog.field_labels)
-        metrics.register(cache)
+        metrics.register(metrics.StorageMetrics(cache))
         try:
             async with Tasks() as tasks:
                 tasks.start("watch cache", cache.run())
@@ -115,8 +118,10 @@ class ApiServer:
         registry.answers["", "pods", "binding"] = registry.answers["", "bindings", ""] = BindingAnswer(pipeline)
         registry.answers["", "pods", "eviction"] = EvictionAnswer(registry)
         identities = Identities(auth.authenticators, auth.front_proxies)
-        api = self._api(registry, auth, identities, storage, connections, documents)
+        fairness = self._fairness(reads)
+        api = self._api(registry, auth, identities, fairness, storage, connections, documents)
         await self._bootstrap(reads, writer)
+        tasks.start("flow control objects", upkeep.keep(fairness, reads, writer))
         registration = Registration(reads, writer, catalog)
         tasks.start("API registration", registration.run(), may_end=True)
         availability = Availability(reads, writer, connections.aggregator, documents)
@@ -126,7 +131,7 @@ class ApiServer:
         tasks.start("custom kinds", custom.run())
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
-        listeners = Listeners(ApiServerService(registry, identities), settings.serving)
+        listeners = Listeners(ApiServerService(registry, identities, fairness), settings.serving)
         await listeners.start()
         server = _Server(self._uvicorn(api))
         tasks.start("https", server.serve(), may_end=True)
@@ -154,6 +159,14 @@ class ApiServer:
         finally:
             path.unlink()
 
+    def _fairness(self, reads: Reads) -> Fairness:
+        limits = self._settings.fairness
+        if not limits.enabled:
+            return Limits(reads, limits.max_requests, limits.max_mutating_requests)
+        fairness = Fairness(reads, limits.max_requests + limits.max_mutating_requests)
+        metrics.register(FairnessMetrics(fairness))
+        return fairness
+
     def _agent_access(self) -> ClusterAccess | None:
         kubelet = self._settings.kubelet
         if not kubelet.client_certificate:
@@ -165,6 +178,7 @@ class ApiServer:
         registry: Registry,
         auth: setup.Auth,
         identities: Identities,
+        fairness: Fairness,
         storage: EtcdStorage,
         connections: Connections,
         documents: Documents,
@@ -197,7 +211,9 @@ class ApiServer:
         aggregator = connections.aggregator
         discovery = Discovery(registry.catalog, aggregator.table, documents)
         resources = Resources(registry, discovery, connections.connectors(), aggregator)
-        return Front(resources, identities, auth.authorizer, early(health, inside), application)
+        return Front(
+            resources, resources.width, fairness, identities, auth.authorizer, early(health, inside), application
+        )
 
     async def _bootstrap(self, reads: Reads, writer: LoopbackWriter) -> None:
         settings = self._settings
@@ -207,6 +223,7 @@ class ApiServer:
         await reads.reach("")
         await bootstrap.ensure_objects(reads, writer, settings.service_cidrs, address)
         await ensure_rbac_defaults(reads, writer)
+        await upkeep.ensure_defaults(reads, writer)
         known = auth_config_data(serving.client_ca_file, settings.auth.request_header)
         await ensure_auth_config_map(reads, writer, known)
 
@@ -217,7 +234,7 @@ class ApiServer:
             host=serving.bind_address,
             port=serving.secure_port,
             http=PeerProtocol,
-            ws="websockets-sansio",
+            ws=PeerWebSocket,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -17,10 +17,11 @@ _MILLI: Final = 1000
 def check(pod: Object, others: Iterable[Object], allocatable: Mapping[str, Decimal]) -> Verdict | None:
     """Why ``pod`` cannot run beside ``others`` (the active pods of the node); None when it can."""
     running = list(others)
-    return _check_resources(pod, running, allocatable) or _check_ports(pod, running)
+    return check_resources(pod, running, allocatable) or _check_ports(pod, running)
 
 
-def _check_resources(pod: Object, others: list[Object], allocatable: Mapping[str, Decimal]) -> Verdict | None:
+def check_resources(pod: Object, others: list[Object], allocatable: Mapping[str, Decimal]) -> Verdict | None:
+    """Why the node has not the resources that the pod asks for beside ``others``; None when it has."""
     if "pods" in allocatable and len(others) + 1 > allocatable["pods"]:
         return _out_of("pods", Decimal(1), Decimal(len(others)), allocatable["pods"])
     used: dict[str, Decimal] = {}

@@ -18,7 +18,9 @@ from apimachinery.lifecycle import Tasks
 from apimachinery.meta import get_condition
 from apimachinery.scheme import kind_of
 from node.agent.events import RuntimeWatch
+from node.agent.eviction import EvictionManager
 from node.agent.host import HostReader
+from node.agent.image_gc import ImageGc, PulledImages
 from node.agent.images import Images
 from node.agent.leases import LeaseRenewer
 from node.agent.local_node import LocalNode
@@ -34,6 +36,7 @@ from node.agent.preparer import BarePreparer, PodPreparer, Preparer
 from node.agent.probes import AlwaysReady, NetworkProber, Prober
 from node.agent.settings import AgentSettings, NodeFacts
 from node.agent.sources import WatchedObjects
+from node.agent.stats import StatsReader
 from node.agent.status_writer import StatusWriter
 from node.agent.storage import BoundVolumes
 from node.agent.tokens import TokenManager
@@ -86,6 +89,7 @@ class NodeAgent:
             allocatable=capacity(settings, parts.host.machine, parts.host.load()),
             resolver=parse_resolver(_read_resolver()),
         )
+        self._pulled = None if hollow else PulledImages(NodePaths(settings.root_dir).pulled_images)
         self._services = self._make_services()
         self.pods = Pods(self._services)
         self.watch = RuntimeWatch(runtime, settings, self.pods.wake)
@@ -119,7 +123,7 @@ class NodeAgent:
             runtime=self._runtime,
             writer=parts.writer,
             recorder=recorder,
-            images=Images(self._runtime, recorder, objects),
+            images=Images(self._runtime, recorder, objects, pulled=self._pulled),
             preparer=preparer,
             prober=prober,
             gone=self._forget,
@@ -160,7 +164,17 @@ class NodeAgent:
         tasks.start(f"runtime-watch-{name}", self.watch.run())
         if not self._hollow:
             tasks.start(f"housekeeping-{name}", self._housekeep())
+            self._start_collecting(tasks)
             tasks.start(f"log-rotation-{name}", LogRotation(self._runtime, self._services.paths.logs).run())
+
+    def _start_collecting(self, tasks: Tasks) -> None:
+        """What keeps the node from running out of memory and disk."""
+        name, host = self.settings.node_name, self._parts.host
+        if self._pulled is not None:
+            images = ImageGc(self._runtime, self._pulled, host)
+            stats = StatsReader(name, self._runtime, host)
+            tasks.start(f"image-gc-{name}", images.run())
+            tasks.start(f"eviction-{name}", EvictionManager(self._services, self.pods, host, stats, images).run())
 
     async def _housekeep(self) -> None:
         await self._parts.pods.wait_synced()

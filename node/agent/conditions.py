@@ -4,14 +4,28 @@
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from node.agent.pod_state import Object, PodRuntime
 from node.agent.times import rfc3339
 
-OWNED = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+RESIZE_PENDING, RESIZE_IN_PROGRESS = "PodResizePending", "PodResizeInProgress"
+PASSING = frozenset({RESIZE_PENDING, RESIZE_IN_PROGRESS})
+"""Conditions that are there only while they are true; the others a pod always has."""
 
 
-def pod_conditions(pod: Object, status: Object, runtime: PodRuntime, previous: Object, now: float) -> list[Object]:
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One of the passing conditions."""
+
+    type: str
+    reason: str = ""
+    message: str = ""
+
+
+def pod_conditions(
+    pod: Object, status: Object, runtime: PodRuntime, previous: Object, now: float, more: Sequence[Condition] = ()
+) -> list[Object]:
     """The node's conditions for a pod whose ``status`` holds phase and container statuses already."""
     ready_containers = _containers_ready(status)
     made = [
@@ -20,6 +34,7 @@ def pod_conditions(pod: Object, status: Object, runtime: PodRuntime, previous: O
         _pod_ready(pod, ready_containers),
         ready_containers,
         _condition("PodScheduled", True),
+        *(_condition(c.type, True, c.reason, c.message) for c in more),
     ]
     old = {c["type"]: c for c in previous.get("conditions") or ()}
     generation = pod["metadata"].get("generation")

@@ -36,8 +36,10 @@ class Load:
     load1: float
     disk_total: int
     disk_free: int
-    inodes_free_fraction: float
-    pids_free_fraction: float
+    inodes_total: int
+    inodes_free: int
+    pids_total: int
+    pids_free: int
 
 
 def read_machine() -> Machine:
@@ -70,8 +72,8 @@ class HostReader:
         self._last: Load | None = None
         psutil.cpu_percent(None)  # the first reading has nothing to compare with
 
-    def load(self) -> Load:
-        if self._last is None or time.time() - self._last.time >= self._freshness:
+    def load(self, fresh: bool = False) -> Load:
+        if fresh or self._last is None or time.time() - self._last.time >= self._freshness:
             self._last = self._read()
         return self._last
 
@@ -86,8 +88,10 @@ class HostReader:
             load1=os.getloadavg()[0],
             disk_total=disk.f_blocks * disk.f_frsize,
             disk_free=disk.f_bavail * disk.f_frsize,
-            inodes_free_fraction=disk.f_favail / disk.f_files if disk.f_files else 1.0,
-            pids_free_fraction=1 - _pid_count() / most,
+            inodes_total=disk.f_files,
+            inodes_free=disk.f_favail,
+            pids_total=most,
+            pids_free=most - _pid_count(),
         )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from apimachinery.client.events import EventRecorder
 from node.agent.environment import ObjectSource
+from node.agent.image_gc import PulledImages
 from node.agent.pod_state import Object, Waiting, uid_of
 from node.agent.pull_secrets import credentials
 from node.agent.restart_backoff import RestartBackoff
@@ -37,7 +38,9 @@ class Images:
         recorder: EventRecorder,
         secrets: ObjectSource | None = None,
         clock: Callable[[], float] = time.time,
+        pulled: PulledImages | None = None,
     ) -> None:
+        self._pulled = pulled
         self._runtime, self._recorder, self._secrets, self._clock = runtime, recorder, secrets, clock
         self._backoff = RestartBackoff()
         self._failed: dict[str, tuple[float, str]] = {}
@@ -95,6 +98,8 @@ class Images:
         about = f"in {took - waited:.3f}s ({took:.3f}s including waiting). Image size: {size} bytes."
         self._event(pod, "Normal", "Pulled", f'Successfully pulled image "{name}" {about}')
         self._failed.pop(_key(pod, spec), None)
+        if image is not None and present is None and self._pulled is not None:
+            await asyncio.to_thread(self._pulled.pulled, image.id)
         return image
 
     async def _pull_with_credentials(self, pod: Object, image: str, sandbox: pb.PodSandboxConfig) -> None:

@@ -137,7 +137,15 @@ class NodeReporter:
         self._facts.memory_capacity = int(capacity(self._settings, self._host.machine, self._host.load())["memory"])
         previous = self._reported or self._stored().get("status") or {}
         return NodeView(
-            self._settings, self._host.machine, self._host.load(), version, images, problem, time.time(), previous
+            self._settings,
+            self._host.machine,
+            self._host.load(),
+            version,
+            images,
+            problem,
+            time.time(),
+            previous,
+            self._facts.pressure,
         )
 
     def _stored(self) -> Object:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from apimachinery.client.events import EventRecorder
-from node.agent.images import Images
+from node.agent.images import Images, pod_reference
 from node.agent.paths import NodePaths
 from node.agent.pod_state import Object, uid_of
 from node.agent.preparer import Preparer
@@ -50,6 +50,9 @@ class NodeServices:
             self.objects.untrack(uid)
         if self.tokens is not None:
             self.tokens.forget(uid)
+
+    def event(self, pod: Object, kind: str, reason: str, message: str) -> None:
+        self.recorder.event(pod_reference(pod), kind, reason, message)
 
     def renew_at(self, uid: str) -> float | None:
         """When a token of the pod's has to be renewed, in seconds since 1970."""

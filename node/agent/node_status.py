@@ -1,6 +1,6 @@
 """A Node as its agent knows it: the object to register, and the status to report. Pure.
 
-Source: kubelet ``kubelet_node_status.go``, ``nodestatus/setters.go``; eviction thresholds are upstream's defaults.
+Source: kubelet ``kubelet_node_status.go``, ``nodestatus/setters.go``.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,11 @@ from typing import Final
 from apimachinery import quantity
 from node.agent.host import Load, Machine
 from node.agent.pod_state import Object
+from node.agent.pressure import DISK, MEMORY, PIDS
 from node.agent.settings import KUBELET_VERSION, AgentSettings
 from node.agent.times import rfc3339
 from protos.cri.runtime.v1 import api_pb2 as pb
 
-MIN_MEMORY_AVAILABLE: Final = 100 * 1024 * 1024
-MIN_DISK_FREE: Final = 0.10
-MIN_INODES_FREE: Final = 0.05
-MIN_PIDS_FREE: Final = 0.05
 MAX_IMAGES: Final = 50
 
 
@@ -34,6 +31,7 @@ class NodeView:
     not_ready: str
     now: float
     previous: Object  # the node's last status
+    pressure: frozenset[str] = frozenset()
 
 
 def capacity(settings: AgentSettings, machine: Machine, load: Load) -> dict[str, Decimal]:
@@ -110,12 +108,10 @@ def _images(images: Sequence[pb.Image]) -> list[Object]:
 
 
 def _conditions(view: NodeView) -> list[Object]:
-    load = view.load
-    disk_low = load.disk_free < load.disk_total * MIN_DISK_FREE or load.inodes_free_fraction < MIN_INODES_FREE
     made = [
-        _pressure("MemoryPressure", load.memory_available < MIN_MEMORY_AVAILABLE, "Memory", "memory"),
-        _disk_pressure(disk_low),
-        _pressure("PIDPressure", load.pids_free_fraction < MIN_PIDS_FREE, "PID", "PID"),
+        _pressure(MEMORY, MEMORY in view.pressure, "Memory", "memory"),
+        _disk_pressure(DISK in view.pressure),
+        _pressure(PIDS, PIDS in view.pressure, "PID", "PID"),
         _ready(view.not_ready),
     ]
     old = {c["type"]: c for c in view.previous.get("conditions") or ()}

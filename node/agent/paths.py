@@ -26,8 +26,15 @@ class NodePaths:
     def container(self, uid: str, name: str) -> str:
         return os.path.join(self.pod(uid), "containers", name)
 
+    def resources_file(self, uid: str) -> str:
+        return os.path.join(self.pod(uid), "resources.json")
+
     def hosts_file(self, uid: str) -> str:
         return os.path.join(self.pod(uid), "etc-hosts")
+
+    @property
+    def pulled_images(self) -> str:
+        return os.path.join(self.root, "pulled-images.json")
 
     @property
     def local_volumes(self) -> str:

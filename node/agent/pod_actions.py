@@ -79,6 +79,7 @@ class Inputs:
     backoff: RestartBackoff
     hashes: Mapping[str, str]
     now: float
+    resized: frozenset[str] = frozenset()  # containers that get their new resources by a restart
 
 
 def plan(inputs: Inputs) -> Plan:
@@ -188,6 +189,8 @@ def _must_end(inputs: Inputs, out: Plan, spec: Object, last: ContainerView) -> b
     if last.hash and last.hash != inputs.hashes.get(name, last.hash):
         message = f"Container {name} definition changed, will be restarted"
         out.kills.append(Kill(last, "Killing", message))
+    elif name in inputs.resized:
+        out.kills.append(Kill(last, "Killing", f"Container {name} resize requires restart"))
     elif last.id in inputs.probes.failed and (restart_policy(inputs.pod) != "Never" or is_sidecar(spec)):
         probe = inputs.probes.failed[last.id]
         out.kills.append(Kill(last, "Killing", f"Container {name} failed {probe} probe, will be restarted", probe))

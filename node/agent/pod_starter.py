@@ -13,15 +13,17 @@ from apimachinery.errors import ApiError
 from node.agent.cri_configs import sandbox_config
 from node.agent.downward import ConfigError
 from node.agent.hooks import HookFailed, run_hook
-from node.agent.images import ImageError, pod_reference
+from node.agent.images import ImageError
 from node.agent.names import pod_resolver
 from node.agent.node_services import NodeServices
 from node.agent.pod_actions import Inputs, Plan, Start, backoff_key
-from node.agent.pod_state import Object, PodRuntime, SandboxView, Waiting, regular_containers
+from node.agent.pod_state import Object, PodRuntime, SandboxView, Waiting
 from node.agent.pod_stopper import PodStopper
 from node.agent.preparer import Volumes
+from node.agent.resize import Resizer
 from node.agent.restart_backoff import RestartBackoff
 from node.agent.step_loop import finish_first
+from node.agent.volumes.manager import images
 from node.agent.volumes.volume import VolumeError
 from node.cri.runtime import RuntimeFault
 from protos.cri.runtime.v1 import api_pb2 as pb
@@ -53,8 +55,8 @@ class _StartFailed(Exception):
 class PodStarter:
     """Starts what plans say, for one pod."""
 
-    def __init__(self, services: NodeServices, backoff: RestartBackoff) -> None:
-        self._services, self._backoff = services, backoff
+    def __init__(self, services: NodeServices, backoff: RestartBackoff, resizer: Resizer) -> None:
+        self._services, self._backoff, self._resizer = services, backoff, resizer
         self._stopper = PodStopper(services)
 
     async def carry_out(self, pod: Object, plan: Plan, runtime: PodRuntime, inputs: Inputs) -> Outcome:
@@ -136,6 +138,7 @@ class PodStarter:
         """Pull, create, start, postStart. Raises ImageError or _StartFailed."""
         assert runtime.sandbox is not None  # noqa: S101 - a plan starts containers only in a sandbox
         image = await self._services.images.ensure(pod, start.spec, sandbox)
+        await self._mounted_images(pod, start.spec, sandbox)
         name = start.spec["name"]
         try:
             config = await self._services.preparer.container(pod, start, runtime, volumes, image)
@@ -143,6 +146,7 @@ class PodStarter:
             self._event(pod, "Warning", "Failed", f"Error: {error}")
             raise _StartFailed("CreateContainerConfigError", str(error), time.time() + _RETRY_SECONDS) from error
         container_id = await self._create(pod, runtime.sandbox.id, config, sandbox)
+        self._resizer.created(start.spec)
         self._event(pod, "Normal", "Created", f"Container created: {name}")
         try:
             await finish_first(self._services.runtime.start_container(container_id))
@@ -151,6 +155,14 @@ class PodStarter:
             raise _StartFailed("RunContainerError", str(fault), time.time() + _RETRY_SECONDS) from fault
         self._event(pod, "Normal", "Started", f"Container started: {name}")
         await self._post_start(pod, start, container_id, runtime.sandbox)
+
+    async def _mounted_images(self, pod: Object, spec: Object, sandbox: pb.PodSandboxConfig) -> None:
+        """Pull the images that the container mounts as volumes. Raises ImageError."""
+        known = images(pod)
+        for mount in spec.get("volumeMounts") or ():
+            if source := known.get(mount["name"]):
+                wanted = {"image": source["reference"], "imagePullPolicy": source.get("pullPolicy")}
+                await self._services.images.ensure(pod, wanted, sandbox)
 
     async def _create(
         self, pod: Object, sandbox_id: str, config: pb.ContainerConfig, sandbox: pb.PodSandboxConfig
@@ -171,19 +183,8 @@ class PodStarter:
             self._event(pod, "Warning", "FailedPostStartHook", f"PostStartHook failed: {error}")
             await self._services.runtime.stop_container(container_id, self._stopper.grace(pod))
 
-    def resource_statuses(self, pod: Object) -> dict[str, Object]:
-        """``resources`` and ``allocatedResources`` of the container statuses: what was asked for is what is given."""
-        out: dict[str, Object] = {}
-        for spec in regular_containers(pod):
-            resources = spec.get("resources") or {}
-            if resources:
-                out[spec["name"]] = {"resources": resources}
-                if resources.get("requests"):
-                    out[spec["name"]]["allocatedResources"] = resources["requests"]
-        return out
-
     def _event(self, pod: Object, kind: str, reason: str, message: str) -> None:
-        self._services.recorder.event(pod_reference(pod), kind, reason, message)
+        self._services.event(pod, kind, reason, message)
 
 
 def _has_dead(runtime: PodRuntime, sandbox: SandboxView) -> bool:

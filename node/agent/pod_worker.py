@@ -8,10 +8,12 @@ An idle worker has no task, only state.
 """
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from apimachinery.logging import get_logger
 from node.agent import pod_actions
+from node.agent.conditions import Condition
 from node.agent.cri_configs import grace_period, hashes
 from node.agent.images import pod_reference
 from node.agent.node_services import NodeServices
@@ -20,6 +22,7 @@ from node.agent.pod_starter import PodStarter
 from node.agent.pod_state import Object, PodRuntime, Waiting, pod_key, uid_of
 from node.agent.pod_stopper import PodStopper
 from node.agent.probe_manager import PodProbes
+from node.agent.resize import Resizer
 from node.agent.restart_backoff import RestartBackoff
 from node.agent.status import StatusInputs, Verdict, make_status
 from node.agent.step_loop import StepLoop
@@ -35,7 +38,7 @@ _MAX_ROUNDS: Final = 50  # of plan and act in one step; a plan that never comes 
 class PodWorker:
     """The worker of one pod. ``update``, ``remove`` and ``wake`` never block."""
 
-    def __init__(self, services: NodeServices, pod: Object) -> None:
+    def __init__(self, services: NodeServices, pod: Object, others: Callable[[str], list[Object]]) -> None:
         self.pod = pod
         self.uid = uid_of(pod)
         self.verdict: Verdict | None = None
@@ -43,7 +46,8 @@ class PodWorker:
         self._observer = PodObserver(services.runtime, self.uid)
         self._probes = PodProbes(services.prober, services.recorder, self.wake)
         self._backoff = RestartBackoff()
-        self._starter = PodStarter(services, self._backoff)
+        self._resizer = Resizer(services, pod, lambda: others(self.uid))
+        self._starter = PodStarter(services, self._backoff, self._resizer)
         self._stopper = PodStopper(services)
         self._waiting: dict[str, Waiting] = {}
         self._status: Object = pod.get("status") or {}
@@ -74,9 +78,10 @@ class PodWorker:
         self._interrupt_if_needed()
         self.wake()
 
-    def reject(self, verdict: Verdict) -> None:
-        """The node cannot take the pod."""
+    def end(self, verdict: Verdict) -> None:
+        """The node cannot take the pod, or keep it."""
         self.verdict = verdict
+        self._interrupt_if_needed()
         self.wake()
 
     def wake(self) -> None:
@@ -98,6 +103,16 @@ class PodWorker:
         """Whether the pod counts against the node's resources."""
         return not self._was_finished and self.verdict is None and self._status.get("phase") not in _FINISHED
 
+    @property
+    def admitted(self) -> Object:
+        """The pod with the resources that it holds of the node."""
+        return self._resizer.effective(self.pod)
+
+    def room_was_made(self) -> None:
+        """Another pod has gone: a resize that waits for room may fit now."""
+        if self._resizer.deferred:
+            self.wake()
+
     def _interrupt_if_needed(self) -> None:
         if not self._loop.stepping or not self.ending:
             return
@@ -105,7 +120,8 @@ class PodWorker:
             self._loop.interrupt()
 
     def _grace(self) -> int:
-        return grace_period(self.pod)
+        given = self.verdict.grace if self.verdict else None
+        return grace_period(self.pod) if given is None else given
 
     # -- one step
 
@@ -123,15 +139,16 @@ class PodWorker:
 
     async def _keep_running(self, runtime: PodRuntime) -> float | None:
         self._services.track(self.pod)
+        self._resizer.admit(self.pod)
         self._report(runtime)
         for _ in range(_MAX_ROUNDS):
-            inputs = self._inputs(runtime)
+            inputs = self._inputs(runtime, await self._resizer.apply(self.pod, runtime))
             plan = pod_actions.plan(inputs)
             self._failed_init = plan.failed_init
             self._waiting = plan.waiting
             if not plan.acts:
                 break
-            outcome = await self._starter.carry_out(self.pod, plan, runtime, inputs)
+            outcome = await self._starter.carry_out(inputs.pod, plan, runtime, inputs)
             self._waiting |= outcome.waiting
             runtime = await self._observer.observe()
             self._report(runtime)
@@ -153,9 +170,9 @@ class PodWorker:
         for sandbox in pod_actions.sandboxes_to_remove(runtime, dead):
             await self._services.runtime.remove_pod_sandbox(sandbox.id)
 
-    def _inputs(self, runtime: PodRuntime) -> pod_actions.Inputs:
-        results = self._probes.sync(self.pod, runtime)
-        return pod_actions.Inputs(self.pod, runtime, results, self._backoff, hashes(self.pod), time.time())
+    def _inputs(self, runtime: PodRuntime, resized: frozenset[str]) -> pod_actions.Inputs:
+        pod, results = self.admitted, self._probes.sync(self.pod, runtime)
+        return pod_actions.Inputs(pod, runtime, results, self._backoff, hashes(pod), time.time(), resized)
 
     async def _refresh_volumes(self, runtime: PodRuntime) -> float | None:
         """Bring mounted contents up to date; when to do it again (the next token's time)."""
@@ -250,9 +267,16 @@ class PodWorker:
                 verdict=self.verdict,
                 failed_init=self._failed_init,
                 terminating=ending,
-                resources=self._starter.resource_statuses(self.pod),
+                resources=self._resizer.statuses(),
+                more_conditions=self._more_conditions(),
             )
         )
+
+    def _more_conditions(self) -> list[Condition]:
+        if self.verdict is None:
+            return self._resizer.conditions(self.pod)
+        disrupted = self.verdict.disruption
+        return [Condition("DisruptionTarget", disrupted, self.verdict.message)] if disrupted else []
 
     def _report(self, runtime: PodRuntime, ending: bool = False) -> None:
         status = self._make_status(runtime, ending)

@@ -12,10 +12,12 @@ from apimachinery.client.events import EventRecorder
 from apimachinery.logging import get_logger
 from node.agent import admission
 from node.agent.events import RuntimeWatch
+from node.agent.eviction_plan import refused_under_pressure
 from node.agent.images import pod_reference
 from node.agent.node_services import NodeServices
 from node.agent.pod_state import POD_UID, Object, pod_key, uid_of
 from node.agent.pod_worker import PodWorker
+from node.agent.status import Verdict
 from node.cri.runtime import RuntimeFault
 
 _log = get_logger(__name__)
@@ -48,17 +50,29 @@ class Pods:
             self._add(new)
 
     def _add(self, pod: Object) -> None:
-        worker = PodWorker(self._services, pod)
+        worker = PodWorker(self._services, pod, self._others)
         fresh = not (pod.get("status") or {}).get("startTime") and not worker.ending
-        others = [w.pod for w in self._workers.values() if w.active]
         self._workers[worker.uid] = worker
-        verdict = admission.check(pod, others, self._services.facts.allocatable) if fresh else None
+        verdict = self._check(worker) if fresh else None
         if verdict is None:
             worker.wake()
             return
         _log.info("Pod rejected", pod=pod_key(pod), reason=verdict.reason)
         self._recorder.event(pod_reference(pod), "Warning", verdict.reason, verdict.message)
-        worker.reject(verdict)
+        worker.end(verdict)
+
+    def _check(self, worker: PodWorker) -> Verdict | None:
+        facts = self._services.facts
+        refused = refused_under_pressure(worker.pod, facts.pressure)
+        return refused or admission.check(worker.pod, self._others(worker.uid), facts.allocatable)
+
+    def active(self) -> list[Object]:
+        return [w.admitted for w in self._workers.values() if w.active and not w.ending]
+
+    def end(self, uid: str, verdict: Verdict) -> None:
+        """The node takes a pod away."""
+        if uid in self._workers:
+            self._workers[uid].end(verdict)
 
     def wake(self, uid: str) -> None:
         """Something of a pod changed outside the API server."""
@@ -73,6 +87,12 @@ class Pods:
 
     def forget(self, uid: str) -> None:
         self._workers.pop(uid, None)
+        for worker in self._workers.values():
+            worker.room_was_made()
+
+    def _others(self, uid: str) -> list[Object]:
+        """The active pods but one, with the resources that they hold."""
+        return [w.admitted for w in self._workers.values() if w.active and w.uid != uid]
 
     def get(self, namespace: str, name: str, uid: str = "") -> Object | None:
         """A pod of this node by name."""

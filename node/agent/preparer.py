@@ -115,8 +115,11 @@ class PodPreparer:
     ) -> list[pb.Mount]:
         spec = start.spec
         fixed = {v["name"] for v in pod["spec"].get("volumes") or () if manager.is_read_only(v)}
-        mounts = []
+        mounts, images = [], manager.images(pod)
         for index, mount in enumerate(spec.get("volumeMounts") or ()):
+            if mount["name"] in images:
+                mounts.append(_image_mount(mount, images[mount["name"]], environment))
+                continue
             path = volumes.get(mount["name"])
             if path is None:
                 raise ConfigError(f'cannot find volume "{mount["name"]}" to mount into container "{spec["name"]}"')
@@ -161,6 +164,11 @@ def _write_hosts(path: str, pod: Object, facts: PodFacts, cluster_domain: str) -
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
     os.chmod(path, 0o644)
+
+
+def _image_mount(mount: Object, source: Object, environment: Mapping[str, str]) -> pb.Mount:
+    inside, image = _sub_path(mount, environment), pb.ImageSpec(image=source["reference"])
+    return pb.Mount(container_path=mount["mountPath"], image=image, image_sub_path=inside, readonly=True)
 
 
 def _sub_path(mount: Object, environment: Mapping[str, str]) -> str:

@@ -87,9 +87,14 @@ def quota(cores: Decimal) -> int:
     return max(int(cores * CPU_PERIOD_US), MIN_QUOTA_US) if cores else 0
 
 
+def is_critical(pod: Object) -> bool:
+    """Whether the cluster cannot do without the pod."""
+    return int(pod["spec"].get("priority") or 0) >= _CRITICAL_PRIORITY
+
+
 def oom_score_adj(pod: Object, container: Object, memory_capacity: int) -> int:
     """How early the kernel kills the container when memory runs out: -997 (last) to 1000 (first)."""
-    if int(pod["spec"].get("priority") or 0) >= _CRITICAL_PRIORITY:
+    if is_critical(pod):
         return _GUARANTEED_SCORE
     qos = qos_class(pod)
     if qos == "Guaranteed":

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from node.agent.names import Resolver
 
+DEFAULT_EVICTION = "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,pid.available<5%"
 KUBELET_VERSION = "v1.36.1"
 
 
@@ -32,6 +33,7 @@ class AgentSettings:
     cri_endpoint: str = ""
     cpus: Decimal | None = None  # a share of the machine; None = all that is there
     memory_bytes: int | None = None
+    eviction_hard: str = DEFAULT_EVICTION
 
 
 @dataclass(slots=True)
@@ -45,3 +47,5 @@ class NodeFacts:
     labels: dict[str, str] = field(default_factory=dict)
     resolver: Resolver = field(default_factory=Resolver)
     network_ready: bool = False
+    pressure: frozenset[str] = frozenset()
+    """The pressure conditions that are true."""

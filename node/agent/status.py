@@ -7,7 +7,7 @@ convertToAPIContainerStatuses) and ``status/generate.go``.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from node.agent.conditions import pod_conditions
+from node.agent.conditions import Condition, pod_conditions
 from node.agent.pod_state import (
     ContainerView,
     Object,
@@ -31,6 +31,8 @@ class Verdict:
     phase: str
     reason: str
     message: str
+    grace: int | None = None  # seconds, in the place of the pod's own
+    disruption: str = ""  # the reason of the condition DisruptionTarget, if the node takes the pod away
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class StatusInputs:
     failed_init: str = ""
     terminating: bool = False
     resources: Mapping[str, Object] = field(default_factory=dict)
+    more_conditions: Sequence[Condition] = ()
 
 
 def make_status(inputs: StatusInputs) -> Object:
@@ -70,7 +73,9 @@ def make_status(inputs: StatusInputs) -> Object:
     ephemeral = [_container_status(inputs, c, "ephemeral") for c in ephemeral_containers(pod)]
     if ephemeral:
         status["ephemeralContainerStatuses"] = ephemeral
-    status["conditions"] = pod_conditions(pod, status, inputs.runtime, inputs.previous, inputs.now)
+    status["conditions"] = pod_conditions(
+        pod, status, inputs.runtime, inputs.previous, inputs.now, inputs.more_conditions
+    )
     return status
 
 

@@ -17,6 +17,7 @@ from apimachinery.errors import ApiError, Conflict, NotFound, ServiceUnavailable
 from apimachinery.logging import get_logger
 from apimachinery.meta import version_of
 from apimachinery.scheme import PODS
+from node.agent.conditions import PASSING
 from node.agent.pod_state import Object, pod_key, uid_of
 
 _log = get_logger(__name__)
@@ -178,6 +179,8 @@ def status_patch(old: Mapping[str, Any], new: Object) -> Object:
         if key == "conditions":
             known = {c["type"]: c for c in old.get("conditions") or ()}
             patch[key] = [dict.fromkeys(known.get(c["type"], ())) | c for c in value if known.get(c["type"]) != c]
+            ended = (known.keys() & PASSING) - {c["type"] for c in value}
+            patch[key] += [{"type": kind, "$patch": "delete"} for kind in sorted(ended)]
         elif key in _REPLACED:
             patch[key] = [*value, {"$patch": "replace"}]
         else:

@@ -55,7 +55,7 @@ class FakeImages:
         return digest(image)
 
     async def remove_image(self, image: str) -> None:
-        self._images.discard(image)
+        self._images -= {name for name in self._images if image in (name, digest(name))}
 
     async def image_fs_info(self) -> Sequence[pb.FilesystemUsage]:
         usage = pb.FilesystemUsage(

@@ -115,3 +115,11 @@ def test_a_claim_that_cannot_be_met_says_why(cluster: LocalCluster, namespace: s
         lambda: "unbound immediate PersistentVolumeClaims" in cluster.kubectl("describe", "pod", "p", "-n", namespace)
     )
     assert words
+
+
+def test_an_image_is_a_read_only_volume(cluster: LocalCluster, namespace: str) -> None:
+    image = {"name": "data", "image": {"reference": "kubeto/busybox:1", "pullPolicy": "IfNotPresent"}}
+    apply(cluster, namespace, pod("p", "ls /data; touch /data/x || echo refused; sleep 1000", image))
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/p", "-n", namespace, "--timeout=30s")
+    words = eventually(lambda: (log := cluster.kubectl("logs", "p", "-n", namespace)) and "refused" in log and log)
+    assert "bin" in words.split()

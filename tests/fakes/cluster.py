@@ -14,7 +14,7 @@ from typing import Any
 from apimachinery import errors
 from apimachinery.client.types import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH
 from apimachinery.clock import Clock, SystemClock
-from apimachinery.meta import Key, Object, format_time, key_of, name_suffix, new_uid, with_condition
+from apimachinery.meta import Key, Object, format_time, key_of, name_suffix, new_uid, with_condition, without_condition
 from apimachinery.patch import json_patch, merge
 from apimachinery.scheme import BUILTIN, NAMESPACES, PODS, Kind, Scheme
 
@@ -260,5 +260,8 @@ def _with_all_conditions(obj: Object, patch: Object) -> Object:
     status = patch.get("status") or {}
     conditions = (obj.get("status") or {}).get("conditions") or []
     for condition in status.get("conditions") or ():
-        conditions = with_condition(conditions, condition)
+        if condition.get("$patch") == "delete":
+            conditions = without_condition(conditions, condition["type"])
+        else:
+            conditions = with_condition(conditions, condition)
     return {**patch, "status": {**status, "conditions": conditions}} if conditions else patch

@@ -6,9 +6,12 @@ from typing import Protocol
 from .user import User
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestAttributes:
-    """One request as authorization sees it. A non-resource request has ``path`` set and ``resource`` empty."""
+    """One request as authorization sees it. A non-resource request has ``path`` set and ``resource`` empty.
+
+    Never changed, but not frozen: that would take thrice as long to make, and several are made for every request.
+    """
 
     user: User
     verb: str

@@ -58,7 +58,7 @@ async def ensure_auth_config_map(reader: Reader, writer: Writer, data: dict[str,
     existing = reader.get(scheme.CONFIG_MAPS, "kube-system", name)
     if existing is None:
         meta = {"name": name, "namespace": "kube-system"}
-        await _create(
+        await create_missing(
             scheme.CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data}, writer
         )
     elif not data.items() <= (existing.get("data") or {}).items():
@@ -69,12 +69,13 @@ async def _ensure(kind: Kind, wanted: Object, reader: Reader, writer: Writer) ->
     meta = wanted["metadata"]
     existing = reader.get(kind, meta.get("namespace", ""), meta["name"])
     if existing is None:
-        await _create(kind, wanted, writer)
+        await create_missing(kind, wanted, writer)
     elif (changed := reconciled(existing, wanted)) is not None:
         await writer.update(kind, changed)
 
 
-async def _create(kind: Kind, obj: Object, writer: Writer) -> None:
+async def create_missing(kind: Kind, obj: Object, writer: Writer) -> None:
+    """Create what may be there meanwhile."""
     try:
         await writer.create(kind, obj)
     except AlreadyExists:

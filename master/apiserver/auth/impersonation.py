@@ -6,7 +6,7 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#
 from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
-from apimachinery.errors import Forbidden, InternalError
+from apimachinery.errors import BadRequest, Forbidden
 
 from .authorizer import Authorizer, RequestAttributes
 from .service_account import ALL_GROUP, PREFIX
@@ -21,7 +21,7 @@ def impersonate(user: User, headers: Iterable[tuple[bytes, bytes]], authorizer: 
     """The user that a request acts as: ``user`` itself when no Impersonate- header is there.
 
     ``headers`` are ASGI's: lower-case names. Raises Forbidden for what ``user`` may not impersonate, and
-    InternalError (as upstream does) for groups, uid or extra without a user.
+    BadRequest for groups, uid or extra without a user (which upstream takes for a fault of its own).
     """
     wanted = [(name, value.decode("latin-1")) for name, value in headers if name.startswith(_HEADER)]
     if not wanted:
@@ -38,7 +38,7 @@ def _target(wanted: list[tuple[bytes, str]]) -> User:
     values = dict(wanted)
     name = values.get(b"impersonate-user", "")
     if not name:
-        raise InternalError("requested impersonation headers without impersonating a user")
+        raise BadRequest("requested impersonation headers without impersonating a user")
     extra: dict[str, tuple[str, ...]] = {}
     for header, value in wanted:
         if header.startswith(_EXTRA):

@@ -36,12 +36,18 @@ DENIED = Decision(False)
 class RbacAuthorizer:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._versions: tuple[int, ...] = ()
+        self._stale = True
         self._grants: dict[Subject, list[Scoped]] = {}
         self._verdicts: dict[tuple[Any, ...], bool] = {}
+        for kind in _KINDS:
+            reader.on_change(kind, self._forget)
+
+    def _forget(self) -> None:
+        self._stale = True
 
     def authorize(self, a: RequestAttributes) -> Decision:
-        self._refresh()
+        if self._stale:
+            self._refresh()
         user = a.user
         key = (user.name, user.groups, a.verb, a.group, a.resource, a.subresource, a.namespace, a.name, a.path)
         verdict = self._verdicts.get(key)
@@ -53,7 +59,8 @@ class RbacAuthorizer:
 
     def rules_for(self, user: User, namespace: str) -> list[Rule]:
         """Everything that ``user`` may do in ``namespace``; with "" at the cluster scope."""
-        self._refresh()
+        if self._stale:
+            self._refresh()
         return list(self._rules(user, namespace))
 
     def role_rules(self, namespace: str, ref: Object) -> tuple[Rule, ...] | None:
@@ -74,14 +81,11 @@ class RbacAuthorizer:
                     yield from rules
 
     def _refresh(self) -> None:
-        versions = tuple(self._reader.version(kind) for kind in _KINDS)
-        if versions == self._versions:
-            return
         grants: defaultdict[Subject, list[Scoped]] = defaultdict(list)
         for kind in (CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS):
             for binding in self._reader.list(kind):
                 self._index(binding, grants)
-        self._grants, self._verdicts, self._versions = dict(grants), {}, versions
+        self._grants, self._verdicts, self._stale = dict(grants), {}, False
 
     def _index(self, binding: Object, grants: defaultdict[Subject, list[Scoped]]) -> None:
         namespace: str = binding["metadata"].get("namespace", "")

@@ -14,7 +14,9 @@ from apimachinery.logging import get_logger
 from protos.kubeto.v1 import apiserver_pb2 as pb
 from protos.kubeto.v1.apiserver_pb2_grpc import ApiServerServicer
 
+from ..auth.authorizer import RequestAttributes
 from ..auth.user import User
+from ..fairness.fairness import OBJECTS_A_SEAT, Fairness, Ticket
 from ..registry import binding, patching
 from ..registry.answers import WriteOptions
 from ..registry.deletion import DeleteOptions
@@ -45,19 +47,23 @@ _CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+_VERBS = {pb.Write.CREATE: "create", pb.Write.UPDATE: "update", pb.Write.PATCH: "patch", pb.Write.DELETE: "delete"}
 
 
 class ApiServerService(ApiServerServicer):
     """Errors of Get and List are gRPC statuses with the Status in a trailer; those of Write and Bind are results."""
 
-    def __init__(self, registry: Registry, identities: Identities) -> None:
+    def __init__(self, registry: Registry, identities: Identities, fairness: Fairness) -> None:
         self._registry = registry
         self._identities = identities
+        self._fairness = fairness
 
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.ObjectReply:  # noqa: N802
         try:
             user = await self._user(context)
-            result = await self._registry.get(user, self._target(request.ref), request.resource_version)
+            target = self._target(request.ref)
+            work = self._registry.get(user, target, request.resource_version)
+            result = await self._fairness.serve(self._ticket(user, "get", target), work)
         except ApiError as error:
             await _abort(context, error)
         return pb.ObjectReply(json=result.data)
@@ -69,7 +75,10 @@ class ApiServerService(ApiServerServicer):
             options = ListOptions(
                 request.resource_version, request.resource_version_match, request.limit, request.continue_token
             )
-            listing = await self._registry.list(user, target, selection, options)
+            work = self._registry.list(user, target, selection, options)
+            count = self._registry.reads.bucket(target.kind).count(target.namespace)
+            width = -(-min(count, options.limit or count) // OBJECTS_A_SEAT)
+            listing = await self._fairness.serve(self._ticket(user, "list", target, width or 1), work)
         except ApiError as error:
             await _abort(context, error)
         return pb.ListReply(
@@ -99,22 +108,25 @@ class ApiServerService(ApiServerServicer):
         try:
             user = await self._user(context)
             wanted = [binding.Binding(b.namespace, b.pod, b.node, b.pod_uid) for b in request.bindings]
-            outcomes = await binding.bind(self._registry.pipeline, user, wanted)
+            ticket = self._ticket(user, "create", Target(scheme.PODS, "", "", "binding"))
+            outcomes = await self._fairness.serve(ticket, binding.bind(self._registry.pipeline, user, wanted))
         except ApiError as error:
             await _abort(context, error)
         return pb.BindReply(errors=[orjson.dumps(o.to_status()) if o else b"" for o in outcomes])
 
     async def _write_one(self, user: User, write: pb.Write) -> pb.WriteResult:
         try:
-            return pb.WriteResult(object=(await self._write(user, write)).data)
+            target = self._target(write.ref)
+            ticket = self._ticket(user, _VERBS[write.verb], target)
+            result = await self._fairness.serve(ticket, self._write(user, target, write))
+            return pb.WriteResult(object=result.data)
         except ApiError as error:
             return pb.WriteResult(error=orjson.dumps(error.to_status()))
         except Exception:  # the boundary of one write: it must not take the others of its request along
             _log.exception("Write failed", resource=write.ref.resource.resource, name=write.ref.name)
             return pb.WriteResult(error=orjson.dumps(InternalError("Internal error occurred").to_status()))
 
-    async def _write(self, user: User, write: pb.Write) -> Result:
-        target = self._target(write.ref)
+    async def _write(self, user: User, target: Target, write: pb.Write) -> Result:
         options = WriteOptions(
             dry_run=write.dry_run, field_manager=write.field_manager, field_validation="Ignore", force=write.force
         )
@@ -132,6 +144,13 @@ class ApiServerService(ApiServerServicer):
         return await verb(user, target, body, options)
 
     # Steps.
+
+    def _ticket(self, user: User, verb: str, target: Target, width: int = 1) -> Ticket:
+        kind = target.kind
+        about = RequestAttributes(
+            user, verb, kind.group, kind.version, kind.resource, target.subresource, target.namespace, target.name
+        )
+        return self._fairness.ticket(about, width)
 
     async def _user(self, context: Context) -> User:
         """Raises Unauthorized."""

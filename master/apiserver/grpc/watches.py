@@ -73,14 +73,16 @@ class WatchStream:
     async def _send_all(self, id_: int, watch: Watch, *, initial: bool) -> None:
         watcher, cache = watch.watcher, watch.cache
         if initial:
-            batch, revision = watcher.take(), cache.revision
-            await self._send_batch(id_, batch)
+            revision = cache.revision
+            while watcher.starting:
+                await self._send_batch(id_, watcher.some())
+                await asyncio.sleep(0)
             await self._send([_event(id_, pb.WatchEvent.SYNCED, b"", revision)])
         while not watcher.closed:
             batch = await watcher.batch(BOOKMARK_SECONDS)
             if batch:
                 await self._send_batch(id_, batch)
-            elif not watcher.closed:
+            elif not watcher.closed and watcher.idle:
                 await self._send([_event(id_, pb.WatchEvent.BOOKMARK, b"", cache.revision)])
 
     async def _send_batch(self, id_: int, batch: list[tuple[EventType, Event]]) -> None:

@@ -29,15 +29,14 @@ Object = dict[str, Any]
 async def update(pipeline: Pipeline, user: User, target: Target, body: Object, options: WriteOptions) -> Result:
     """PUT. An empty resourceVersion means whatever is there."""
     strategy = pipeline.catalog.strategy(target.kind)
+    _check(pipeline, target, body, options)
     meta = body.setdefault("metadata", {})
     _check_name(meta.setdefault("name", target.name), target)
-    if target.subresource != "scale":
-        pipeline.check(target.kind, body, options)
-        if not strategy.unconditional_update and not meta.get("resourceVersion"):
-            cause = Cause(
-                "FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion"
-            )
-            raise refusals.invalid(target.kind, target.name, [cause])
+    if target.subresource != "scale" and not strategy.unconditional_update and not meta.get("resourceVersion"):
+        cause = Cause(
+            "FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion"
+        )
+        raise refusals.invalid(target.kind, target.name, [cause])
     encoded = codec.plain(body)
     first = [body]
 
@@ -58,15 +57,23 @@ async def patch(
 
     def transform(current: Object) -> Object:
         body = patched(shown(current) if current else current)
-        if target.subresource != "scale" or options.applying:
-            try:
-                pipeline.check(target.kind, body, options)
-            except DecodingError as error:
-                raise _unfit(body, error) from error
+        try:
+            _check(pipeline, target, body, options)
+        except DecodingError as error:
+            raise _unfit(body, error) from error
         return body
 
     async with pipeline.turns.take(pipeline.key(target)):
         return await _change(pipeline, user, target, options, transform, may_create=may_create)
+
+
+def _check(pipeline: Pipeline, target: Target, body: Object, options: WriteOptions) -> None:
+    """Decode a body in place as what the target takes. Raises BadRequest."""
+    if target.subresource == "scale" and not options.applying:
+        body.update(parts.SCALE)
+        pipeline.check_body(body, options)
+    else:
+        pipeline.check(target.kind, body, options)
 
 
 def _unfit(body: Object, error: DecodingError) -> Invalid:
@@ -118,7 +125,7 @@ async def _replace(
     current = codec.decode(shown)
     scaled = target.subresource == "scale"
     body = transform(strategy.to_scale(current) if scaled and not options.applying else current)
-    wanted = (body.get("metadata") or {}).get("resourceVersion")
+    wanted = body.setdefault("metadata", {}).get("resourceVersion")
     if wanted and wanted != old["metadata"]["resourceVersion"]:
         await _refuse_stale(pipeline, target, held)
     if options.applying:
@@ -166,7 +173,7 @@ def _check_name(name: str, target: Target) -> None:
 
 
 def _carry_over(kind: Kind, target: Target, obj: Object, old: Object) -> None:
-    meta = obj.setdefault("metadata", {})
+    meta = obj["metadata"]
     _check_name(meta.get("name", ""), target)
     metadata.set_namespace(kind, meta, target.namespace)
     metadata.carry_over(kind, obj, old)

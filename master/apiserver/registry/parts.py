@@ -15,6 +15,7 @@ from . import metadata
 Object = dict[str, Any]
 
 WRITABLE = ("status", "scale", "finalize", "ephemeralcontainers", "resize", "approval")
+SCALE = {"kind": "Scale", "apiVersion": "autoscaling/v1"}
 _SCALE_META = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
@@ -27,7 +28,8 @@ def merge(kind: Kind, subresource: str, body: Object, old: Object) -> Object:
             return metadata.status_only(body, old)
         case "approval":
             conditions = (body.get("status") or {}).get("conditions")
-            return old | {"status": {**(old.get("status") or {}), "conditions": conditions or []}}
+            merged = metadata.status_only(body, old)
+            return merged | {"status": {**(old.get("status") or {}), "conditions": conditions or []}}
     return old | {"spec": _spec(subresource, body, old)}
 
 
@@ -76,8 +78,9 @@ def _spec(subresource: str, body: Object, old: Object) -> Object:
         case "ephemeralcontainers":
             spec["ephemeralContainers"] = new.get("ephemeralContainers") or []
         case "resize":
-            wanted = {c.get("name"): c for c in new.get("containers") or ()}
-            spec["containers"] = [_resized(c, wanted.get(c["name"])) for c in spec["containers"]]
+            for part in spec.keys() & {"containers", "initContainers"}:
+                wanted = {c.get("name"): c for c in new.get(part) or ()}
+                spec[part] = [_resized(c, wanted.get(c["name"])) for c in spec[part]]
     return spec
 
 
@@ -101,8 +104,7 @@ def scale(obj: Object, wanted: int, current: int, selector: str) -> Object:
     if selector:
         status["selector"] = selector
     return {
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
+        **SCALE,
         "metadata": {k: obj["metadata"][k] for k in _SCALE_META if k in obj["metadata"]},
         "spec": {"replicas": wanted} if wanted else {},
         "status": status,

@@ -4,6 +4,7 @@ authorize -> decode and check -> default -> admit (mutate) -> prepare -> validat
 An object handed to a write belongs to the pipeline from then on.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -175,10 +176,16 @@ class Pipeline:
 
     async def commit(self, ops: Sequence[Op]) -> int:
         """Raises Mismatch, ServiceUnavailable."""
+        # In a task of its own: others' reads wait for the cache to have this, and must not wait for the writer's turn.
+        return await asyncio.create_task(self._commit(ops))
+
+    async def _commit(self, ops: Sequence[Op]) -> int:
         try:
-            return await self.storage.commit(ops)
+            revision = await self.storage.commit(ops)
         except Unavailable as error:
             raise _unavailable(error) from error
+        self.reads.cache.committed(ops, revision)
+        return revision
 
     async def replace(self, held: Held, value: bytes, ops: Sequence[Op]) -> bytes:
         """Commit operations that put ``value`` in the place of ``held``; the object's new bytes. Raises Lost."""

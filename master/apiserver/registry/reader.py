@@ -3,7 +3,7 @@
 Objects are decoded once, shared by all readers, and never to be changed by them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from apimachinery.scheme import Kind
@@ -22,6 +22,11 @@ class Reader(Protocol):
 
     def version(self, kind: Kind) -> int:
         """A number that grows with every change of any object of the kind: what derived caches compare."""
+        ...
+
+    def on_change(self, kind: Kind, listener: Callable[[], None]) -> None:
+        """Call ``listener`` after every change of any object of the kind, for ever: for who decides per request and
+        cannot afford to ask ``version``."""
         ...
 
     async def get_consistent(self, kind: Kind, namespace: str, name: str) -> Object | None:

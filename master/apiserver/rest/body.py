@@ -13,7 +13,7 @@ from apimachinery.scheme import Kind
 from ..registry.answers import WriteOptions
 from ..registry.deletion import DeleteOptions, dry_run_of
 from .request import Request
-from .yaml_body import parse_strictly, parse_yaml
+from .yaml_body import parse_yaml
 
 Object = dict[str, Any]
 
@@ -29,12 +29,12 @@ def media_type(request: Request) -> str:
     return request.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
 
 
-def decode(raw: bytes, media: str, kind: Kind | None) -> Object:
+async def decode(raw: bytes, media: str, kind: Kind | None) -> Object:
     """Raises BadRequest, UnsupportedMediaType."""
     if media in _JSON:
         obj = parse_json(raw)
     elif media in _YAML:
-        obj = parse_yaml(raw)
+        obj, _ = await parse_yaml(raw)
     elif media == protobuf.CONTENT_TYPE:
         obj = protobuf.decode(raw)
     else:
@@ -57,12 +57,12 @@ def parse_json(raw: bytes) -> Any:
         raise BadRequest(f"the object provided is unrecognized (must be of type object): {error}") from error
 
 
-def applied(request: Request, raw: bytes, options: WriteOptions) -> bytes:
+async def applied(request: Request, raw: bytes, options: WriteOptions) -> bytes:
     """The YAML of a server-side apply as JSON. Raises Invalid without a field manager, BadRequest."""
     if not request.query.get("fieldManager"):
         cause = Cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager")
         raise _invalid_options(request, cause)
-    parsed, twice = parse_strictly(raw)
+    parsed, twice = await parse_yaml(raw)
     if twice and options.field_validation != "Ignore":
         told = "error converting YAML to JSON: yaml: unmarshal errors:\n  " + "\n  ".join(twice)
         if options.field_validation == "Strict":
@@ -75,18 +75,22 @@ def applied(request: Request, raw: bytes, options: WriteOptions) -> bytes:
 
 
 def _go_type(value: object) -> str:
-    return {list: "array", str: "string", bool: "bool", int: "number", float: "number"}.get(type(value), "null")
+    known = {list: "array", dict: "object", str: "string", bool: "bool", int: "number", float: "number"}
+    return known.get(type(value), "null")
 
 
 async def read_object(request: Request, kind: Kind, options: WriteOptions) -> Object:
     """The body as an object of the kind, or of the kind that a subresource takes. Raises BadRequest."""
     raw = await request.body()
     media = media_type(request)
-    obj = decode(raw, media, kind)
+    obj = await decode(raw, media, kind)
     if options.field_validation != "Ignore" and media != protobuf.CONTENT_TYPE:
         options.duplicates = tuple(duplicate_fields(raw, obj)) if media in _JSON else ()
-    obj.setdefault("apiVersion", kind.api_version)
-    obj.setdefault("kind", kind.kind)
+    for field, default in (("apiVersion", kind.api_version), ("kind", kind.kind)):
+        if not isinstance(obj.get(field) or "", str):
+            told = f"json: cannot unmarshal {_go_type(obj[field])} into Go struct field TypeMeta.{field} of type string"
+            raise BadRequest(f"couldn't get version/kind; json parse error: {told}")
+        obj[field] = obj.get(field) or default
     return obj
 
 
@@ -150,7 +154,7 @@ async def delete_options(request: Request) -> DeleteOptions:
     """From the body if there is one, else from the query. Raises BadRequest, Invalid."""
     raw = await request.body()
     if raw.strip():
-        return DeleteOptions.from_json(decode(raw, media_type(request), None))
+        return DeleteOptions.from_json(await decode(raw, media_type(request), None))
     query = request.query
     dry = query.get("dryRun")
     options: Object = {"propagationPolicy": query.get("propagationPolicy"), "dryRun": [dry] if dry else []}

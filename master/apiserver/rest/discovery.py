@@ -5,6 +5,7 @@ Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-a
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -76,7 +77,7 @@ class Discovery:
         return list(dict.fromkeys(group for group, _ in self._served()))
 
     def _versions(self, group: str) -> list[str]:
-        return list(dict.fromkeys(version for of, version in self._served() if of == group))
+        return sorted({version for of, version in self._served() if of == group}, key=_priority)
 
     def _group(self, group: str) -> Object:
         versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in self._versions(group)]
@@ -128,6 +129,17 @@ class Discovery:
             return {"version": version, "resources": resources, "freshness": "Current"}
         told = aggregated_resources(self._documents.resources(group, version) or {}, (group, version))
         return {"version": version, "resources": told, "freshness": "Current" if is_available(remote) else "Stale"}
+
+
+_VERSION = re.compile(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?")
+
+
+def _priority(version: str) -> tuple[int, int, int, str]:
+    """Who comes first: stable before beta before alpha, newer before older, what is no version last."""
+    found = _VERSION.fullmatch(version)
+    if found is None:
+        return (4, 0, 0, version)
+    return ({None: 1, "beta": 2, "alpha": 3}[found[2]], -int(found[1]), -int(found[3] or 0), "")
 
 
 def _aggregated(request: Request) -> str:

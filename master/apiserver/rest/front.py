@@ -19,6 +19,7 @@ from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.impersonation import impersonate
 from ..auth.request_header import FrontProxies
 from ..auth.user import User
+from ..fairness.fairness import Fairness
 from ..identifiers import AuditIds
 from ..registry import refusals
 from .metrics import RequestMetrics
@@ -78,17 +79,21 @@ class Identities:
 
 class Front:
     """The ASGI application. ``early`` are handlers by path for plain GETs; ``application`` imports and makes what
-    answers all that is neither there nor a resource, and is called when that is first asked for."""
+    answers all that is neither there nor a resource, and is called when that is first asked for. ``width`` tells how
+    many seats a request takes."""
 
     def __init__(
         self,
         resources: Handler,
+        width: Callable[[Request], int],
+        fairness: Fairness,
         identities: Identities,
         authorizer: Authorizer,
         early: Mapping[str, Handler],
         application: Callable[[], ASGIApp],
     ) -> None:
         self._resources, self._identities, self._authorizer = resources, identities, authorizer
+        self._width, self._fairness = width, fairness
         self._early, self._make_application = early, application
         self._application: asyncio.Task[ASGIApp] | None = None
         self._metrics = RequestMetrics()
@@ -103,12 +108,7 @@ class Front:
         scope = request.scope
         try:
             request.user = await self._authenticate(request)
-            path: str = scope["path"]
-            if path.startswith(("/api/", "/apis/")) or path in ("/api", "/apis"):
-                await self._resources(request)
-            else:
-                self._authorize_path(request.user, request.method, path)
-                await self._answer_path(request, path)
+            await self._in_turn(request)
         except ApiError as error:
             await _refuse(request, error)
         except Exception as error:  # the loop boundary of requests
@@ -117,6 +117,28 @@ class Front:
                 return
             _log.exception("Request failed", path=scope["path"], method=request.method)
             await _refuse(request, InternalError("Internal error occurred: see the API server's log"))
+
+    async def _in_turn(self, request: Request) -> None:
+        """Who only sends slowly takes no seat: the body is read first."""
+        about = request.locate()
+        if request.lasting:
+            await self._route(request, about)
+            return
+        ticket = request.ticket = self._fairness.ticket(about, lambda: self._width(request))
+        request.told = ticket.match.headers
+        if request.place is not None and request.method not in _BODILESS:
+            await request.body()
+        await self._fairness.serve(ticket, self._route(request, about))
+
+    async def _route(self, request: Request, about: RequestAttributes) -> None:
+        if request.ticket and request.ticket.has_waited and peer_of(request.scope).gone:
+            return  # nobody is there to be answered any more
+        path: str = request.scope["path"]
+        if path.startswith(("/api/", "/apis/")) or path in ("/api", "/apis"):
+            await self._resources(request)
+        else:
+            self._authorize_path(about)
+            await self._answer_path(request, path)
 
     async def _answer_path(self, request: Request, path: str) -> None:
         handler = self._early.get(path)
@@ -141,11 +163,10 @@ class Front:
             return impersonate(user, request.scope["headers"], self._authorizer)
         return user
 
-    def _authorize_path(self, user: User, method: str, path: str) -> None:
-        attributes = RequestAttributes(user, method.lower(), path=path)
-        decision = self._authorizer.authorize(attributes)
+    def _authorize_path(self, about: RequestAttributes) -> None:
+        decision = self._authorizer.authorize(about)
         if not decision.allowed:
-            raise refusals.forbidden(attributes, decision.reason)
+            raise refusals.forbidden(about, decision.reason)
 
 
 def _too_deep(error: Exception) -> bool:
@@ -154,18 +175,23 @@ def _too_deep(error: Exception) -> bool:
 
 
 _NOBODY = User("")
+_BODILESS = ("GET", "HEAD")
 _audit_id = AuditIds()
 _TOKEN_PROTOCOL = "base64url.bearer.authorization.k8s.io."  # noqa: S105 - a protocol's name
 
 
 def _websocket_token(request: Request) -> str | None:
-    """Browsers cannot set Authorization on a WebSocket, so upstream takes the token from a subprotocol, too."""
+    """Browsers cannot set Authorization on a WebSocket, so upstream takes the token from a subprotocol, too.
+    Raises Unauthorized for one that is not in base64."""
     offered = request.headers.get(b"sec-websocket-protocol", b"").decode("latin-1")
     if _TOKEN_PROTOCOL not in offered:
         return None
     encoded = next(p for p in map(str.strip, offered.split(",")) if p.startswith(_TOKEN_PROTOCOL))
     token = encoded[len(_TOKEN_PROTOCOL) :]
-    return "Bearer " + base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+    try:
+        return "Bearer " + base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+    except ValueError as error:
+        raise Unauthorized("Unauthorized") from error
 
 
 async def _refuse(request: Request, error: ApiError) -> None:

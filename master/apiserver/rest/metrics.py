@@ -3,6 +3,7 @@
 Buckets: requests take fractions of a millisecond to seconds here, watches up to an hour.
 """
 
+import asyncio
 from collections.abc import Iterator
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
@@ -64,6 +65,7 @@ class StorageMetrics(Collector):
 
     def __init__(self, cache: WatchCache) -> None:
         self._cache = cache
+        self._loop = asyncio.get_running_loop()
 
     def collect(self) -> Iterator[Metric]:
         objects = GaugeMetricFamily("apiserver_storage_objects", "Objects in the store.", labels=["resource"])
@@ -74,9 +76,11 @@ class StorageMetrics(Collector):
             watchers.add_metric([resource], bucket.watchers)
         revision = GaugeMetricFamily("kubeto_watch_cache_revision", "etcd's revision that the cache has reached.")
         revision.add_metric([], self._cache.revision)
-        yield from (objects, watchers, revision)
+        tasks = GaugeMetricFamily("kubeto_tasks", "Tasks under way: requests, watches, connections and our own loops.")
+        tasks.add_metric([], len(asyncio.all_tasks(self._loop)))
+        yield from (objects, watchers, revision, tasks)
 
 
-def register(cache: WatchCache) -> None:
-    """Show a cache among the process's metrics."""
-    REGISTRY.register(StorageMetrics(cache))
+def register(collector: Collector) -> None:
+    """Show a collector's among the process's metrics."""
+    REGISTRY.register(collector)

@@ -28,13 +28,14 @@ PLAIN = Wanted()
 
 
 @lru_cache(maxsize=256)
-def accept(header: str) -> Wanted:
-    """The first acceptable clause, best quality first. Raises NotAcceptable if there is none."""
+def accept(header: str, *, shapes: bool = True) -> Wanted:
+    """The first acceptable clause, best quality first. Raises NotAcceptable if there is none. ``shapes``: whether the
+    answer has metadata, of which a Table can be made."""
     if not header:
         return PLAIN
     for clause in sorted(map(_parse, header.split(",")), key=lambda c: -c[2]):
         wanted = _serve(clause[0], clause[1])
-        if wanted:
+        if wanted and (shapes or not wanted.shape):
             return wanted
     served = "application/json, application/yaml"
     raise NotAcceptable(f"only the following media types are accepted: {served}")

@@ -11,6 +11,7 @@ from apimachinery.scheme import Kind
 
 from ..aggregation.proxy import Aggregator
 from ..aggregation.table import OWN_GROUPS
+from ..fairness.fairness import OBJECTS_A_SEAT
 from ..registry import patching
 from ..registry.answers import WriteOptions
 from ..registry.kinds.autoscaling import ScaleStrategy
@@ -21,8 +22,8 @@ from ..registry.store import Registry
 from . import body, negotiation, shapes
 from .connect import Connectors, ConnectRequest, options_of
 from .negotiation import Wanted
-from .request import Place, Request, parse_path
-from .respond import send_bytes, send_data, send_object
+from .request import Place, Request
+from .respond import send_data, send_object, send_pieces
 from .watching import serve_watch
 
 Object = dict[str, Any]
@@ -54,7 +55,7 @@ class Resources:
 
     async def __call__(self, request: Request) -> None:
         """Raises ApiError."""
-        place = parse_path(request.scope["path"])
+        place = request.place
         if place is None:
             await self._discover(request)
             return
@@ -88,6 +89,18 @@ class Resources:
             case _:
                 await self._discovery(request)
 
+    def width(self, request: Request) -> int:
+        """The seats that a request takes: one, or for what reads a collection, one for each hundred objects."""
+        place = request.place
+        if place is None or place.name or request.method == "POST":
+            return 1
+        kind = self._registry.catalog.scheme.by_resource(place.group, place.version, place.resource)
+        if kind is None or not kind.stored:
+            return 1
+        count = self._registry.reads.bucket(kind).count(place.namespace)
+        limit = request.query.get("limit", "")
+        return -(-(min(count, int(limit) or count) if limit.isdecimal() else count) // OBJECTS_A_SEAT) or 1
+
     # Reads.
 
     async def _get(self, request: Request, target: Target) -> None:
@@ -117,16 +130,13 @@ class Resources:
             query.get("continue", ""),
         )
         listing = await self._registry.list(request.user, target, selection, options)
-        if wanted.shape:
-            shape = shapes.of_listing(self._strategy(target), wanted, listing, query)
-            await send_object(request, 200, shape, wanted.media_type)
-        else:
-            await send_data(request, 200, shapes.list_bytes(self._strategy(target), listing), wanted.media_type)
+        pieces = shapes.list_pieces(self._strategy(target), wanted, listing, query)
+        await send_pieces(request, pieces, wanted.media_type)
 
     # Writes.
 
     async def _create(self, request: Request, target: Target) -> None:
-        wanted = self._accept(request)
+        wanted = self._accept(request, shapes=target.kind.stored)
         options = body.write_options(request)
         obj = await body.read_object(request, _BODY_KINDS.get(target.subresource, target.kind), options)
         if not target.subresource:
@@ -149,7 +159,7 @@ class Resources:
         media = body.media_type(request)
         raw = await request.body()
         if media == patch.APPLY_PATCH:
-            raw = body.applied(request, raw, options)
+            raw = await body.applied(request, raw, options)
         transform = patching.transform(self._registry.pipeline, target, media, raw, options)
         may_create = media == patch.APPLY_PATCH and not target.subresource
         result = await self._registry.patch(request.user, target, transform, options, may_create=may_create)
@@ -166,7 +176,8 @@ class Resources:
         options = await body.delete_options(request)
         write = body.write_options(request)
         listing = await self._registry.delete_collection(request.user, target, selection, options, write)
-        await send_bytes(request, 200, shapes.list_bytes(self._strategy(target), listing))
+        pieces = shapes.list_pieces(self._strategy(target), negotiation.PLAIN, listing, request.query)
+        await send_pieces(request, pieces)
 
     # Connections.
 
@@ -203,9 +214,9 @@ class Resources:
             await send_data(request, status, shown, wanted.media_type)
 
     @staticmethod
-    def _accept(request: Request) -> Wanted:
+    def _accept(request: Request, *, shapes: bool = True) -> Wanted:
         header = request.headers.get(b"accept")
-        return negotiation.accept(header.decode("latin-1")) if header else negotiation.PLAIN
+        return negotiation.accept(header.decode("latin-1"), shapes=shapes) if header else negotiation.PLAIN
 
     def _strategy(self, target: Target) -> Any:
         return _SCALE if target.subresource == "scale" else self._registry.catalog.strategy(target.kind)

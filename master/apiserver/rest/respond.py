@@ -1,6 +1,9 @@
 """Writing responses: as few steps as ASGI allows, for these are on every request's path."""
 
-from collections.abc import Sequence
+import asyncio
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -13,7 +16,9 @@ from .request import Request
 
 _CACHE = (b"cache-control", b"no-cache, private")
 _JSON_TYPE = (b"content-type", b"application/json")
-MAX_WARNING = 256
+_WARNINGS_RUNES, _WARNING_RUNES = 4096, 256
+"""Where all warnings together are longer than the first, each is cut to the second, and the last ones go."""
+_CONTROL = re.compile("[\x00-\x1f\x7f]+")
 
 
 async def send_bytes(
@@ -29,6 +34,7 @@ async def send_bytes(
         (b"content-type", content_type),
         (b"content-length", b"%d" % len(data)),
         *extra,
+        *request.told,
     ]
     if request.warnings:
         headers.extend(_warnings(request.warnings))
@@ -50,13 +56,28 @@ async def send_data(request: Request, status: int, data: bytes, media_type: str 
         await send_bytes(request, status, data)
 
 
+async def send_pieces(request: Request, pieces: Iterator[bytes], media_type: str = JSON) -> None:
+    """A long JSON body that is made while it is sent; what fits in one piece is answered as any other."""
+    first, second = next(pieces), next(pieces, b"")
+    if not second or media_type == YAML:
+        await send_data(request, 200, b"".join((first, second, *pieces)), media_type)
+        return
+    await start_stream(request, media_type.encode())
+    for piece in chain((first, second), pieces):
+        await request.send({"type": "http.response.body", "body": piece, "more_body": True})
+        await asyncio.sleep(0)
+    await request.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 def yaml_of(obj: Any) -> bytes:
     return yaml.safe_dump(obj, sort_keys=True, allow_unicode=True).encode()
 
 
 async def start_stream(request: Request, content_type: bytes = b"application/json") -> None:
     """Begin a response whose length is not known."""
-    headers = [(b"audit-id", request.audit_id.encode()), _CACHE, (b"content-type", content_type)]
+    headers = [(b"audit-id", request.audit_id.encode()), _CACHE, (b"content-type", content_type), *request.told]
+    if request.warnings:
+        headers.extend(_warnings(request.warnings))
     request.started, request.status = True, 200
     await request.send({"type": "http.response.start", "status": 200, "headers": headers})
 
@@ -79,6 +100,7 @@ async def send_error(request: Request, error: ApiError) -> None:
         _CACHE,
         _JSON_TYPE,
         (b"content-length", b"%d" % len(data)),
+        *request.told,
     ]
     if error.retry_after_seconds:
         headers.append((b"retry-after", b"%d" % error.retry_after_seconds))
@@ -92,6 +114,19 @@ async def send_error(request: Request, error: ApiError) -> None:
 
 
 def _warnings(texts: list[str]) -> list[tuple[bytes, bytes]]:
-    """RFC 7234 Warning headers, code 299, each text once."""
-    quoted = (t.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") for t in dict.fromkeys(texts))
-    return [(b"warning", f'299 - "{t}"'.encode()) for t in quoted]
+    """RFC 7234 Warning headers, code 299, each text once.
+
+    Source: ``k8s.io/apiserver/pkg/endpoints/filters/warning.go``.
+    """
+    kept = [_CONTROL.sub(" ", text) for text in dict.fromkeys(texts)]
+    room = _WARNINGS_RUNES
+    if sum(map(len, kept)) > room:
+        kept = [text[:_WARNING_RUNES] for text in kept]
+    headers = []
+    for text in kept:
+        room -= len(text)
+        if room < 0:
+            break
+        quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+        headers.append((b"warning", f'299 - "{quoted}"'.encode()))
+    return headers

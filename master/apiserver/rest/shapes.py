@@ -1,6 +1,6 @@
 """The shapes an answer can have besides the object itself: lists, Table, PartialObjectMetadata(List)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,6 +12,8 @@ from ..registry.strategy import Column, Strategy
 from .negotiation import Wanted
 
 Object = dict[str, Any]
+PIECE = 128 * 1024
+"""Bytes of a list that are joined, encrypted and sent before others get their turn."""
 _INCLUDES = ("", "None", "Metadata", "Object")
 
 
@@ -20,24 +22,38 @@ def object_bytes(strategy: Strategy, data: bytes) -> bytes:
     return orjson.dumps(strategy.shown(orjson.loads(data))) if strategy.second_view else data
 
 
-def list_bytes(strategy: Strategy, listing: Listing) -> bytes:
-    """A list as JSON, of the cached bytes of its items."""
+def list_pieces(strategy: Strategy, wanted: Wanted, listing: Listing, query: Mapping[str, str]) -> Iterator[bytes]:
+    """A list as JSON in the wanted shape, piece by piece: plain, of the cached bytes of its items."""
+    entries, shape = listing.entries, wanted.shape
     kind = strategy.kind
-    items = [e.data for e in listing.entries]
-    if strategy.second_view:
-        items = [object_bytes(strategy, data) for data in items]
-    more = b""
-    if listing.continue_token:
-        more = b',"continue":"%b"' % listing.continue_token.encode()
-        if listing.remaining:
-            more += b',"remainingItemCount":%d' % listing.remaining
-    head = b'{"kind":"%b","apiVersion":"%b","metadata":{"resourceVersion":"%d"%b},"items":[' % (
-        kind.list_kind.encode(),
-        kind.api_version.encode(),
-        listing.revision,
-        more,
-    )
-    return b"%b%b]}" % (head, b",".join(items))
+    head: Object = {"kind": shape or f"{kind.kind}List"}
+    head["apiVersion"] = f"meta.k8s.io/{wanted.version}" if shape else kind.api_version
+    head["metadata"] = list_metadata(listing)
+    name = "items"
+    if shape == "Table":
+        name, include = "rows", _include(query)
+        columns = _columns(strategy)
+        head["columnDefinitions"] = _definitions(columns)
+        items = (orjson.dumps(_row(columns, e.peek(), include)) for e in entries)
+    elif shape:
+        items = (orjson.dumps(partial(e.peek(), wanted.version)) for e in entries)
+    elif strategy.second_view:
+        items = (object_bytes(strategy, e.data) for e in entries)
+    else:
+        items = (e.data for e in entries)
+    return _pieces(b'%b,"%b":[' % (orjson.dumps(head)[:-1], name.encode()), items)
+
+
+def _pieces(head: bytes, items: Iterable[bytes]) -> Iterator[bytes]:
+    batch: list[bytes] = []
+    size = 0
+    for item in items:
+        batch.append(item)
+        size += len(item)
+        if size >= PIECE:
+            yield head + b",".join(batch)
+            batch, size, head = [], 0, b","
+    yield b"%b%b]}" % (head if batch or head != b"," else b"", b",".join(batch))
 
 
 def list_metadata(listing: Listing) -> Object:
@@ -59,46 +75,44 @@ def of_object(strategy: Strategy, wanted: Wanted, obj: Object, query: Mapping[st
     return partial(obj, wanted.version)
 
 
-def of_listing(strategy: Strategy, wanted: Wanted, listing: Listing, query: Mapping[str, str]) -> Object:
-    """A list in the wanted shape."""
-    objects = [e.peek() for e in listing.entries]
-    if wanted.shape == "Table":
-        return _table(strategy, wanted, objects, query, list_metadata(listing))
-    return {
-        "kind": "PartialObjectMetadataList",
-        "apiVersion": f"meta.k8s.io/{wanted.version}",
-        "metadata": list_metadata(listing),
-        "items": [partial(o, wanted.version) for o in objects],
-    }
-
-
 def _table(
     strategy: Strategy, wanted: Wanted, objects: Sequence[Object], query: Mapping[str, str], metadata: Object
 ) -> Object:
+    include, columns = _include(query), _columns(strategy)
+    return {
+        "kind": "Table",
+        "apiVersion": f"meta.k8s.io/{wanted.version}",
+        "metadata": metadata,
+        "columnDefinitions": _definitions(columns),
+        "rows": [_row(columns, o, include) for o in objects],
+    }
+
+
+def _include(query: Mapping[str, str]) -> str:
+    """Raises BadRequest."""
     include = query.get("includeObject", "")
     if include not in _INCLUDES:
         raise BadRequest(f'unrecognized includeObject value: "{include}"')
-    return table(strategy, objects, metadata, include or "Metadata", wanted.version)
+    return include or "Metadata"
 
 
 _NAME = Column("Name", "string", lambda o: o["metadata"].get("name", ""), format="name")
 _CREATED = Column("Created At", "date", lambda o: o["metadata"].get("creationTimestamp"))
 
 
-def table(strategy: Strategy, objects: Sequence[Object], metadata: Object, include: str, version: str) -> Object:
-    """``meta.k8s.io`` Table of the kind's columns."""
-    columns = strategy.columns or (_NAME, _CREATED)
-    definitions = [
+def _columns(strategy: Strategy) -> Sequence[Column]:
+    return strategy.columns or (_NAME, _CREATED)
+
+
+def _definitions(columns: Sequence[Column]) -> list[Object]:
+    return [
         {"name": c.name, "type": c.type, "format": c.format, "description": c.description, "priority": c.priority}
         for c in columns
     ]
-    return {
-        "kind": "Table",
-        "apiVersion": f"meta.k8s.io/{version}",
-        "metadata": metadata,
-        "columnDefinitions": definitions,
-        "rows": [{"cells": [c.value(o) for c in columns], **_row_object(o, include)} for o in objects],
-    }
+
+
+def _row(columns: Sequence[Column], obj: Object, include: str) -> Object:
+    return {"cells": [c.value(obj) for c in columns], **_row_object(obj, include)}
 
 
 def _row_object(obj: Object, include: str) -> Object:

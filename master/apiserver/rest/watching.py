@@ -23,6 +23,7 @@ Object = dict[str, Any]
 
 MIN_SECONDS = 1800
 """A watch without timeoutSeconds lasts this long to twice as long, at random, as upstream: forgotten ones end."""
+MAX_SECONDS = 30 * 86_400
 BOOKMARK_SECONDS = 60.0
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
@@ -38,7 +39,8 @@ async def serve_watch(
         request.flag("sendInitialEvents"),
         bool(request.flag("allowWatchBookmarks")),
     )
-    timeout = request.number("timeoutSeconds") or random.randint(MIN_SECONDS, 2 * MIN_SECONDS)  # noqa: S311
+    asked = request.number("timeoutSeconds") or random.randint(MIN_SECONDS, 2 * MIN_SECONDS)  # noqa: S311
+    timeout = min(asked, MAX_SECONDS)
     try:
         watch = await registry.watch(request.user, target, selection, options)
     except Expired as expired:  # upstream tells this in the stream, and some clients look for it only there
@@ -107,18 +109,27 @@ class _Stream:
         end = loop.time() + seconds
         bookmark_at = loop.time() + BOOKMARK_SECONDS if self._bookmarks else end
         if self._watch.initial_revision:
-            await self._send(self._frames.join(watcher.take()))
+            while watcher.starting:
+                await self._send(self._frames.join(watcher.some()))
+                await asyncio.sleep(0)
             await self._send(self._bookmark(self._watch.initial_revision, {INITIAL_EVENTS_END: "true"}))
+        elif not watcher.idle:
+            await self._send(self._frames.join(watcher.take()))
+        if self._request.ticket:
+            self._request.ticket.leave()
         while not watcher.closed and (now := loop.time()) < end:
             batch = await watcher.batch(min(end, bookmark_at) - now)
             if batch:
                 await self._send(self._frames.join(batch))
+            if not watcher.idle:
+                await asyncio.sleep(0)
             if self._bookmarks and loop.time() >= bookmark_at and watcher.idle:
                 bookmark_at = loop.time() + BOOKMARK_SECONDS
                 await self._send(self._bookmark(self._watch.cache.revision))
 
     async def _send(self, data: bytes) -> None:
-        await self._request.send({"type": "http.response.body", "body": data, "more_body": True})
+        if data:
+            await self._request.send({"type": "http.response.body", "body": data, "more_body": True})
 
     def _bookmark(self, revision: int, annotations: dict[str, str] | None = None) -> bytes:
         """Everything up to ``revision`` has been sent."""

@@ -3,28 +3,40 @@
 Source: ``sigs.k8s.io/yaml``.
 """
 
+import asyncio
 from typing import Any
 
+import orjson
 import yaml
 
 from apimachinery.errors import BadRequest
+from apimachinery.schema import duplicate_fields
 
 MAX_VALUES = 100_000
 """How many values a document may have once its aliases are written out. A 3 MiB object has fewer."""
+MAX_DEPTH = 1_000
+"""As deep as JSON may be."""
+_IN_A_THREAD = 32 * 1024
 
 
-def parse_yaml(raw: bytes) -> Any:
-    """Raises BadRequest."""
-    return _construct(raw)[0]
+async def parse_yaml(raw: bytes) -> tuple[Any, list[str]]:
+    """What the text stands for, and ``line 6: key "a" already set in map`` for each key that a mapping gives again.
 
-
-def parse_strictly(raw: bytes) -> tuple[Any, list[str]]:
-    """Also ``line 6: key "a" already set in map`` for each key that a mapping gives again. Raises BadRequest."""
-    return _construct(raw)
-
-
-def _construct(raw: bytes) -> tuple[Any, list[str]]:
+    Raises BadRequest. Most bodies are JSON, which is YAML; all else takes a second for a megabyte, and in a thread.
+    """
     try:
+        parsed = orjson.loads(raw)
+        if not duplicate_fields(raw, parsed):
+            return parsed, []
+    except orjson.JSONDecodeError:
+        pass
+    return await asyncio.to_thread(construct, raw) if len(raw) > _IN_A_THREAD else construct(raw)
+
+
+def construct(raw: bytes) -> tuple[Any, list[str]]:
+    """Raises BadRequest."""
+    try:
+        _refuse_excess(raw)
         loader = _Loader(raw)
         try:
             node = loader.get_single_node()
@@ -35,8 +47,29 @@ def _construct(raw: bytes) -> tuple[Any, list[str]]:
             return loader.construct_document(node), _duplicates(node)
         finally:
             loader.dispose()
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError) as error:
+        # The last two are how the library's constructors fail on what a tag says wrongly, such as "!!bool x".
         raise BadRequest(f"error converting YAML to JSON: {error}") from error
+
+
+def _refuse_excess(raw: bytes) -> None:
+    """libyaml's composer recurses in C and knows no end, and a short text can be many values. Raises BadRequest.
+
+    Blocks are as deep as the longest line at most, and flows as there are brackets: most documents need no second look.
+    """
+    depth_bound = max(map(len, raw.splitlines()), default=0) + raw.count(b"[") + raw.count(b"{")
+    if depth_bound < MAX_DEPTH and len(raw) < MAX_VALUES:
+        return
+    depth = 0
+    for number, event in enumerate(yaml.parse(raw, _Loader)):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise BadRequest("error converting YAML to JSON: yaml: exceeded max depth")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if number > 3 * MAX_VALUES:  # with their keys, and with the ends of collections
+            raise BadRequest("error converting YAML to JSON: the document has too many values")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

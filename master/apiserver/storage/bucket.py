@@ -43,6 +43,7 @@ class Bucket:
         self.loaded = floor
         self.revision = floor
         self.field_labels = field_labels
+        self.listeners: list[Callable[[], None]] = []
         self.versions: Versions | None = None
         self._clock = clock
         self._sorted: list[str] = []
@@ -60,11 +61,20 @@ class Bucket:
 
     def select(self, namespace: str = "", start: str = "") -> list[Entry]:
         """Entries in key order: of a namespace, or all; from the key ``start`` on if given."""
+        return self.page(namespace, start, 0)[0]
+
+    def page(self, namespace: str, start: str, limit: int) -> tuple[list[Entry], int]:
+        """The first ``limit`` entries of a selection (0 = all), and how many follow."""
         keys = self._sorted
         low = bisect_left(keys, max(start, f"{namespace}/" if namespace else "")) if start or namespace else 0
         high = bisect_left(keys, f"{namespace}0") if namespace else len(keys)  # "0" follows "/"
-        entries = self.entries
-        return [entries[k] for k in (keys[low:high] if low or high < len(keys) else keys)]
+        end = min(high, low + limit) if limit else high
+        return list(map(self.entries.__getitem__, keys[low:end])), max(high - end, 0)
+
+    def count(self, namespace: str = "") -> int:
+        """How many entries ``select`` would give."""
+        keys = self._sorted
+        return bisect_left(keys, f"{namespace}0") - bisect_left(keys, f"{namespace}/") if namespace else len(keys)
 
     def change(self, key: str, value: bytes | None, revision: int) -> None:
         """Take in one change and hand it to the watchers. A change already seen is dropped."""
@@ -89,6 +99,8 @@ class Bucket:
         self._remember(event)
         for watcher in self._concerned(event):
             watcher.offer(event)
+        for listener in self.listeners:
+            listener()
 
     def watch(self, watcher: Watcher, after: int) -> None:
         """Give a watcher what happened after a revision and all that follows. Raises Compacted behind the floor."""

@@ -4,17 +4,21 @@ It guarantees: changes arrive in the store's order, each once; when the watch br
 and when that has been compacted it lists again and turns the difference into changes (what lay in between is lost, the
 end state is not). It cannot see revisions that other users of the same etcd make outside the prefix: ``fresh`` then
 makes one inside.
+
+What this process writes itself is taken in at once where no other revision is missing before it. The watch brings
+one message in two passes of the event loop: beside a client that writes as fast as it can, it falls seconds behind, and
+with it every consistent read.
 """
 
 import asyncio
 import heapq
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from apimachinery.logging import get_logger
 
 from .bucket import Bucket
 from .entry import Entry, FieldLabels
-from .interface import Change, Compacted, Put, Storage, Unavailable
+from .interface import Change, Compacted, Op, Put, Storage, Unavailable
 from .keys import KeySpace
 
 _log = get_logger(__name__)
@@ -22,6 +26,7 @@ _log = get_logger(__name__)
 PAGE = 1_000
 COMPACTION_KEY = "kubeto/compaction/next"
 NUDGE_AFTER = 0.05
+_OWN_AHEAD = 256
 RETRY = 0.2
 
 
@@ -38,8 +43,10 @@ class WatchCache:
         self._field_labels = field_labels
         self._buckets: dict[str, Bucket] = {}
         self._floor = 0
+        self._own: dict[int, list[Change]] = {}
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._counter = 0
+        self._given_up = 0
         self._question: asyncio.Task[None] | None = None
         self._next_question: asyncio.Future[int] | None = None
 
@@ -80,11 +87,34 @@ class WatchCache:
         future = asyncio.get_running_loop().create_future()
         self._counter += 1
         heapq.heappush(self._waiting, (revision, self._counter, future))
-        done, _ = await asyncio.wait([future], timeout=NUDGE_AFTER)
-        if not done:
-            await self._nudge(revision)
-            async with asyncio.timeout(timeout):
-                await future
+        try:
+            done, _ = await asyncio.wait([future], timeout=NUDGE_AFTER)
+            if not done:
+                async with asyncio.timeout(timeout):
+                    await self._nudge(revision)
+                    await future
+        finally:
+            if not future.done() or future.cancelled():
+                future.cancel()
+                self._forget_waiter()
+
+    def _forget_waiter(self) -> None:
+        """Who waits for a far revision in vain is not kept until it comes."""
+        self._given_up += 1
+        if self._given_up * 2 > len(self._waiting):
+            self._waiting = [w for w in self._waiting if not w[2].done()]
+            heapq.heapify(self._waiting)
+            self._given_up = 0
+
+    def committed(self, ops: Sequence[Op], revision: int) -> None:
+        """Learn of a transaction of this process. It waits here for those before it, which may be other processes'."""
+        if revision <= self.revision:
+            return
+        self._own[revision] = [Change(op.key, op.value if isinstance(op, Put) else None, revision) for op in ops]
+        while (changes := self._own.pop(self.revision + 1, None)) is not None:
+            self._take(changes)
+        if len(self._own) > _OWN_AHEAD:
+            self._own = {r: changes for r, changes in self._own.items() if r > self.revision}
 
     async def _ask(self) -> int:
         """The store's revision. Who comes while a question is under way shares the next one."""
@@ -108,9 +138,11 @@ class WatchCache:
         self._question = None
 
     async def _nudge(self, revision: int) -> None:
-        """Make a revision inside the prefix: ``revision`` may belong to a key outside, whose event never comes."""
-        if revision > self.revision:
-            await self._storage.commit([Put(self._keys.root + "kubeto/nudge/revision", b"%d" % revision)])
+        """Make a revision inside the prefix: ``revision`` may belong to a key outside, whose event never comes. One
+        that is still to come is none of ours to make."""
+        if self.revision < revision <= await self._storage.revision():
+            nudge = Put(self._keys.root + "kubeto/nudge/revision", b"%d" % revision)
+            self.committed([nudge], await self._storage.commit([nudge]))
 
     async def _load(self) -> None:
         """The first list, page by page at one revision."""
@@ -165,6 +197,8 @@ class WatchCache:
 
     def _take(self, changes: list[Change]) -> None:
         for change in changes:
+            if change.revision <= self.revision:
+                continue  # it is our own and was taken in when it was committed
             name, local = self._keys.split(change.key)
             if _is_object(name, local):
                 self.bucket(name).change(local, change.value, change.revision)

@@ -23,6 +23,8 @@ KINDS: Final[Mapping[str, Prepare]] = {
     "projected": projected.prepare,
     "secret": secret.prepare,
 }
+IMAGE: Final = "image"
+"""An image as a volume is mounted by the runtime: it has no path (KEP-4639)."""
 READ_ONLY: Final = frozenset({"configMap", "downwardAPI", "projected", "secret"})
 
 
@@ -31,6 +33,8 @@ async def prepare(context: VolumeContext) -> dict[str, str]:
     paths: dict[str, str] = {}
     for volume in context.pod["spec"].get("volumes") or ():
         kind = kind_of(volume)
+        if kind == IMAGE:
+            continue
         if kind not in KINDS:
             raise UnsupportedVolume(f'volume "{volume["name"]}": volumes of type {kind} are not supported')
         paths[volume["name"]] = await KINDS[kind](volume, context)
@@ -39,6 +43,11 @@ async def prepare(context: VolumeContext) -> dict[str, str]:
 
 def kind_of(volume: Object) -> str:
     return next((key for key, value in volume.items() if key != "name" and value is not None), "emptyDir")
+
+
+def images(pod: Object) -> dict[str, Object]:
+    """Volume name -> ``image`` source, of the volumes that are images."""
+    return {v["name"]: v[IMAGE] for v in pod["spec"].get("volumes") or () if kind_of(v) == IMAGE}
 
 
 def is_read_only(volume: Object) -> bool:

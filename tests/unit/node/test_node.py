@@ -216,3 +216,67 @@ async def test_node_insists_on_what_it_knows_of_its_pods(world: World) -> None:
         world.cluster.update(PODS, doubted, "status")
         assert not is_ready(world, "web")
         await until(lambda: is_ready(world, "web"))
+
+
+def resources(name: str, cpu: str, memory: str = "64Mi", policy: str = "NotRequired") -> Object:
+    amounts = {"cpu": cpu, "memory": memory}
+    made = pod(name, "sh", "-c", "sleep 1000")
+    made["spec"]["containers"][0] |= {"resources": {"requests": amounts, "limits": amounts}}
+    made["spec"]["containers"][0]["resizePolicy"] = [{"resourceName": "cpu", "restartPolicy": policy}]
+    return made
+
+
+def resize(world: World, name: str, cpu: str, memory: str = "64Mi") -> None:
+    live, amounts = world.cluster.get(PODS, "default", name), {"cpu": cpu, "memory": memory}
+    live["spec"]["containers"][0]["resources"] = {"requests": amounts, "limits": amounts}
+    world.cluster.update(PODS, live)
+
+
+def given(world: World, name: str) -> tuple[Any, Any, int]:
+    """CPU limit in the status, CPU quota in the runtime, restarts."""
+    status = world.status(name)["containerStatuses"][0]
+    quotas = [c.config.linux.resources.cpu_quota for c in world.runtime._containers.values()]
+    return status["resources"]["limits"]["cpu"], max(quotas), status["restartCount"]
+
+
+def resize_conditions(world: World, name: str) -> list[tuple[str, str]]:
+    conditions = world.status(name).get("conditions") or ()
+    return [(c["type"], c.get("reason", "")) for c in conditions if c["type"].startswith("PodResize")]
+
+
+async def test_a_running_container_gets_other_resources_in_place(world: World) -> None:
+    async with world.node():
+        world.cluster.create(PODS, resources("p", "100m"))
+        await until(lambda: is_ready(world, "p") and given(world, "p") == ("100m", 10_000, 0))
+        resize(world, "p", "200m")
+        await until(lambda: given(world, "p") == ("200m", 20_000, 0))
+    async with world.node():  # a restarted agent knows what it gave
+        resize(world, "p", "100m")
+        await until(lambda: given(world, "p") == ("100m", 10_000, 0))
+        assert not resize_conditions(world, "p")
+
+
+async def test_a_resize_that_needs_a_restart_restarts_that_container(world: World) -> None:
+    async with world.node():
+        world.cluster.create(PODS, resources("p", "100m", policy="RestartContainer"))
+        await until(lambda: is_ready(world, "p"))
+        resize(world, "p", "200m")
+        await until(lambda: is_ready(world, "p") and given(world, "p") == ("200m", 20_000, 1))
+        assert not resize_conditions(world, "p")
+
+
+async def test_a_resize_waits_for_room_and_an_impossible_one_is_told(world: World) -> None:
+    async with world.node() as agent:
+        cores = int(agent.local._pods._services.facts.allocatable["cpu"])
+        world.cluster.create(PODS, resources("other", str(cores - 1)))
+        world.cluster.create(PODS, resources("p", "500m"))
+        await until(lambda: is_ready(world, "p") and is_ready(world, "other"))
+        resize(world, "p", str(cores))
+        await until(lambda: resize_conditions(world, "p") == [("PodResizePending", "Deferred")])
+        assert given(world, "p")[0] == "500m"
+        resize(world, "p", str(cores + 1))
+        await until(lambda: resize_conditions(world, "p") == [("PodResizePending", "Infeasible")])
+        resize(world, "p", str(cores))
+        await until(lambda: resize_conditions(world, "p") == [("PodResizePending", "Deferred")])
+        world.cluster.delete(PODS, "default", "other", {"gracePeriodSeconds": 0})
+        await until(lambda: given(world, "p")[0] == str(cores) and not resize_conditions(world, "p"))

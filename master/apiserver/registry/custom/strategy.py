@@ -13,6 +13,7 @@ from apimachinery.errors import Cause, InternalError, MethodNotAllowed
 from apimachinery.patch import copy
 from apimachinery.schema import FieldProblem, Schema
 from apimachinery.schema.decode import Decoder
+from apimachinery.schema.rules import Rules, compile_rules
 from apimachinery.schema.structural import Structural, compile_root, fill_defaults, merging, prune, resources
 from apimachinery.scheme import Kind
 
@@ -32,6 +33,21 @@ _AGE: Object = {
     "jsonPath": ".metadata.creationTimestamp",
     "description": "CreationTimestamp is a timestamp representing the server time when this object was created.",
 }
+
+
+_BLOCKING = (
+    "FieldValueNotSupported",
+    "FieldValueRequired",
+    "FieldValueTooLong",
+    "FieldValueTooMany",
+    "FieldValueTypeInvalid",
+)
+_NOT_ASKED = Cause(
+    "FieldValueInvalid",
+    'Invalid value: "null": some validation rules were not checked because the object was invalid; correct the '
+    "existing errors to complete validation",
+    "<nil>",
+)
 
 
 class CustomStrategy(Strategy):
@@ -115,16 +131,29 @@ class CustomStrategy(Strategy):
                 obj["metadata"][key] = old["metadata"][key]
 
     def validate(self, obj: Object) -> list[Cause]:
-        return validation.check(obj, self.structural)
+        return self._by_rules(validation.check(obj, self.structural), obj)
 
     def validate_change(self, obj: Object, old: Object) -> list[Cause]:
-        return validation.check(obj, self.structural, old)
+        return self._by_rules(validation.check(obj, self.structural, old), obj, old)
 
     def validate_status(self, obj: Object, old: Object) -> list[Cause]:
         status = self.structural.properties.get("status")
-        if status is None or "status" not in obj:
-            return []
-        return validation.check(obj["status"], status, old.get("status", UNKNOWN), "status")
+        causes: list[Cause] = []
+        if status is not None and "status" in obj:
+            causes = validation.check(obj["status"], status, old.get("status", UNKNOWN), "status")
+        return self._by_rules(causes, obj, old)
+
+    @cached_property
+    def _rules(self) -> Rules:
+        return compile_rules(self.open_api)
+
+    def _by_rules(self, causes: list[Cause], obj: Object, old: Object | None = None) -> list[Cause]:
+        """What the schema found, and what its rules find; those are only asked about values of the right shape."""
+        if not self._rules:
+            return causes
+        if any(c.reason in _BLOCKING for c in causes):
+            return [*causes, _NOT_ASKED]
+        return causes + self._rules.check(obj, old)
 
     def to_scale(self, obj: Object) -> Object:
         """Raises InternalError for an object without replicas."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from apimachinery.patch import copy
+from apimachinery.schema.rule_checks import check_rules
 from apimachinery.schema.structural import META, compile_root, compile_schema, prune
 
 from ..custom import validation
@@ -44,7 +45,7 @@ def check_schema(schema: Object, path: str, *, status: bool) -> Causes:
         causes.append(forbidden(f"{path}.nullable", "nullable cannot be true at the root"))
     structure = sorted(structure_of(schema, path, "root"), key=lambda c: (c.field, c.message))
     causes += structure + _schema(schema, path, _Place(root=True))
-    return causes or _defaults(schema, path)
+    return causes or _defaults(schema, path) or check_rules(schema, path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Source: ``k8s.io/apimachinery/pkg/api/validation/objectmeta.go``.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from apimachinery import validation
+from apimachinery import scheme, validation
 from apimachinery.errors import Cause
 from apimachinery.scheme import Kind
 
@@ -25,8 +25,13 @@ _NAME_CHECKS: Mapping[str, NameCheck] = {
     "rolebindings.rbac.authorization.k8s.io": validation.path_segment,
     "clusterrolebindings.rbac.authorization.k8s.io": validation.path_segment,
     "apiservices.apiregistration.k8s.io": validation.path_segment,
+    "ipaddresses.networking.k8s.io": validation.canonical_ip,
 }
 """Kinds whose names are not DNS subdomains. Services have had the looser rule since RelaxedServiceNameValidation."""
+
+
+_CORE = {k.group for k in scheme.KINDS} - {"apiextensions.k8s.io", "apiregistration.k8s.io"}
+"""The groups whose finalizers must be standard or have a domain: those that upstream does not serve as extensions."""
 
 
 def validate_metadata(obj: Object, kind: Kind) -> Causes:
@@ -38,7 +43,7 @@ def validate_metadata(obj: Object, kind: Kind) -> Causes:
         *validate_labels(meta.get("labels"), "metadata.labels"),
         *validate_annotations(meta.get("annotations"), "metadata.annotations"),
         *_owners(meta),
-        *_finalizers(meta),
+        *_finalizers(meta, kind),
     ]
 
 
@@ -103,12 +108,12 @@ def _owners(meta: Object) -> Causes:
     return causes
 
 
-def _finalizers(meta: Object) -> Causes:
+def _finalizers(meta: Object, kind: Kind) -> Causes:
     causes: list[Cause] = []
     finalizers = meta.get("finalizers") or []
     for index, name in enumerate(finalizers):
         causes += each_invalid(f"metadata.finalizers[{index}]", name, validation.qualified_name(name))
-        if "/" not in name and name not in ("orphan", "foregroundDeletion", "kubernetes"):
+        if kind.group in _CORE and "/" not in name and name not in ("orphan", "foregroundDeletion", "kubernetes"):
             causes.append(
                 invalid(
                     f"metadata.finalizers[{index}]",

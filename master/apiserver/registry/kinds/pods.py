@@ -3,44 +3,16 @@
 from collections.abc import Iterable
 from typing import Any
 
-from apimachinery import quantity
 from apimachinery.duration import since
 
 from ..strategy import Strategy
-from .causes import Causes, forbidden, invalid
+from .causes import Causes, forbidden
 from .pod_defaults import default_pod
+from .pod_resources import qos_class, validate_resize
 from .pod_validation import validate_ephemeral_update, validate_pod_spec, validate_spec_update
 from .printing import AGE, NAME, NONE, at, or_none, text
 
 Object = dict[str, Any]
-
-_COMPUTE = ("cpu", "memory")
-
-
-def qos_class(pod: Object) -> str:
-    """Guaranteed, Burstable or BestEffort, from the cpu and memory of all containers.
-
-    Source: ``k8s.io/kubernetes/pkg/apis/core/v1/helper/qos/qos.go``.
-    """
-    spec = pod.get("spec") or {}
-    level = spec.get("resources")
-    holders = [spec] if level else [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-    guaranteed, any_set = True, False
-    for holder in holders:
-        resources = holder.get("resources") or {}
-        requests, limits = (_compute(resources.get(k)) for k in ("requests", "limits"))
-        any_set = any_set or bool(requests or limits)
-        guaranteed = (
-            guaranteed and set(limits) == set(_COMPUTE) and all(requests.get(k, v) == v for k, v in limits.items())
-        )
-    if not any_set:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed else "Burstable"
-
-
-def _compute(amounts: Object | None) -> dict[str, Any]:
-    parsed = {k: quantity.parse(v) for k, v in (amounts or {}).items() if k in _COMPUTE}
-    return {k: v for k, v in parsed.items() if v > 0}
 
 
 class PodStrategy(Strategy):
@@ -103,8 +75,8 @@ class PodStrategy(Strategy):
         spec, before = obj.get("spec") or {}, old.get("spec") or {}
         if part == "ephemeralcontainers":
             return validate_ephemeral_update(spec, before) + self.validate(obj)
-        if part == "resize" and qos_class(obj) != at(old, "status.qosClass", qos_class(old)):
-            return [invalid("spec", qos_class(obj), "Pod QOS Class may not change as a result of resizing")]
+        if part == "resize":
+            return validate_resize(obj, old) + self.validate(obj)
         return self.validate(obj)
 
     def grace_period(self, obj: Object, requested: int | None) -> int:

@@ -1,18 +1,27 @@
 """Roles, bindings and certificate requests: who may do what, and who one is."""
 
+import base64
+import re
 from typing import Any
 
 from apimachinery.duration import human_duration
 from apimachinery.errors import Cause
 
 from ..strategy import Strategy
-from .causes import Causes, invalid, not_supported, required
+from .causes import Causes, duplicate, forbidden, invalid, not_supported, one_of, quoted, required
 from .policy import CREATED_AT
 from .printing import AGE, NAME, at, text
 
 Object = dict[str, Any]
 
 GROUP = "rbac.authorization.k8s.io"
+_DECISIONS = ("Approved", "Denied")
+_USAGES = (
+    "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment",
+    "decipher only", "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel",
+    "ipsec user", "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime",
+    "server auth", "signing", "timestamping",
+)  # fmt: skip
 
 
 class RoleStrategy(Strategy):
@@ -117,18 +126,65 @@ class CertificateSigningRequestStrategy(Strategy):
     def prepare_update(self, obj: Object, old: Object) -> None:
         obj["spec"] = old.get("spec") or {}
 
+    def prepare_status(self, obj: Object, old: Object) -> None:
+        """Who writes the certificate has no say in whether the request is approved."""
+        decided = {c["type"]: c for c in at(old, "status.conditions", ()) if c.get("type") in _DECISIONS}
+        kept = [
+            decided.pop(c.get("type"), c)
+            for c in at(obj, "status.conditions", ())
+            if c.get("type") not in _DECISIONS or c["type"] in decided
+        ]
+        if kept or decided:
+            obj.setdefault("status", {})["conditions"] = [*kept, *decided.values()]
+
     def validate(self, obj: Object) -> Causes:
         causes = [required(f"spec.{k}") for k in ("request", "signerName") if not at(obj, f"spec.{k}")]
+        request = base64.b64decode(at(obj, "spec.request", ""))
+        if request and b"-----BEGIN CERTIFICATE REQUEST-----" not in request:
+            causes.append(
+                invalid("spec.request", at(obj, "spec.request"), "PEM block type must be CERTIFICATE REQUEST")
+            )
+        signer = at(obj, "spec.signerName", "")
+        if signer and not re.fullmatch(r"[^/]+\.[^/]+/[^/]+", signer):
+            causes.append(invalid("spec.signerName", signer, "must be a fully qualified domain and path of the form "
+                                  "'example.com/signer-name'"))  # fmt: skip
+        for index, usage in enumerate(at(obj, "spec.usages", ())):
+            causes += one_of(f"spec.usages[{index}]", usage, _USAGES, optional=False)
         expiration = at(obj, "spec.expirationSeconds")
         if expiration is not None and expiration < 600:
-            causes.append(
-                invalid(
-                    "spec.expirationSeconds",
-                    expiration,
-                    "may not specify a duration less than 600 seconds (10 minutes)",
-                )
-            )
+            detail = "may not specify a duration less than 600 seconds (10 minutes)"
+            causes.append(invalid("spec.expirationSeconds", expiration, detail))
         return causes
+
+    def validate_status(self, obj: Object, old: Object) -> Causes:
+        new, before = at(obj, "status.certificate", ""), at(old, "status.certificate", "")
+        causes = _request_conditions(obj, old)
+        if before and new != before:
+            return [*causes, forbidden("status.certificate", "updates may not modify existing certificate content")]
+        if new and b"-----BEGIN CERTIFICATE-----" not in base64.b64decode(new):
+            causes.append(invalid("status.certificate", "<certificate data>", "must contain one or more PEM blocks"))
+        return causes
+
+    def validate_part(self, part: str, obj: Object, old: Object) -> Causes:
+        return _request_conditions(obj, old)
+
+
+def _request_conditions(obj: Object, old: Object) -> Causes:
+    """What has been decided about a request stays so, and it is either approved or denied."""
+    types, before = ([c.get("type") for c in at(o, "status.conditions", ())] for o in (obj, old))
+    field, causes = "status.conditions", list[Cause]()
+    for kind in (*_DECISIONS, "Failed"):
+        if kind in before and kind not in types:
+            causes.append(forbidden(field, f"updates may not remove a condition of type {quoted(kind)}"))
+    if set(_DECISIONS) <= set(types):
+        causes.append(invalid(f"{field}[{len(types) - 1}].type", types[-1],
+                              "Approved and Denied conditions are mutually exclusive"))  # fmt: skip
+    for index, kind in enumerate(types):
+        if not kind:
+            causes.append(required(f"{field}[{index}].type"))
+        elif kind in types[:index]:
+            causes.append(duplicate(f"{field}[{index}].type", kind))
+    return causes
 
 
 def _condition(request: Object) -> str:

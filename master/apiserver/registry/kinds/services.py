@@ -49,7 +49,9 @@ class ServiceStrategy(Strategy):
             spec.setdefault("internalTrafficPolicy", "Cluster")
         if spec["type"] == "LoadBalancer":
             spec.setdefault("allocateLoadBalancerNodePorts", True)
-        obj.setdefault("status", {}).setdefault("loadBalancer", {})
+        for ingress in obj.setdefault("status", {}).setdefault("loadBalancer", {}).get("ingress") or ():
+            if ingress.get("ip"):
+                set_default(ingress, "ipMode", "VIP")
 
     def prepare_create(self, obj: Object) -> None:
         obj["status"] = {"loadBalancer": {}}
