@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--cpus", default="", help="report this many cores instead of the machine's")
     p.add_argument("--memory", default="", help="report this much memory instead of the machine's, e.g. 4Gi")
     p.add_argument("--eviction-hard", default=DEFAULT_EVICTION, help="when the node is short, and pods have to go")
+    p.add_argument("--pod-manifest-path", default="", help="a folder of static pods to run")
     p.add_argument("--proxy", action=argparse.BooleanOptionalAction, default=True, help="run the service proxy")
     p.add_argument("--dns", action=argparse.BooleanOptionalAction, default=True, help="run the cluster DNS")
     p.add_argument("--routes", action=argparse.BooleanOptionalAction, default=True, help="keep routes to other nodes")
@@ -118,6 +119,7 @@ def make_settings(args: argparse.Namespace, access: ClusterAccess) -> AgentSetti
         memory_bytes=value(args.memory) if args.memory else None,
         cri_endpoint=args.container_runtime_endpoint,
         eviction_hard=args.eviction_hard,
+        pod_manifest_path=args.pod_manifest_path,
     )
 
 

@@ -36,6 +36,7 @@ from node.agent.preparer import BarePreparer, PodPreparer, Preparer
 from node.agent.probes import AlwaysReady, NetworkProber, Prober
 from node.agent.settings import AgentSettings, NodeFacts
 from node.agent.sources import WatchedObjects
+from node.agent.static_pods import StaticPods
 from node.agent.stats import StatsReader
 from node.agent.status_writer import StatusWriter
 from node.agent.storage import BoundVolumes
@@ -91,7 +92,8 @@ class NodeAgent:
         )
         self._pulled = None if hollow else PulledImages(NodePaths(settings.root_dir).pulled_images)
         self._services = self._make_services()
-        self.pods = Pods(self._services)
+        self.pods = Pods(self._services, self._mirror_changed)
+        self._static = StaticPods(settings.pod_manifest_path, parts.client, self._node, self.pods)
         self.watch = RuntimeWatch(runtime, settings, self.pods.wake)
         self.reporter = NodeReporter(
             parts.client,
@@ -139,6 +141,9 @@ class NodeAgent:
         name = self.settings.node_name
         return self._parts.nodes.store.get("", name) or {"metadata": {"name": name}}
 
+    def _mirror_changed(self, mirror: Object, gone: bool) -> None:
+        self._static.on_mirror(mirror, gone)
+
     def _wake(self, uid: str) -> None:
         self.pods.wake(uid)
 
@@ -163,9 +168,15 @@ class NodeAgent:
         tasks.start(f"node-{name}", self.reporter.run())
         tasks.start(f"runtime-watch-{name}", self.watch.run())
         if not self._hollow:
+            self._start_static(tasks)
             tasks.start(f"housekeeping-{name}", self._housekeep())
             self._start_collecting(tasks)
             tasks.start(f"log-rotation-{name}", LogRotation(self._runtime, self._services.paths.logs).run())
+
+    def _start_static(self, tasks: Tasks) -> None:
+        """Before the housekeeping, to which a pod that is not known yet looks like an orphan."""
+        self._static.load()
+        tasks.start(f"static-pods-{self.settings.node_name}", self._static.run())
 
     def _start_collecting(self, tasks: Tasks) -> None:
         """What keeps the node from running out of memory and disk."""

@@ -19,6 +19,7 @@ CONTAINER_HASH: Final = "io.kubernetes.container.hash"
 RESTART_COUNT: Final = "io.kubernetes.container.restartCount"
 TERMINATION_PATH: Final = "io.kubernetes.container.terminationMessagePath"
 TERMINATION_POLICY: Final = "io.kubernetes.container.terminationMessagePolicy"
+MIRROR_HASH: Final = "kubernetes.io/config.mirror"
 GRACE_PERIOD: Final = "io.kubernetes.pod.terminationGracePeriod"
 
 
@@ -145,4 +146,10 @@ def pod_key(pod: Object) -> str:
 
 def uid_of(pod: Object) -> str:
     """The uid that the runtime knows the pod by: of a static pod's mirror, the static pod's."""
-    return str(pod["metadata"].get("uid", ""))
+    meta = pod["metadata"]
+    return str((meta.get("annotations") or {}).get(MIRROR_HASH) or meta.get("uid", ""))
+
+
+def is_mirror(pod: Object) -> bool:
+    """Whether the pod stands for a static pod: it is not to be run for its own sake."""
+    return MIRROR_HASH in (pod["metadata"].get("annotations") or {})

@@ -61,7 +61,10 @@ class PodWorker:
     # -- what happens to the pod
 
     def update(self, pod: Object) -> None:
-        """The API object has changed."""
+        """The API object has changed; or a static pod has got another mirror, which has to be told all."""
+        if pod["metadata"]["uid"] != self.pod["metadata"]["uid"]:
+            self._services.writer.forget(self.uid)
+            self._services.writer.put(pod, self._status)
         self.pod = pod
         self.reconcile()
         self._interrupt_if_needed()

@@ -6,6 +6,7 @@ only after the pods have been listed once, for before that every pod looks like 
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import Final, Literal
 
 from apimachinery.client.events import EventRecorder
@@ -15,7 +16,7 @@ from node.agent.events import RuntimeWatch
 from node.agent.eviction_plan import refused_under_pressure
 from node.agent.images import pod_reference
 from node.agent.node_services import NodeServices
-from node.agent.pod_state import POD_UID, Object, pod_key, uid_of
+from node.agent.pod_state import POD_UID, Object, is_mirror, pod_key, uid_of
 from node.agent.pod_worker import PodWorker
 from node.agent.status import Verdict
 from node.cri.runtime import RuntimeFault
@@ -28,7 +29,9 @@ _ORPHAN_GRACE_SECONDS: Final = 10
 class Pods:
     """All workers of one node."""
 
-    def __init__(self, services: NodeServices) -> None:
+    def __init__(self, services: NodeServices, on_mirror: Callable[[Object, bool], None] | None = None) -> None:
+        """``on_mirror`` is told of changed mirror pods, and whether they are gone."""
+        self._on_mirror = on_mirror
         self._services = services
         self._workers: dict[str, PodWorker] = {}
         self._recorder: EventRecorder = services.recorder
@@ -38,16 +41,28 @@ class Pods:
 
     def on_pod(self, event: Literal["ADDED", "MODIFIED", "DELETED"], old: Object | None, new: Object | None) -> None:
         """The informer's handler, for pods bound to this node."""
-        if event == "DELETED" or new is None:
-            worker = self._workers.get(uid_of(old)) if old is not None else None
-            if worker is not None:
-                worker.remove()
-            return
-        worker = self._workers.get(uid_of(new))
-        if worker is not None:
-            worker.update(new)
+        about = new or old or {}
+        if is_mirror(about):
+            if self._on_mirror is not None:
+                self._on_mirror(about, event == "DELETED")
+        elif event == "DELETED" or new is None:
+            self.drop(uid_of(about))
         else:
-            self._add(new)
+            self.put(new)
+
+    def put(self, pod: Object) -> None:
+        """Run a pod, or go on with it as it is now."""
+        worker = self._workers.get(uid_of(pod))
+        if worker is not None:
+            worker.update(pod)
+        else:
+            self._add(pod)
+
+    def drop(self, uid: str) -> None:
+        """Stop a pod that nobody wants any more."""
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.remove()
 
     def _add(self, pod: Object) -> None:
         worker = PodWorker(self._services, pod, self._others)
@@ -98,7 +113,7 @@ class Pods:
         """A pod of this node by name."""
         for worker in self._workers.values():
             meta = worker.pod["metadata"]
-            if meta["name"] == name and meta.get("namespace") == namespace and uid in ("", worker.uid):
+            if meta["name"] == name and meta.get("namespace") == namespace and uid in ("", worker.uid, meta["uid"]):
                 return worker.pod
         return None
 

@@ -31,6 +31,7 @@ class AgentSettings:
     relist_interval: float = 30.0  # with events from the runtime
     relist_interval_without_events: float = 1.0
     cri_endpoint: str = ""
+    pod_manifest_path: str = ""  # the folder of static pods; "" = there are none
     cpus: Decimal | None = None  # a share of the machine; None = all that is there
     memory_bytes: int | None = None
     eviction_hard: str = DEFAULT_EVICTION

@@ -53,7 +53,7 @@ class StatusWriter:
         uid = uid_of(pod)
         entry = self._waiting.get(uid)
         if entry is not None:
-            entry.status = status
+            entry.pod, entry.status = pod, status
             return
         if self._base(pod) == status:
             return
@@ -69,11 +69,7 @@ class StatusWriter:
         await asyncio.shield(entry.done)
 
     def reconcile(self, pod: Object) -> None:
-        """
-
-        eport again if someone has since overruled a condition that this node owns (Ready of a node thought
-        dead).
-        """
+        """Report again if someone has since overruled a condition of the node's (Ready of a node thought dead)."""
         uid = uid_of(pod)
         written = self._written.get(uid)
         if uid in self._flying:
@@ -139,7 +135,7 @@ class StatusWriter:
 
     def _writes(self, entry: _Entry) -> list[Write]:
         meta = entry.pod["metadata"]
-        name, namespace, uid = meta["name"], meta.get("namespace", ""), uid_of(entry.pod)
+        name, namespace, uid = meta["name"], meta.get("namespace", ""), meta["uid"]
         body = {"metadata": {"uid": uid}, "status": status_patch(self._base(entry.pod), entry.status)}
         writes = [Write.patch(PODS, name, namespace, body, subresource="status", patch_type=STRATEGIC_MERGE_PATCH)]
         if entry.delete:

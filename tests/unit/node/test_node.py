@@ -42,10 +42,10 @@ class World:
         self._root = root
 
     @asynccontextmanager
-    async def node(self) -> AsyncIterator[NodeAgent]:
+    async def node(self, **options: Any) -> AsyncIterator[NodeAgent]:
         client = ApiClient(FakeRpc(self.cluster), user_agent="test")
         informers = InformerFactory(client)
-        settings = AgentSettings(NODE, str(self._root), ("10.1.1.1",))
+        settings = AgentSettings(NODE, str(self._root), ("10.1.1.1",), **options)
         parts = ProcessParts(
             client=client,
             writer=StatusWriter(client),
@@ -280,3 +280,30 @@ async def test_a_resize_waits_for_room_and_an_impossible_one_is_told(world: Worl
         await until(lambda: resize_conditions(world, "p") == [("PodResizePending", "Deferred")])
         world.cluster.delete(PODS, "default", "other", {"gracePeriodSeconds": 0})
         await until(lambda: given(world, "p")[0] == str(cores) and not resize_conditions(world, "p"))
+
+
+async def test_static_pods_run_and_are_mirrored(world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers: [{name: c, image: IMAGE}]\n"
+    (folder / "web.yaml").write_text(manifest.replace("IMAGE", "one"))
+    (folder / "broken.yaml").write_text("kind: Nothing")
+    name = f"web-{NODE}"
+
+    def image() -> str:
+        running = [s for s in world.status(name)["containerStatuses"] if "running" in s["state"]]
+        return str(running[0]["image"]) if running else ""
+
+    async with world.node(pod_manifest_path=str(folder)):
+        await until(lambda: world.exists(name) and is_ready(world, name) and image() == "one")
+        uid = world.cluster.get(PODS, "default", name)["metadata"]["uid"]
+        containers = set(world.runtime._containers)
+        world.cluster.delete(PODS, "default", name, {"gracePeriodSeconds": 0})
+        await until(lambda: world.exists(name) and is_ready(world, name))
+        assert world.cluster.get(PODS, "default", name)["metadata"]["uid"] != uid
+        assert set(world.runtime._containers) == containers  # what runs was left alone
+        (folder / "web.yaml").write_text(manifest.replace("IMAGE", "two"))
+        await until(lambda: world.exists(name) and image() == "two")
+    (folder / "web.yaml").unlink()
+    async with world.node(pod_manifest_path=str(folder)):
+        await until(lambda: not world.exists(name) and not world.runtime._containers)
