@@ -23,7 +23,6 @@ _log = get_logger(__name__)
 _HEADER_CHARACTERS = "!#$&'*+-.^_`|~"
 _OUR_HEADERS = (b"x-remote-user", b"x-remote-uid", b"x-remote-group")
 _OUR_EXTRA = b"x-remote-extra-"
-_WRITES = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 class Aggregator:
@@ -57,7 +56,7 @@ class Aggregator:
             kind = made_up_kind(place.group, place.version, place.resource)
             target = Target(kind, place.namespace, place.name, place.subresource)
             request.target = target
-            pipeline.authorize(request.user, verb_of(request, place), target)
+            pipeline.authorize(request.user, request.locate().verb, target)
         if not is_available(api_service):
             raise _unavailable()
         await self._forward(request, api_service)
@@ -77,9 +76,11 @@ class Aggregator:
             request.status = message.get("status", request.status)
             await request.send(message)
 
+        if request.ticket:
+            request.ticket.leave()  # from here on it is the other server's load
         try:
             to = Destination(url, headers + identity_headers(request.user), trust_of(api_service, self._certificate))
-            await self.forwarder.forward(to, scope, request.receive, send)
+            await self.forwarder.forward(to, scope, request.replay(), send)
         except (Unreachable, ValueError) as error:
             _log.warning("An aggregated API server was not reached", url=url, error=str(error))
             raise _unavailable() from error
@@ -95,16 +96,6 @@ def identity_headers(user: User) -> list[tuple[bytes, bytes]]:
         name = b"X-Remote-Extra-" + quote(key, safe=_HEADER_CHARACTERS).encode()
         headers += [(name, value.encode()) for value in values]
     return headers
-
-
-def verb_of(request: Request, place: Place) -> str:
-    """What a request is to the authorizer, as upstream's RequestInfo has it."""
-    if request.method in _WRITES:
-        sweeping = request.method == "DELETE" and not place.name
-        return "deletecollection" if sweeping else _WRITES[request.method]
-    if place.name:
-        return "get"
-    return "watch" if request.flag("watch") else "list"
 
 
 def _unavailable() -> ServiceUnavailable:
