@@ -102,7 +102,7 @@ def pod(number: int) -> bytes:
     return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}).encode()
 
 
-def _config_map(number: int) -> bytes:
+def config_map(number: int) -> bytes:
     document = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -138,7 +138,7 @@ async def _reads(target: http_load.Target) -> list[Figure]:
 
 async def _creates(target: http_load.Target) -> Figure:
     def make(number: int) -> bytes:
-        return target.request("POST", f"{_PATH}/configmaps", _config_map(number))
+        return target.request("POST", f"{_PATH}/configmaps", config_map(number))
 
     created = await http_load.rate(target, make, connections=16, seconds=4)
     return Figure("CREATE ConfigMap", created, "/s", 1.5 * 950, True)
@@ -168,7 +168,7 @@ async def _watch_latency(target: http_load.Target) -> Figure:
     sent: dict[str, float] = {}
     for number in range(_WRITES):
         sent[f"map-{number}"] = time.monotonic()
-        request = target.request("POST", "/api/v1/namespaces/watched/configmaps", _config_map(number))
+        request = target.request("POST", "/api/v1/namespaces/watched/configmaps", config_map(number))
         await http_load.exchange(reader, writer, request)
         await asyncio.sleep(0.02)
     for task in tasks:

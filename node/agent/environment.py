@@ -77,17 +77,26 @@ def _key(data: Mapping[str, bytes] | None, ref: Object, kind: str, namespace: st
 
 
 def _text(value: bytes) -> str:
-    return value.decode("utf-8", "surrogateescape")
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError("an environment variable cannot hold what is not UTF-8") from error
 
 
-async def config_map_data(source: ObjectSource, namespace: str, ref: Object) -> dict[str, bytes] | None:
-    """Both data and binaryData; None when it is absent and optional. Raises ConfigError when it is only absent."""
+async def config_map_data(
+    source: ObjectSource, namespace: str, ref: Object, *, binary: bool = False
+) -> dict[str, bytes] | None:
+    """``data`` and, if ``binary``, ``binaryData``, which environments leave out; None when it is absent and optional.
+
+    Raises ConfigError when it is only absent.
+    """
     found = await source.config_map(namespace, ref["name"])
     if found is None:
         _check_optional("configmap", ref)
         return None
     data = {key: str(value).encode() for key, value in (found.get("data") or {}).items()}
-    return data | {key: base64.b64decode(value) for key, value in (found.get("binaryData") or {}).items()}
+    more = (found.get("binaryData") or {}) if binary else {}
+    return data | {key: base64.b64decode(value) for key, value in more.items()}
 
 
 async def secret_data(source: ObjectSource, namespace: str, ref: Object) -> dict[str, bytes] | None:

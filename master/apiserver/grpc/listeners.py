@@ -1,14 +1,23 @@
 """The two inside listeners: one that demands a client certificate, one for tokens. Both are TLS."""
 
 from pathlib import Path
+from typing import Any
 
 import grpc
 
 from apimachinery.rpc import SERVER_OPTIONS
+from protos.kubeto.v1 import apiserver_pb2 as pb
 from protos.kubeto.v1.apiserver_pb2_grpc import add_ApiServerServicer_to_server
 
 from ..settings import ServingSettings
 from .service import ApiServerService
+
+_SERVICE = pb.DESCRIPTOR.services_by_name["ApiServer"].full_name
+
+
+def _watch_handler(service: ApiServerService) -> Any:
+    """The handler of Watch, which writes bytes."""
+    return grpc.stream_stream_rpc_method_handler(service.Watch, request_deserializer=pb.WatchRequest.FromString)
 
 
 class Listeners:
@@ -29,6 +38,8 @@ class Listeners:
         """Raises RuntimeError, from grpc, if the port is taken."""
         server = grpc.aio.server(options=SERVER_OPTIONS)
         add_ApiServerServicer_to_server(service, server)
+        # In the place of the generated handler; grpc's type stubs do not know the method.
+        server.add_registered_method_handlers(_SERVICE, {"Watch": _watch_handler(service)})  # type: ignore[attr-defined]
         host = self._serving.bind_address
         server.add_secure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", credentials)
         return server

@@ -1,7 +1,13 @@
-"""All watches of one client on one stream: each is pumped by a task of its own, and they share the way out."""
+"""All watches of one client on one stream. One task sends what is ready of all of them, many events in one message.
+
+An event is encoded once for all watches of all streams: only the watch's number goes before it, and messages are put
+together from such pieces, as protobuf's wire format allows.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from functools import lru_cache
 
 import orjson
 
@@ -11,97 +17,170 @@ from protos.kubeto.v1 import apiserver_pb2 as pb
 
 from ..auth.user import User
 from ..registry.pipeline import Target
-from ..registry.reads import Watch, WatchOptions
+from ..registry.reads import WatchOptions
 from ..registry.selection import Selection
 from ..registry.store import Registry
+from ..storage.cache import WatchCache
 from ..storage.entry import Event, EventType
+from ..storage.watcher import Watcher
 
 _log = get_logger(__name__)
 
 BOOKMARK_SECONDS = 30.0
-REPLY_BYTES = 4 * 1024 * 1024
-"""A reply is sent when its events exceed this: far below the message limit, for one object may be large."""
+REPLY_BYTES = 256 * 1024
+"""A reply is sent when its events exceed this: more would hold up the loop while they are encrypted."""
 
 _TYPES = {"ADDED": pb.WatchEvent.ADDED, "MODIFIED": pb.WatchEvent.MODIFIED, "DELETED": pb.WatchEvent.DELETED}
 
 Select = Callable[[pb.Selection], tuple[Target, Selection]]
-Write = Callable[[pb.WatchReply], Awaitable[None]]
+Write = Callable[[bytes], Awaitable[None]]
+
+
+@dataclass(slots=True, eq=False)
+class _Feed:
+    """One open watch. ``number`` is its id as it stands before each event; ``quiet``: it has sent nothing lately."""
+
+    number: bytes
+    watcher: Watcher
+    cache: WatchCache
+    revision: int
+    synced: bool
+    quiet: bool = False
 
 
 class WatchStream:
-    """One client's stream."""
+    """One client's stream. ``write`` sends a serialized WatchReply."""
 
     def __init__(self, registry: Registry, user: User, select: Select, write: Write) -> None:
         self._registry = registry
         self._user = user
         self._select = select
         self._write = write
-        self._writing = asyncio.Lock()
-        self._pumps: dict[int, asyncio.Task[None]] = {}
+        self._feeds: dict[int, _Feed] = {}
+        self._opening: dict[int, asyncio.Task[None]] = {}
+        self._ready: dict[_Feed, None] = {}
+        self._refused: list[bytes] = []
+        self._wake = asyncio.Event()
 
     async def run(self, requests: AsyncIterator[pb.WatchRequest]) -> None:
         """Until the client ends the stream."""
         try:
-            async for request in requests:
-                pump = self._pumps.pop(request.id, None)
-                if pump:
-                    pump.cancel()
-                if request.WhichOneof("action") == "open":
-                    self._pumps[request.id] = asyncio.create_task(self._pump(request), name=f"watch {request.id}")
+            async with asyncio.TaskGroup() as tasks:
+                sender = tasks.create_task(self._send_all(), name="watch stream")
+                async for request in requests:
+                    self._close(request.id)
+                    if request.WhichOneof("action") == "open":
+                        opening = asyncio.create_task(self._open(request), name=f"watch {request.id}")
+                        self._opening[request.id] = opening
+                sender.cancel()
         finally:
-            for pump in self._pumps.values():
-                pump.cancel()
-            await asyncio.gather(*self._pumps.values(), return_exceptions=True)
+            for id_ in (*self._opening, *self._feeds):
+                self._close(id_)
 
-    async def _pump(self, request: pb.WatchRequest) -> None:
+    def _close(self, id_: int) -> None:
+        opening, feed = self._opening.pop(id_, None), self._feeds.pop(id_, None)
+        if opening:
+            opening.cancel()
+        if feed:
+            feed.watcher.on_ready = None
+            feed.watcher.close()
+            self._ready.pop(feed, None)
+
+    async def _open(self, request: pb.WatchRequest) -> None:
+        number = b"\x08" + _varint(request.id)
         try:
             target, selection = self._select(request.open)
-            options = WatchOptions(request.resource_version)
-            watch = await self._registry.watch(self._user, target, selection, options)
-            try:
-                await self._send_all(request.id, watch, initial=not request.resource_version)
-            finally:
-                watch.watcher.close()
-            error: ApiError = Expired("the client is too slow, or the server stops: watch again")
+            watch = await self._registry.watch(self._user, target, selection, WatchOptions(request.resource_version))
         except ApiError as refused:
-            error = refused
+            self._refuse(number, refused)
         except Exception:  # the boundary of one watch: the others of its stream go on
             _log.exception("Watch failed", resource=request.open.resource.resource)
-            error = InternalError("Internal error occurred")
-        await self._send([_event(request.id, pb.WatchEvent.ERROR, orjson.dumps(error.to_status()), 0)])
+            self._refuse(number, InternalError("Internal error occurred"))
+        else:
+            synced = bool(request.resource_version)
+            feed = _Feed(number, watch.watcher, watch.cache, watch.cache.revision, synced)
+            self._feeds[request.id] = feed
+            watch.watcher.on_ready = lambda: self._mark(feed)
+            self._mark(feed)
+        self._opening.pop(request.id, None)
 
-    async def _send_all(self, id_: int, watch: Watch, *, initial: bool) -> None:
-        watcher, cache = watch.watcher, watch.cache
-        if initial:
-            revision = cache.revision
-            while watcher.starting:
-                await self._send_batch(id_, watcher.some())
-                await asyncio.sleep(0)
-            await self._send([_event(id_, pb.WatchEvent.SYNCED, b"", revision)])
-        while not watcher.closed:
-            batch = await watcher.batch(BOOKMARK_SECONDS)
-            if batch:
-                await self._send_batch(id_, batch)
-            elif not watcher.closed and watcher.idle:
-                await self._send([_event(id_, pb.WatchEvent.BOOKMARK, b"", cache.revision)])
+    def _refuse(self, number: bytes, error: ApiError) -> None:
+        self._refused += _framed(number, _encoded(pb.WatchEvent.ERROR, orjson.dumps(error.to_status()), 0))
+        self._wake.set()
 
-    async def _send_batch(self, id_: int, batch: list[tuple[EventType, Event]]) -> None:
-        events: list[pb.WatchEvent] = []
-        size = 0
-        for type_, event in batch:
-            payload = event.payload(type_)
-            if size + len(payload) > REPLY_BYTES and events:
-                await self._send(events)
-                events, size = [], 0
-            events.append(_event(id_, _TYPES[type_], payload, event.revision))
-            size += len(payload)
-        if events:
-            await self._send(events)
+    def _mark(self, feed: _Feed) -> None:
+        """Something is there to be sent of a watch, or it is closed."""
+        self._ready[feed] = None
+        self._wake.set()
 
-    async def _send(self, events: list[pb.WatchEvent]) -> None:
-        async with self._writing:
-            await self._write(pb.WatchReply(events=events))
+    async def _send_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        bookmark_at = loop.time() + BOOKMARK_SECONDS
+        while True:
+            try:
+                async with asyncio.timeout_at(bookmark_at):
+                    await self._wake.wait()
+            except TimeoutError:
+                bookmark_at = loop.time() + BOOKMARK_SECONDS
+                self._add_bookmarks()
+            self._wake.clear()
+            pieces, self._refused = self._refused, []
+            size = 0
+            while self._ready:
+                feed = next(iter(self._ready))
+                del self._ready[feed]
+                size += self._take(feed, pieces)
+                if size > REPLY_BYTES:
+                    await self._write(b"".join(pieces))
+                    await asyncio.sleep(0)
+                    pieces, size = [], 0
+            if pieces:
+                await self._write(b"".join(pieces))
+
+    def _take(self, feed: _Feed, pieces: list[bytes]) -> int:
+        """Add what is next of a watch; how many bytes that is."""
+        watcher, before, number = feed.watcher, len(pieces), feed.number
+        feed.quiet = False
+        for type_, event in watcher.some():
+            pieces += _framed(number, event.encoded(type_, _encode))
+        if not feed.synced and not watcher.starting:
+            feed.synced = True
+            pieces += _framed(number, _encoded(pb.WatchEvent.SYNCED, b"", feed.revision))
+        if not watcher.idle:
+            self._ready[feed] = None
+        elif watcher.closed and watcher.on_ready:
+            watcher.on_ready = None
+            slow = Expired("the client is too slow, or the server stops: watch again")
+            pieces += _framed(number, _encoded(pb.WatchEvent.ERROR, orjson.dumps(slow.to_status()), 0))
+        return sum(map(len, pieces[before:]))
+
+    def _add_bookmarks(self) -> None:
+        """Tell those that have been quiet for a whole period how far they have come."""
+        for feed in self._feeds.values():
+            if feed.quiet and feed.watcher.idle and not feed.watcher.closed:
+                self._refused += _framed(feed.number, _encoded(pb.WatchEvent.BOOKMARK, b"", feed.cache.revision))
+            feed.quiet = True
 
 
-def _event(id_: int, type_: pb.WatchEvent.Type, payload: bytes, revision: int) -> pb.WatchEvent:
-    return pb.WatchEvent(id=id_, type=type_, json=payload, resource_version=revision)
+def _encode(type_: EventType, event: Event) -> bytes:
+    return _encoded(_TYPES[type_], event.payload(type_), event.revision)
+
+
+def _encoded(type_: pb.WatchEvent.Type, payload: bytes, revision: int) -> bytes:
+    """A WatchEvent without its id."""
+    return pb.WatchEvent(type=type_, json=payload, resource_version=revision).SerializeToString()
+
+
+def _framed(number: bytes, event: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """One element of WatchReply.events."""
+    return b"\x0a", _varint(len(number) + len(event)), number, event
+
+
+@lru_cache(maxsize=4096)
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

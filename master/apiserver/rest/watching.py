@@ -108,13 +108,11 @@ class _Stream:
         watcher = self._watch.watcher
         end = loop.time() + seconds
         bookmark_at = loop.time() + BOOKMARK_SECONDS if self._bookmarks else end
+        while watcher.starting:
+            await self._send(self._frames.join(watcher.some()))
+            await asyncio.sleep(0)
         if self._watch.initial_revision:
-            while watcher.starting:
-                await self._send(self._frames.join(watcher.some()))
-                await asyncio.sleep(0)
             await self._send(self._bookmark(self._watch.initial_revision, {INITIAL_EVENTS_END: "true"}))
-        elif not watcher.idle:
-            await self._send(self._frames.join(watcher.take()))
         if self._request.ticket:
             self._request.ticket.leave()
         while not watcher.closed and (now := loop.time()) < end:

@@ -18,6 +18,8 @@ KEEP_SECONDS = 75
 """Changes younger than this are kept for watches that start from a version, as upstream."""
 KEEP_AT_LEAST = 256
 KEEP_AT_MOST = 50_000
+KEEP_ENCODED = 128
+"""Changes of which the bytes that were sent are kept: watchers that are further behind have them made again."""
 _revision = attrgetter("revision")
 
 
@@ -154,6 +156,8 @@ class Bucket:
     def _remember(self, event: Event) -> None:
         events = self._events
         events.append(event)
+        if len(events) > KEEP_ENCODED:
+            events[-KEEP_ENCODED].forget()
         if len(events) < 2 * KEEP_AT_LEAST or len(events) % KEEP_AT_LEAST:
             return
         horizon = event.time - KEEP_SECONDS

@@ -50,9 +50,9 @@ class Entry:
 
 
 class Event:
-    """One change of one object. ``payload`` and ``frame`` are made at first use and shared by all watchers."""
+    """One change of one object. What is sent of it is made at first use and shared by all watchers."""
 
-    __slots__ = ("_frames", "_payload", "new", "old", "revision", "time")
+    __slots__ = ("_made", "_payload", "new", "old", "revision", "time")
 
     def __init__(self, revision: int, new: Entry | None, old: Entry | None, time: float = 0.0) -> None:
         self.revision = revision
@@ -60,7 +60,7 @@ class Event:
         self.old = old
         self.time = time
         self._payload: bytes | None = None
-        self._frames: dict[str, bytes] = {}
+        self._made: dict[tuple[EventType, Encode], bytes] | None = None
 
     @property
     def type(self) -> EventType:
@@ -82,10 +82,26 @@ class Event:
             self._payload = with_revision(self.old.data, self.revision)
         return self._payload
 
+    def encoded(self, type_: EventType, encode: "Encode") -> bytes:
+        """The event as one protocol sends it: ``encode``, which must always be the same for it, is called once."""
+        if self._made is None:
+            self._made = {}
+        made = self._made.get((type_, encode))
+        if made is None:
+            made = self._made[type_, encode] = encode(type_, self)
+        return made
+
     def frame(self, type_: EventType) -> bytes:
         """One line of a watch response."""
-        frame = self._frames.get(type_)
-        if frame is None:
-            frame = b'{"type":"%b","object":%b}\n' % (type_.encode(), self.payload(type_))
-            self._frames[type_] = frame
-        return frame
+        return self.encoded(type_, _line)
+
+    def forget(self) -> None:
+        """Keep nothing of what was sent: all but the slowest have it."""
+        self._made = self._payload = None
+
+
+Encode = Callable[[EventType, Event], bytes]
+
+
+def _line(type_: EventType, event: Event) -> bytes:
+    return b'{"type":"%b","object":%b}\n' % (type_.encode(), event.payload(type_))

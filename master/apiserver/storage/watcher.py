@@ -16,6 +16,7 @@ Accept = Callable[[Entry], bool]
 class Watcher:
     """Use: register with ``Bucket.watch``, then await ``batch`` again and again; ``close`` at the end.
 
+    Or set ``on_ready``, which is called when there is something to take with ``some``, and when it is closed.
     ``pin`` is a field and a value that every wanted object has, if the filter demands one.
     """
 
@@ -23,6 +24,7 @@ class Watcher:
         self.pin = pin
         self.closed = False
         self.on_close: Callable[[], None] = lambda: None
+        self.on_ready: Callable[[], None] | None = None
         self._accept = accept
         self._limit = limit
         self._initial: list[Entry] = []
@@ -103,5 +105,7 @@ class Watcher:
             self._wake()
 
     def _wake(self) -> None:
+        if self.on_ready:
+            self.on_ready()
         if self._waiting and not self._waiting.done():
             self._waiting.set_result(None)

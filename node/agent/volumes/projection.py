@@ -29,7 +29,7 @@ async def project(folder: str, payload: Mapping[str, File], context: VolumeConte
 
 async def config_map_files(ref: Object, mode: int, context: VolumeContext) -> dict[str, File]:
     try:
-        data = await config_map_data(context.source, context.namespace, ref)
+        data = await config_map_data(context.source, context.namespace, ref, binary=True)
     except ConfigError as error:
         raise VolumeError(str(error)) from error
     return _select(data or {}, ref, mode, "configmap references non-existent config key: {key}")
