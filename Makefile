@@ -10,10 +10,13 @@ MODE    ?= compose
 RUNTIME ?= docker
 ETCD    ?= 1
 
+# Of `make fuzz`: how many times as much as in `make test`.
+EFFORT  ?= 20
+
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down clean protos check format test bench
+.PHONY: help setup up down clean protos check format test fuzz bench
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -58,6 +61,9 @@ check: setup ## Format, lint, types, import contracts, protobuf drift
 
 test: setup ## All tests, against a real etcd, Docker and kernel
 	$(BIN)/pytest tests
+
+fuzz: setup ## Attack the API server for long: fuzzing, faults, property tests (EFFORT=20)
+	KUBETO_FUZZ=$(EFFORT) $(BIN)/pytest tests/fuzz tests/property tests/faults -m 'not docker'
 
 bench: setup ## Measure this build beside its goals
 	$(BIN)/python -m bench

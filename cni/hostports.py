@@ -61,21 +61,25 @@ class PortMapping:
 
 
 def parse(entries: Sequence[Any]) -> list[PortMapping]:
-    """The runtime's ``portMappings``; entries without a host port are left out. Raises CniError(INVALID_CONFIG)."""
-    return [_parse_one(entry) for entry in entries if entry.get("hostPort")]
+    """The runtime's ``portMappings``; entries without a host port are left out. Raises CniError(INVALID_CONFIG).
+
+    containerd writes ``HostPort``: Go's plugins do not mind, so neither may this one.
+    """
+    lowered = [{str(name).lower(): value for name, value in entry.items()} for entry in entries]
+    return [_parse_one(entry) for entry in lowered if entry.get("hostport")]
 
 
 def _parse_one(entry: dict[str, Any]) -> PortMapping:
     protocol = str(entry.get("protocol") or "tcp").lower()
     if protocol not in _PROTOCOLS:
         raise CniError(INVALID_CONFIG, "portMappings: unknown protocol", protocol)
-    host_ip = str(entry.get("hostIP") or "")
+    host_ip = str(entry.get("hostip") or "")
     try:
         if host_ip and IPv4Address(host_ip).is_unspecified:
             host_ip = ""
     except AddressValueError as error:
         raise CniError(INVALID_CONFIG, "portMappings: hostIP is not an IPv4 address", host_ip) from error
-    ports = int(entry["hostPort"]), int(entry.get("containerPort") or entry["hostPort"])
+    ports = int(entry["hostport"]), int(entry.get("containerport") or entry["hostport"])
     if not all(0 < port < 65536 for port in ports):
         raise CniError(INVALID_CONFIG, "portMappings: port out of range", str(entry))
     return PortMapping(*ports, protocol, host_ip)

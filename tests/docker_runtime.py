@@ -98,6 +98,11 @@ class Shim:
             self.process = None
 
     def clean_up(self) -> None:
+        self.end()
+        _ip("netns", "delete", self.node)
+
+    def end(self) -> None:
+        """Stop it and remove what it has left."""
         self.kill(signal.SIGTERM)
         engine = ["docker", "-H", self.docker_host]
         listing = [*engine, "ps", "-aq", "--filter", f"label=io.kubeto.node={self.node}"]
@@ -106,7 +111,6 @@ class Shim:
             subprocess.run([*engine, "rm", "-f", *left], capture_output=True, check=False)
         for mounted in (self.folder / "state" / "images").glob("*"):
             subprocess.run(["umount", str(mounted)], capture_output=True, check=False)
-        _ip("netns", "delete", self.node)
 
     def addresses(self) -> set[str]:
         """Those given to sandboxes and not given back."""

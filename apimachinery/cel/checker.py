@@ -45,6 +45,15 @@ def check(expression: str, variables: Mapping[str, str], messages: Messages | No
     return Checked(tree, _type_name(compiled.return_type()))
 
 
+def parse(expression: str) -> checked_pb2.ParsedExpr:
+    """The syntax tree alone. Raises CompilationError."""
+    try:
+        compiled = _environment((), None).compile(expression, disable_check=True)
+    except RuntimeError as error:
+        raise CompilationError(_message(str(error))) from None
+    return checked_pb2.ParsedExpr.FromString(any_pb2.Any.FromString(compiled.serialize()).value)
+
+
 def assignable(found: str, wanted: str) -> bool:
     """Whether a value of one type serves as another; dyn in either serves as anything."""
     a, b = parse_type(found), parse_type(wanted)
@@ -83,6 +92,7 @@ _STATUS = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 def _message(text: str) -> str:
     """The checker's findings in the words of upstream's checker."""
     text = _STATUS.sub("", text)
+    text = re.sub(r"(undeclared reference to '\w+)\.[^']*'", r"\1'", text)
     return re.sub(r"(undefined field '[^']*') not found in struct '[^']*'", r"\1", text)
 
 

@@ -4,6 +4,7 @@ Each node becomes a function of a frame: ``[budget, variables, slots of comprehe
 except where CEL lets the other side of ``&&`` and ``||`` decide.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from protos.cel.expr.v1.checked_pb2 import Expr
@@ -20,7 +21,8 @@ from .values import Optional, Struct, UInt, no_such_overload
 class Compiler:
     """``variables`` are the names that the expression takes from outside, ``weight`` the number of its nodes."""
 
-    def __init__(self, checked: Checked) -> None:
+    def __init__(self, checked: Checked, aliases: Mapping[str, str]) -> None:
+        self._aliases = aliases
         self._references, self._types = checked.tree.reference_map, checked.tree.type_map
         self._scope: dict[str, int] = {}
         self._grown: set[int] = set()
@@ -112,7 +114,7 @@ class Compiler:
              self.compile(e.value), e.optional_entry)
             for e in struct.entries
         ]  # fmt: skip
-        message = struct.message_name
+        message = self._aliases.get(struct.message_name, struct.message_name)
 
         def build(f: Frame) -> dict[Any, Any]:
             made: dict[Any, Any] = {}

@@ -5,7 +5,12 @@ DEFAULT_COST = 1_000_000
 
 
 class CompilationError(ValueError):
-    """The expression is no program. The message is what upstream shows after ``compilation failed: ``."""
+    """The expression is no program. The message is the checker's."""
+
+    @property
+    def told(self) -> str:
+        """As upstream tells the expression's author."""
+        return str(self) if str(self).startswith("must evaluate") else f"compilation failed: {self}"
 
 
 class EvaluationError(Exception):

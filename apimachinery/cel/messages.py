@@ -36,13 +36,27 @@ class Messages:
     """A set of object types that may refer to each other; ``pool`` is what the checker takes them from."""
 
     def __init__(self) -> None:
-        self._file = descriptor_pb2.FileDescriptorProto(
-            name=f"kubeto/{next(_ALONE)}.proto",
-            syntax="proto3",
-            dependency=[m.DESCRIPTOR.name for m in (struct_pb2, timestamp_pb2, duration_pb2)],
-        )
+        self._files: dict[str, descriptor_pb2.FileDescriptorProto] = {}
         self._pool: descriptor_pool.DescriptorPool | None = None
         self._names: set[str] = set()
+
+    def extended(self) -> "Messages":
+        """A copy, to which more can be added."""
+        made = Messages()
+        for package, file in self._files.items():
+            made._file(package).message_type.extend(file.message_type)
+        made._names = set(self._names)
+        return made
+
+    def _file(self, package: str) -> descriptor_pb2.FileDescriptorProto:
+        if package not in self._files:
+            self._files[package] = descriptor_pb2.FileDescriptorProto(
+                name=f"kubeto/{next(_ALONE)}.proto",
+                package=package,
+                syntax="proto3",
+                dependency=[m.DESCRIPTOR.name for m in (struct_pb2, timestamp_pb2, duration_pb2)],
+            )
+        return self._files[package]
 
     def reserve(self, name: str) -> str:
         """The full name of a new type, which may be used before its fields are told."""
@@ -58,8 +72,8 @@ class Messages:
         """A type by CEL's names of its fields and their types; the name that variables of it are declared with."""
         package, _, short = full.rpartition(".")
         self._names.add(full)
-        message = self._file.message_type.add(name=short)
-        self._file.package, self._pool = package, None
+        message = self._file(package).message_type.add(name=short)
+        self._pool = None
         message.options.deprecated_legacy_json_field_conflicts = True
         for number, (name, cel_type) in enumerate(fields.items(), 1):
             _add_field(message, full, name, number, parse_type(cel_type), self._names)
@@ -70,7 +84,8 @@ class Messages:
             self._pool = descriptor_pool.DescriptorPool()
             for module in (struct_pb2, timestamp_pb2, duration_pb2):
                 self._pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
-            self._pool.AddSerializedFile(self._file.SerializeToString())
+            for file in self._files.values():
+                self._pool.AddSerializedFile(file.SerializeToString())
         return self._pool
 
 

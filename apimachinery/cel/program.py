@@ -33,12 +33,19 @@ class Program:
             raise EvaluationError("expression is nested too deeply") from error
 
 
-def build(expression: str, variables: Mapping[str, str], result: str, messages: Messages | None) -> Program:
-    """Raises CompilationError."""
+def build(
+    expression: str,
+    variables: Mapping[str, str],
+    result: str,
+    messages: Messages | None,
+    *,
+    aliases: Mapping[str, str] | None = None,
+) -> Program:
+    """``aliases`` are the names that values get of types which the checker knows by others. Raises CompilationError."""
     checked = checker.check(expression, variables, messages)
     if result and checked.result not in (result, "dyn") and not checker.assignable(checked.result, result):
-        raise CompilationError(f"must evaluate to {result}")
-    compiler = Compiler(checked)
+        raise CompilationError(f"must evaluate to {result} but got {checked.result}")
+    compiler = Compiler(checked, aliases or {})
     try:
         return Program(expression, checked, compiler, compiler.compile(checked.tree.expr))
     except RecursionError as error:

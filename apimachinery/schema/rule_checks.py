@@ -79,8 +79,7 @@ def _compile(rule: Raw, path: str, types: Types, cel_type: str, unsteady: str) -
             made: Rule = compile_rule({"messageExpression": None, **rule} if part != "rule" else
                                       {**rule, "messageExpression": None}, cel_type, types)  # fmt: skip
         except cel.CompilationError as error:
-            wrong = "" if str(error).startswith("must evaluate") else "compilation failed: "
-            yield _invalid(f"{path}.{part}", rule if part == "rule" else rule[part], wrong + str(error))
+            yield _invalid(f"{path}.{part}", rule if part == "rule" else rule[part], error.told)
             return
         if part != "rule":
             continue

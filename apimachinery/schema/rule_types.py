@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    pass
+    from apimachinery.cel.messages import Messages
 
 Raw = Mapping[str, Any]
 
@@ -16,12 +16,14 @@ _SCALARS = {"integer": "int", "number": "double", "boolean": "bool"}
 
 
 class Types:
-    """The types of one definition; ``messages`` are those of its objects."""
+    """The types of one definition; ``messages`` are those of its objects. ``metadata`` is the type of a resource's
+    metadata, if rules may look at more than names."""
 
-    def __init__(self) -> None:
-        from apimachinery.cel.messages import Messages
+    def __init__(self, messages: "Messages | None" = None, metadata: str = "") -> None:
+        from apimachinery.cel import messages as kept
 
-        self.messages: Messages = Messages()
+        self.messages = messages or kept.Messages()
+        self._metadata = metadata
         self._objects: dict[int, str] = {}
 
     def declare(self, schema: Raw, *, resource: bool = False) -> str:
@@ -55,8 +57,8 @@ class Types:
                 fields[escaped] = self.declare(member)
         full = self.messages.reserve("Object")
         if resource:
-            metadata = self.messages.add(
-                self.messages.reserve("Metadata"), {"name": "string", "generateName": "string"}
-            )
-            fields |= {"apiVersion": "string", "kind": "string", "metadata": metadata}
+            if not self._metadata:
+                names_of = {"name": "string", "generateName": "string"}
+                self._metadata = self.messages.add(self.messages.reserve("Metadata"), names_of)
+            fields |= {"apiVersion": "string", "kind": "string", "metadata": self._metadata}
         return self.messages.add(full, fields)

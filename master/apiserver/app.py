@@ -23,6 +23,7 @@ from apimachinery.logging import get_logger
 from . import tls
 from .admission import setup as admission
 from .admission.forms import Forms
+from .admission.policies.status import PolicyStatus
 from .aggregation.availability import Availability
 from .aggregation.documents import Documents
 from .aggregation.registration import Registration
@@ -62,6 +63,8 @@ from .storage.keys import KeySpace
 _log = get_logger(__name__)
 
 KEEP_ALIVE_SECONDS = 180
+ETCD_CHECK_SECONDS = 2.0
+"""Upstream's default of ``--etcd-healthcheck-timeout``."""
 
 
 class ApiServer:
@@ -129,6 +132,7 @@ class ApiServer:
         custom = CustomKinds(registry, connections.webhooks.call)
         custom.serve()
         tasks.start("custom kinds", custom.run())
+        tasks.start("policy status", PolicyStatus(registry).run())
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
         listeners = Listeners(ApiServerService(registry, identities, fairness), settings.serving)
@@ -187,9 +191,12 @@ class ApiServer:
 
         async def etcd_answers() -> str:
             try:
-                await storage.revision()
+                async with asyncio.timeout(ETCD_CHECK_SECONDS):
+                    await storage.revision()
             except Unavailable as error:
                 return str(error)
+            except TimeoutError:
+                return f"etcd does not answer within {ETCD_CHECK_SECONDS:g} s"
             return ""
 
         async def not_draining() -> str:

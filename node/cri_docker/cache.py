@@ -10,11 +10,12 @@ While the engine is away nothing is answered (``Unavailable``): stale answers wo
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from time import time_ns
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from node.cri_docker import naming
+from node.cri_docker import naming, users
 from node.cri_docker.attachments import RELEASED, Attachments
 from node.cri_docker.engine import Engine, EngineError
 from node.cri_docker.records import ContainerRecord, SandboxRecord, container_record, sandbox_record
@@ -96,10 +97,16 @@ class Cache:
                 sandbox = sandbox_record(inspect, self._attachments.get(identity))
                 self._put(self._sandboxes, sandbox)
                 return sandbox
-            container = container_record(inspect, identity in self._oom)
+            container = self._known_user(container_record(inspect, identity in self._oom))
             await self._on_change(container)
             self._put(self._containers, container)
             return container
+
+    def _known_user(self, new: ContainerRecord) -> ContainerRecord:
+        """With the user of its first process: of what that was at first, for it may change."""
+        old = self._containers.get(new.id)
+        user = (old and old.user) or (users.identity(new.pid) if new.running else None)
+        return replace(new, user=user) if user else new
 
     async def forget(self, identity: str) -> None:
         """It has been removed."""

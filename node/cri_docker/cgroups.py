@@ -42,6 +42,9 @@ class Cgroup:
         rows = (line.split() for line in self.read(controller, name).splitlines())
         return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
 
+    def processes(self) -> list[int]:
+        return [int(pid) for pid in self.read("memory", "cgroup.procs").split()]
+
 
 def cgroup_of(pid: int, engine_pid: int, root: str = "") -> Cgroup:
     """The cgroup of a process. ``root``: where the engine's file system is seen. OSError when it has ended."""

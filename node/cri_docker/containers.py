@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from apimachinery.logging import get_logger
-from node.cri_docker import naming, resources, specs
+from node.cri_docker import naming, resources, security, specs, users
 from node.cri_docker.cgroups import cgroup_of
 from node.cri_docker.engine import EngineError
 from node.cri_docker.image_mounts import ImageMounts
@@ -37,6 +37,8 @@ class Containers:
         folders = await self._image_mounts.ensure(config.mounts)
         body = specs.container(config, pod, self._node, self._host.limits(), read_seccomp_profile, folders)
         body["HostConfig"]["Mounts"] += self._pod_mounts(pod, config)
+        if users.is_strict(config.linux.security_context):
+            body["User"] = await self._strict_user(config)
         name = naming.container_name(config.metadata, pod.config.metadata)
         for _ in range(2):
             try:
@@ -49,6 +51,17 @@ class Containers:
                 if container_id := await self._same(name, pod, config):
                     return container_id
         raise AlreadyExists(f"the name {name} is taken again and again")
+
+    async def _strict_user(self, config: cri.ContainerConfig) -> str:
+        """The user with its primary group, so that the engine adds no other."""
+        image = await self._host.images.find(config.image.image)
+        if image is None:
+            raise NotFound(f"image {config.image.image!r} is not here")
+        default = str(image.uid.value) if image.HasField("uid") else image.username
+        layers = await self._host.images.layers(image.id)
+        root = self._host.root()
+        wanted = security.user(config.linux.security_context) or default
+        return users.with_group(wanted, (root + layer for layer in layers))
 
     def _why_not_created(self, error: EngineError, config: cri.ContainerConfig) -> CriError:
         if error.not_found:

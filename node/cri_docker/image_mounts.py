@@ -60,11 +60,7 @@ class ImageMounts:
         return f"{folder}{_inside(self._seen(folder), mount.image_sub_path)}"
 
     async def _mount(self, image_id: str, folder: Path) -> None:
-        driver = (await self._engine.get(f"/images/{image_id}/json")).get("GraphDriver") or {}
-        if driver.get("Name") != "overlay2":
-            raise Refused(f"image volumes need the engine's overlay2 driver, not {driver.get('Name')}")
-        data = driver["Data"]
-        layers = [data["UpperDir"], *filter(None, data.get("LowerDir", "").split(":"))]
+        layers = await self._images.layers(image_id)
         # overlayfs wants two layers at least without an upper one.
         empty = str(self._folder / "empty")
         try:

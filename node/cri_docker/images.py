@@ -6,7 +6,7 @@ Pulls and removals go through the Docker SDK (``registry``); they are slow and r
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
@@ -24,16 +24,15 @@ class Images:
         """``pinned`` is the sandboxes' image: a kubelet must not collect it."""
         self._engine, self._host, self._pinned = engine, docker_host, pinned
         self._images: dict[str, cri.Image] = {}
-        self._stale = True
         self._refreshing, self._removing = asyncio.Lock(), asyncio.Lock()
         self._threads = ThreadPoolExecutor(_PULLS_AT_ONCE, "images")
-        self._changes = 0
+        self._changes, self._seen = 1, 0
+        """Changes there have been; how many of them ``_images`` has."""
         self._usage: tuple[int, int] = (-1, 0)
         """(changes seen when it was measured, bytes)."""
 
     def invalidate(self) -> None:
         """An image has come, gone or been renamed."""
-        self._stale = True
         self._changes += 1
 
     async def list(self, reference: str = "") -> list[cri.Image]:
@@ -58,7 +57,7 @@ class Images:
         if not reference:
             raise Refused("an image without a name cannot be pulled")
         await self._in_thread(lambda: _registry().pull(self._host, reference, auth))
-        self._stale = True
+        self.invalidate()
         image = await self.find(reference)
         if image is None:
             raise NotFound(f"image {reference!r} is gone right after its pull")
@@ -73,10 +72,10 @@ class Images:
             try:
                 await self._in_thread(lambda: _registry().remove(self._host, image.id))
             except CriError:
-                self._stale = True
+                self.invalidate()
                 if await self.find(image.id):  # else another node on this engine was quicker
                     raise
-            self._stale = True
+            self.invalidate()
 
     async def filesystem(self, root_dir: str) -> cri.FilesystemUsage:
         """What the layers of all images use. The engine adds it up slowly: only after images have changed."""
@@ -95,22 +94,27 @@ class Images:
             inodes_used=cri.UInt64Value(value=0),
         )
 
+    async def layers(self, reference: str) -> Sequence[str]:
+        """The folders that an image's file system is stacked from, the uppermost first. Raises Refused, EngineError."""
+        driver = (await self._engine.get(f"/images/{reference}/json")).get("GraphDriver") or {}
+        if driver.get("Name") != "overlay2":
+            raise Refused(f"looking into an image needs the engine's overlay2 driver, not {driver.get('Name')}")
+        data = driver["Data"]
+        return [data["UpperDir"], *filter(None, data.get("LowerDir", "").split(":"))]
+
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def refresh(self) -> None:
-        """Make ``name_of`` and all lists true; costs nothing while the engine has told of no change."""
-        if not self._stale:
-            return
-        async with self._refreshing:
-            if self._stale:
-                self._stale = False
-                try:
+        """Make ``name_of`` and all lists true as of this call; costs nothing while the engine has told of no change."""
+        wanted = self._changes
+        while self._seen < wanted:
+            async with self._refreshing:
+                if self._seen < wanted:
+                    changes = self._changes
                     listed = await self._engine.get("/images/json")
                     self._images = {item["Id"]: await self._describe(item) for item in listed}
-                except BaseException:
-                    self._stale = True
-                    raise
+                    self._seen = changes
 
     async def _describe(self, item: dict[str, Any]) -> cri.Image:
         image = cri.Image(

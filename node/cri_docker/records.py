@@ -96,6 +96,8 @@ class ContainerRecord:
     """The engine's own json-file log."""
     host_config: Mapping[str, Any] = field(default_factory=dict)
     upper_dir: str = ""
+    user: cri.LinuxContainerUser | None = None
+    """Of the first process, once one was seen."""
 
     @property
     def running(self) -> bool:
@@ -138,7 +140,8 @@ class ContainerRecord:
             stop_signal=c.stop_signal,
         )
         status.resources.linux.CopyFrom(resources_of(self.host_config))
-        _add_user(status, c.linux.security_context)
+        if user := self.user or _asked_user(c.linux.security_context):
+            status.user.linux.CopyFrom(user)
         return status
 
     def _image(self, image_name: Callable[[str], str]) -> cri.ImageSpec:
@@ -238,11 +241,9 @@ def _reason(state: Mapping[str, Any], oom: bool) -> str:
     return "Error" if state["ExitCode"] else "Completed"
 
 
-def _add_user(status: cri.ContainerStatus, security: cri.LinuxContainerSecurityContext) -> None:
-    """The user, where the configuration alone tells it; a name in the image's passwd does not."""
-    if security.HasField("run_as_user"):
-        status.user.linux.uid = security.run_as_user.value
-        status.user.linux.gid = security.run_as_group.value
-        status.user.linux.supplemental_groups.extend(
-            sorted({*security.supplemental_groups, security.run_as_group.value})
-        )
+def _asked_user(security: cri.LinuxContainerSecurityContext) -> cri.LinuxContainerUser | None:
+    """Before there is a process, where the configuration alone tells it; a name in the image's passwd does not."""
+    if not security.HasField("run_as_user"):
+        return None
+    uid, gid = security.run_as_user.value, security.run_as_group.value
+    return cri.LinuxContainerUser(uid=uid, gid=gid, supplemental_groups=sorted({*security.supplemental_groups, gid}))

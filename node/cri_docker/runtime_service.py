@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import grpc
 import orjson
 
+from node.cri_docker import metrics
 from node.cri_docker.records import ContainerRecord, SandboxRecord
 from node.cri_docker.rpc import interruptible, refuse, verb
 from node.cri_docker.runtime import Runtime
@@ -51,7 +52,7 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
         handlers = () if away else self._runtime.limits().runtimes
         for name in ("", *handlers):
             response.runtime_handlers.add(name=name).features.recursive_read_only_mounts = False
-        response.features.supplemental_groups_policy = False
+        response.features.supplemental_groups_policy = True
         if not away:
             response.info["limits"] = _limits_json(self._runtime)
         return response
@@ -245,16 +246,28 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
     async def CheckpointContainer(self, request: cri.CheckpointContainerRequest, context: Context) -> NoReturn:
         await refuse("CheckpointContainer", context)
 
-    async def ListMetricDescriptors(self, request: cri.ListMetricDescriptorsRequest, context: Context) -> NoReturn:
-        await refuse("ListMetricDescriptors", context)
+    @verb
+    async def ListMetricDescriptors(
+        self, request: cri.ListMetricDescriptorsRequest, context: Context
+    ) -> cri.ListMetricDescriptorsResponse:
+        return cri.ListMetricDescriptorsResponse(descriptors=metrics.descriptors())
 
-    async def ListPodSandboxMetrics(self, request: cri.ListPodSandboxMetricsRequest, context: Context) -> NoReturn:
-        await refuse("ListPodSandboxMetrics", context)
+    @verb
+    async def ListPodSandboxMetrics(
+        self, request: cri.ListPodSandboxMetricsRequest, context: Context
+    ) -> cri.ListPodSandboxMetricsResponse:
+        stats = self._runtime.stats
+        pods = metrics.pods(self._cache, stats, self._runtime.images.name_of)
+        stats.refresh_layers()
+        return cri.ListPodSandboxMetricsResponse(pod_metrics=pods)
 
+    @verb
     async def UpdatePodSandboxResources(
         self, request: cri.UpdatePodSandboxResourcesRequest, context: Context
-    ) -> NoReturn:
-        await refuse("UpdatePodSandboxResources", context)
+    ) -> cri.UpdatePodSandboxResourcesResponse:
+        """News for sandboxes that are machines: here the pod's own cgroup is the kubelet's, who has changed it."""
+        self._cache.sandbox(request.pod_sandbox_id)
+        return cri.UpdatePodSandboxResourcesResponse()
 
     async def GetContainerEvents(
         self, request: cri.GetEventsRequest, context: Context

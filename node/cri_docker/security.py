@@ -150,8 +150,6 @@ def _privileged(limits: EngineLimits) -> dict[str, Any]:
 def _refuse_unsupported(security: cri.LinuxContainerSecurityContext) -> None:
     if security.capabilities.add_ambient_capabilities:
         raise Refused("ambient capabilities are not supported on Docker")
-    if security.supplemental_groups_policy == cri.Strict and not security.HasField("run_as_group"):
-        raise Refused("supplementalGroupsPolicy Strict needs run_as_group on Docker")
     namespaces = security.namespace_options
     if namespaces.HasField("userns_options") and namespaces.userns_options.mode != cri.NODE:
         raise Refused("user namespaces are not supported on Docker")

@@ -19,6 +19,12 @@ from protos.cri.runtime.v1 import api_pb2 as cri
 _LAYER_SECONDS = 60.0
 _MIN_RATE_NS = 100_000_000
 """A rate over less than this says nothing: the one before is told again."""
+_COLUMNS = [
+    f"{way}_{what}"
+    for way, rest in (("rx", "fifo frame compressed multicast"), ("tx", "fifo colls carrier compressed"))
+    for what in ("bytes packets errors dropped " + rest).split()
+]
+"""Of /proc/net/dev."""
 
 
 @dataclass(slots=True)
@@ -93,6 +99,19 @@ class Stats:
             _fill_network(stats.linux.network, now, record.pid)
         return stats
 
+    @property
+    def root_dir(self) -> str:
+        """Where the engine's layers are, as this process sees it."""
+        return self._host.root() + self._host.limits().root_dir
+
+    def cgroup(self, record: ContainerRecord) -> Cgroup | None:
+        known = self._of(record.id, record.pid)
+        return known.cgroup if known else None
+
+    def layer_size(self, identity: str) -> int:
+        known = self._known.get(identity)
+        return known.layer.size if known else 0
+
     def refresh_layers(self) -> None:
         """Measure writable layers in the background, those whose figures are old; never two walks at once."""
         self._known = {i: k for i, k in self._known.items() if self._cache.state_of(i) is not None}
@@ -155,25 +174,25 @@ def _fill_memory(out: cri.MemoryUsage, now: int, used: Usage) -> None:
         out.available_bytes.value = max(0, used.memory_limit - used.working_set)
 
 
-def _fill_network(out: cri.NetworkUsage, now: int, pid: int) -> None:
-    """The counters as any process of the namespace sees them: no need to enter it."""
+def interfaces(pid: int) -> dict[str, dict[str, int]]:
+    """Interface -> ``rx_bytes``, ``tx_errors`` ..., as any process of the namespace sees them: no need to enter it."""
     try:
         lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
     except OSError:
-        return
-    out.timestamp = now
+        return {}
+    found = {}
     for line in lines:
         name, _, rest = line.strip().partition(":")
-        figures = [int(figure) for figure in rest.split()]
-        if name == "lo":
-            continue
-        interface = cri.NetworkInterfaceUsage(
-            name=name,
-            rx_bytes=cri.UInt64Value(value=figures[0]),
-            rx_errors=cri.UInt64Value(value=figures[2]),
-            tx_bytes=cri.UInt64Value(value=figures[8]),
-            tx_errors=cri.UInt64Value(value=figures[10]),
-        )
+        if name != "lo":
+            found[name] = dict(zip(_COLUMNS, map(int, rest.split()), strict=True))
+    return found
+
+
+def _fill_network(out: cri.NetworkUsage, now: int, pid: int) -> None:
+    out.timestamp = now
+    for name, row in interfaces(pid).items():
+        told = ("rx_bytes", "rx_errors", "tx_bytes", "tx_errors")
+        interface = cri.NetworkInterfaceUsage(name=name, **{c: cri.UInt64Value(value=row[c]) for c in told})
         if name == "eth0":
             out.default_interface.CopyFrom(interface)
         else:

@@ -19,16 +19,26 @@ IMAGES = ["kubeto/pause:1", "kubeto/busybox:1"]
 
 
 class OwnEngine:
-    """A dockerd beside the machine's, on the same containerd, with folders and a socket of its own."""
+    """A dockerd beside the machine's, on the same containerd, with folders, a socket and a network of its own: with
+    ``--bridge=none`` it would take the machine's docker0 away."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.host = f"unix://{folder}/docker.sock"
+        self.network = f"crih-engine-{os.getpid()}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         (self.folder / "pid").unlink(missing_ok=True)
-        command = ["dockerd", "--data-root", str(self.folder / "data"), "--exec-root", str(self.folder / "exec")]
+        command = [
+            "nsenter",
+            f"--net=/run/netns/{self.network}",
+            "dockerd",
+            "--data-root",
+            str(self.folder / "data"),
+            "--exec-root",
+            str(self.folder / "exec"),
+        ]
         command += ["-H", self.host, "--pidfile", str(self.folder / "pid"), "--bridge=none", "--iptables=false"]
         command += ["--ip-forward=false", "--ip-masq=false", "--containerd-namespace", f"kd{os.getpid()}"]
         command += ["--containerd-plugins-namespace", f"kdp{os.getpid()}", "--containerd", containerd_socket()]
@@ -67,6 +77,7 @@ def engine(tmp_path: Path) -> Iterator[OwnEngine]:
         pytest.skip("needs root, Docker and the test images")
     own = OwnEngine(tmp_path / "engine")
     own.folder.mkdir()
+    subprocess.run(["ip", "netns", "add", own.network], check=True)
     own.start()
     saved = subprocess.run(["docker", "save", *IMAGES], check=True, capture_output=True).stdout
     own.docker("load", data=saved)
@@ -77,6 +88,7 @@ def engine(tmp_path: Path) -> Iterator[OwnEngine]:
     own.kill(signal.SIGTERM)
     for mounted in (own.folder / "exec" / "netns" / "default", own.folder / "data"):
         subprocess.run(["umount", str(mounted)], capture_output=True, check=False)
+    subprocess.run(["ip", "netns", "delete", own.network], check=True)
 
 
 @pytest.fixture

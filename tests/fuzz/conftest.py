@@ -1,16 +1,13 @@
 """Fixtures of the attacks: a server of their own, so that what it suffers is theirs."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.control_plane import ApiServerProgram, Etcd
+from tests.effort import EFFORT
 from tests.fuzz.victim import Victim
-
-EFFORT = int(os.environ.get("KUBETO_FUZZ", "1"))
-"""How many times as much as in ``make test``: ``make fuzz`` sets it, and seeds at random."""
 
 settings.register_profile(
     "attack",

@@ -131,6 +131,12 @@ def quote(text: str) -> str:
     return '"' + "".join(_QUOTED.get(c, c) for c in text) + '"'
 
 
+@function("jsonpatch.escapeKey(string) -> string")
+def escape_key(text: str) -> str:
+    """A key as a part of a JSON pointer (RFC 6901)."""
+    return text.replace("~", "~0").replace("/", "~1")
+
+
 @function("(string).format(list<dyn>) -> string", cost=lambda text, arguments: _joined(arguments))
 def format_text(text: str, arguments: list[Any]) -> str:
     return render(text, arguments)

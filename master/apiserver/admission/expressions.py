@@ -3,7 +3,7 @@
 Source: ``k8s.io/apiserver/pkg/admission/plugin/cel``, ``.../webhook/matchconditions``; KEP-3716.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.user import AUTHENTICATED_GROUP, User
 from .chain import AdmissionRequest
 from .forms import Forms
+from .policies.environment import Environment
 from .requests import request_json
 
 if TYPE_CHECKING:
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 MATCH_BUDGET = 2_500_000
 """What all match conditions of one request may cost, as upstream's RuntimeCELCostBudgetMatchConditions."""
-VARIABLES: Mapping[str, cel.CelType] = {
-    "object": "dyn",
-    "oldObject": "dyn",
-    "request": "dyn",
-    "authorizer": "kubernetes.authorization.Authorizer",
-    "authorizer.requestResource": "kubernetes.authorization.ResourceCheck",
-}
 
 
 class ConditionsFailed(Exception):
@@ -37,13 +31,13 @@ class ConditionsFailed(Exception):
 
 
 @lru_cache(maxsize=1024)
-def compile_condition(expression: str) -> "Program":
+def compile_condition(expression: str, *, params: bool = False) -> "Program":
     """Raises CompilationError."""
-    return cel.compile(expression, VARIABLES, result="bool")
+    return Environment(params="dyn" if params else "").compile(expression, "bool")
 
 
 def values(request: AdmissionRequest, kind: Kind, forms: Forms, authorizer: Authorizer) -> Object:
-    """``VARIABLES`` for a request whose object is wanted as ``kind``."""
+    """The variables for a request whose object is wanted as ``kind``."""
     from apimachinery.cel.library import authorizer as library
 
     def ask(question: "Question") -> tuple[bool, str]:
@@ -85,7 +79,7 @@ def _attributes(user: User, question: "Question") -> RequestAttributes:
     )
 
 
-def conditions_hold(conditions: Sequence[Object], variables: Object) -> bool:
+def conditions_hold(conditions: Sequence[Object], variables: Object, *, params: bool = False) -> bool:
     """Whether every condition is true. One that is false decides, whatever the others are; else raises
     ConditionsFailed if one has no value."""
     budget = cel.Budget(MATCH_BUDGET)
@@ -93,7 +87,7 @@ def conditions_hold(conditions: Sequence[Object], variables: Object) -> bool:
     for condition in conditions:
         expression = condition["expression"]
         try:
-            if not compile_condition(expression).evaluate(variables, budget):
+            if not compile_condition(expression, params=params).evaluate(variables, budget):
                 return False
         except (cel.EvaluationError, cel.CompilationError) as error:
             failures.append(f"expression '{expression}' resulted in error: {error}")

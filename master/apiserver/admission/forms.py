@@ -7,7 +7,7 @@ policy sees what the request's own client would see, or an equivalent kind that 
 from typing import Any
 
 from apimachinery.errors import InternalError
-from apimachinery.schema import Schemas
+from apimachinery.schema import Schema, Schemas
 from apimachinery.scheme import Kind
 
 from ..registry.catalog import Catalog
@@ -27,6 +27,9 @@ class Forms:
         """Other kinds as which the same objects can be had: versions, and other groups."""
         bucket = bucket_of(kind)
         return [k for k in self.catalog.scheme if k.stored and k is not kind and bucket_of(k) == bucket]
+
+    def schema(self, kind: Kind) -> Schema:
+        return self._schemas.of(kind)
 
     def shown(self, request: AdmissionRequest, obj: Object | None, kind: Kind) -> Object | None:
         """``request``'s object, or its old one, as ``kind``; shared with the request, so never to be changed."""

@@ -23,13 +23,17 @@ from .plugins.runtime_class import RuntimeClass
 from .plugins.service_account import ServiceAccount
 from .plugins.storage_protection import PersistentVolumeClaimResize, StorageObjectInUseProtection
 from .plugins.tolerations import DefaultTolerationSeconds, TaintNodesByCondition
+from .policies.mutating import MutatingPolicies
+from .policies.validating import ValidatingPolicies
 from .webhooks.plugins import MutatingWebhooks, ValidatingWebhooks
 
 
 def extensions(reader: Reader, forms: Forms, client: WebhookClient, authorizer: Authorizer) -> tuple[Plugin, ...]:
     """What users configure, in upstream's order: policies before webhooks."""
     return (
+        MutatingPolicies(reader, forms, authorizer),
         MutatingWebhooks(reader, forms, client, authorizer),
+        ValidatingPolicies(reader, forms, authorizer),
         ValidatingWebhooks(reader, forms, client, authorizer),
     )
 

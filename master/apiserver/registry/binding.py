@@ -14,10 +14,10 @@ from apimachinery.meta import with_condition
 
 from ..auth.user import User
 from ..storage import codec
-from ..storage.interface import Mismatch, Op, Put
+from ..storage.interface import Mismatch, Op, Put, Stored
 from . import metadata, refusals
 from .answers import Question, WriteOptions
-from .pipeline import ATTEMPTS, Held, Pipeline, Target, admission
+from .pipeline import ATTEMPTS, Pipeline, Target, admission, found_there
 
 Object = dict[str, Any]
 
@@ -75,7 +75,7 @@ async def _bind_batch(
     pipeline: Pipeline, bindings: Sequence[Binding], outcomes: list[ApiError | None], batch: list[int]
 ) -> None:
     """One transaction for all that can be bound; again, without or with fresh copies of those that others changed."""
-    known: dict[str, Held | None] = {}
+    known: dict[str, Stored | None] = {}
     for _ in range(ATTEMPTS):
         ops: dict[int, Op] = {}
         for index in batch:
@@ -89,8 +89,7 @@ async def _bind_batch(
         try:
             await pipeline.commit(list(ops.values()))
         except Mismatch as found:
-            for key, stored in found.current.items():
-                known[key] = Held(key, codec.splice(stored.value, stored.revision), stored.revision) if stored else None
+            known.update(found.current)
         except ApiError as failed:
             for index in batch:
                 outcomes[index] = failed
@@ -101,10 +100,14 @@ async def _bind_batch(
         outcomes[index] = refusals.conflict(scheme.PODS, bindings[index].pod)
 
 
-async def _plan(pipeline: Pipeline, binding: Binding, known: dict[str, Held | None]) -> Op:
+async def _plan(pipeline: Pipeline, binding: Binding, known: dict[str, Stored | None]) -> Op:
     """The write that binds. Raises NotFound, Conflict, BadRequest."""
     key = pipeline.key(binding.target)
-    held = known[key] if key in known else pipeline.cached(binding.target) or await pipeline.read(key)
+    if key in known:
+        stored = known[key]
+        held = found_there(stored) if stored else None
+    else:
+        held = pipeline.cached(binding.target) or await pipeline.read(key)
     if held is None:
         raise refusals.not_found(scheme.PODS, binding.pod)
     pod = codec.decode(held.data)

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from apimachinery import schema as schemas_
-from apimachinery.errors import MethodNotAllowed, ServiceUnavailable
+from apimachinery.errors import MethodNotAllowed, RequestEntityTooLarge, ServiceUnavailable
 from apimachinery.schema import Schemas
 from apimachinery.scheme import Kind
 
@@ -19,7 +19,7 @@ from ..admission.chain import AdmissionRequest, Chain, Operation
 from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.user import User
 from ..storage import codec
-from ..storage.interface import Mismatch, Op, Storage, Unavailable
+from ..storage.interface import Mismatch, Op, Storage, Stored, TooLarge, Unavailable, Unreadable
 from ..storage.keys import KeySpace, local_key
 from . import managed_fields, refusals
 from .answers import WriteOptions
@@ -72,6 +72,14 @@ class Held:
     key: str
     data: bytes
     revision: int
+
+
+def found_there(stored: Stored) -> Held:
+    """Raises InternalError for what is no object."""
+    try:
+        return Held(stored.key, codec.checked(stored), stored.revision)
+    except Unreadable as error:
+        raise refusals.unreadable(str(error)) from error
 
 
 class Lost(Exception):
@@ -167,21 +175,23 @@ class Pipeline:
                 del recent[key]
 
     async def read(self, key: str) -> Held | None:
-        """What etcd has. Raises ServiceUnavailable."""
+        """What etcd has. Raises ServiceUnavailable, InternalError."""
         try:
             stored = await self.storage.get(key)
         except Unavailable as error:
             raise _unavailable(error) from error
-        return Held(key, codec.splice(stored.value, stored.revision), stored.revision) if stored else None
+        return found_there(stored) if stored else None
 
     async def commit(self, ops: Sequence[Op]) -> int:
-        """Raises Mismatch, ServiceUnavailable."""
+        """Raises Mismatch, ServiceUnavailable, RequestEntityTooLarge."""
         # In a task of its own: others' reads wait for the cache to have this, and must not wait for the writer's turn.
         return await asyncio.create_task(self._commit(ops))
 
     async def _commit(self, ops: Sequence[Op]) -> int:
         try:
             revision = await self.storage.commit(ops)
+        except TooLarge as error:
+            raise RequestEntityTooLarge(f"Request entity too large: {error}") from error
         except Unavailable as error:
             raise _unavailable(error) from error
         self.reads.cache.committed(ops, revision)
@@ -202,7 +212,7 @@ class Pipeline:
             stored = found.current.get(held.key)
             if stored is None:
                 raise Lost(None) from None
-            raise Lost(Held(held.key, codec.splice(stored.value, stored.revision), stored.revision)) from None
+            raise Lost(found_there(stored)) from None
 
 
 _OPTIONS = {

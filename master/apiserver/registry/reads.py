@@ -20,7 +20,7 @@ from apimachinery.scheme import Kind
 from ..storage.bucket import Bucket
 from ..storage.cache import WatchCache
 from ..storage.entry import Entry
-from ..storage.interface import Compacted, Storage, Unavailable
+from ..storage.interface import Compacted, Storage, Unavailable, Unreadable
 from ..storage.keys import KeySpace, bucket_of, local_key
 from ..storage.watcher import Watcher
 from . import refusals
@@ -132,13 +132,29 @@ class Reads:
     async def entry(self, kind: Kind, namespace: str, name: str, resource_version: str = "") -> Entry:
         """Raises NotFound."""
         await self.reach(resource_version)
+        self._refuse_unreadable(kind, local_key(namespace, name))
         entry = (await self.shown(kind)).get(local_key(namespace, name))
         if entry is None:
             raise refusals.not_found(kind, name)
         return entry
 
+    def _refuse_unreadable(self, kind: Kind, prefix: str) -> None:
+        """As upstream: a list that left something out would be taken for its deletion. Raises InternalError."""
+        broken = self.bucket(kind).unreadable
+        if broken and (told := [why for key, why in broken.items() if key.startswith(prefix)]):
+            raise refusals.unreadable("; ".join(told[:10]))
+
     async def listing(self, kind: Kind, selection: Selection, options: ListOptions) -> Listing:
-        """Raises Expired for a past that is gone, BadRequest for contradicting options."""
+        """Raises Expired for a past that is gone, BadRequest for contradicting options, ServiceUnavailable, and
+        InternalError for what is no object."""
+        try:
+            return await self._listing(kind, selection, options)
+        except Unavailable as error:
+            raise ServiceUnavailable(f"the store does not answer: {error}", retry_after_seconds=1) from error
+        except Unreadable as error:
+            raise refusals.unreadable(str(error)) from error
+
+    async def _listing(self, kind: Kind, selection: Selection, options: ListOptions) -> Listing:
         if options.continue_token:
             return await self._continued(kind, selection, options)
         check_match(options)
@@ -148,6 +164,7 @@ class Reads:
             except Compacted:
                 raise refusals.list_too_old() from None
         await self.reach(options.resource_version)
+        self._refuse_unreadable(kind, f"{selection.namespace}/" if selection.namespace else "")
         return await self._now(await self.shown(kind), selection, "", options.limit)
 
     async def _now(self, bucket: Bucket, selection: Selection, start: str, limit: int, revision: int = 0) -> Listing:
@@ -220,6 +237,7 @@ class Reads:
         await self.reach(options.resource_version if asked or options.resource_version == "0" else "")
         bucket = await self.shown(kind)
         if initial:
+            self._refuse_unreadable(kind, f"{selection.namespace}/" if selection.namespace else "")
             watcher.start_with(bucket.select(selection.namespace))
         self._register(bucket, watcher, self.cache.revision)
         return Watch(watcher, self.cache.revision if asked else 0, self.cache)

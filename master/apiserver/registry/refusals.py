@@ -13,6 +13,7 @@ from apimachinery.errors import (
     Conflict,
     Expired,
     Forbidden,
+    InternalError,
     Invalid,
     NotFound,
     Timeout,
@@ -59,6 +60,11 @@ def forbidden(a: RequestAttributes, reason: str) -> Forbidden:
 
 def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
+
+
+def unreadable(why: str) -> InternalError:
+    """Something in the store is no object, and only who wrote it there can mend that."""
+    return InternalError(f"Internal error occurred: {why}")
 
 
 def watch_too_old(version: int, oldest: int) -> Expired:

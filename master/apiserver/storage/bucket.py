@@ -10,9 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Protocol
 
+from apimachinery.logging import get_logger
+
 from .entry import Entry, Event, FieldLabels
-from .interface import Compacted
+from .interface import Compacted, Unreadable
 from .watcher import Watcher
+
+_log = get_logger(__name__)
 
 KEEP_SECONDS = 75
 """Changes younger than this are kept for watches that start from a version, as upstream."""
@@ -37,10 +41,12 @@ class Versions(Protocol):
 
 class Bucket:
     """``revision`` is that of the last change here, ``loaded`` that of the first list; nothing is known before it.
-    ``floor``: watches can start from it or later, not from before."""
+    ``floor``: watches can start from it or later, not from before. ``unreadable`` tells by key why what somebody else
+    has written is no object; the last good state stays, for those inside who cannot do without."""
 
     def __init__(self, floor: int, field_labels: FieldLabels, clock: Callable[[], float] = time.monotonic) -> None:
         self.entries: dict[str, Entry] = {}
+        self.unreadable: dict[str, str] = {}
         self.floor = floor
         self.loaded = floor
         self.revision = floor
@@ -81,9 +87,17 @@ class Bucket:
     def change(self, key: str, value: bytes | None, revision: int) -> None:
         """Take in one change and hand it to the watchers. A change already seen is dropped."""
         old = self.entries.get(key)
-        if (old and revision <= old.revision) or (old is None and value is None):
+        if old and revision <= old.revision:
             return
-        new = None if value is None else Entry(key, value, revision, self.field_labels)
+        self.unreadable.pop(key, None)
+        if old is None and value is None:
+            return
+        try:
+            new = None if value is None else Entry(key, value, revision, self.field_labels)
+        except Unreadable as error:
+            self.unreadable[key] = str(error)
+            _log.error("Somebody has written what is no object", key=key, revision=revision)
+            return
         self.put(key, new, revision, self._clock())
 
     def put(self, key: str, new: Entry | None, revision: int, time: float) -> None:

@@ -18,7 +18,7 @@ from apimachinery.logging import get_logger
 
 from .bucket import Bucket
 from .entry import Entry, FieldLabels
-from .interface import Change, Compacted, Op, Put, Storage, Unavailable
+from .interface import Change, Compacted, Op, Put, Storage, Stored, Unavailable, Unreadable
 from .keys import KeySpace
 
 _log = get_logger(__name__)
@@ -47,6 +47,7 @@ class WatchCache:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._counter = 0
         self._given_up = 0
+        self._odd: list[tuple[str, str, bytes, int]] = []
         self._question: asyncio.Task[None] | None = None
         self._next_question: asyncio.Future[int] | None = None
 
@@ -130,9 +131,11 @@ class WatchCache:
             try:
                 revision = await self._storage.revision()
             except Unavailable as error:
-                if not asked.cancelled():
-                    asked.set_exception(error)
-                    asked.exception()  # whoever waits gets it; nobody may be left to
+                later, self._next_question = self._next_question, None
+                for failed in (asked, later):  # who came meanwhile need not wait to learn the same
+                    if failed is not None and not failed.cancelled():
+                        failed.set_exception(error)
+                        failed.exception()  # whoever waits gets it; nobody may be left to
             else:
                 asked.set_result(revision)
         self._question = None
@@ -154,17 +157,25 @@ class WatchCache:
             for item in page.items:
                 bucket, local = self._keys.split(item.key)
                 if _is_object(bucket, local):
-                    entry = Entry(local, item.value, item.revision, self._field_labels(bucket))
-                    found.setdefault(bucket, []).append(entry)
+                    self._read(found.setdefault(bucket, []), bucket, local, item)
                 elif item.key.endswith(COMPACTION_KEY):
-                    self._next_compaction = int(item.value)
+                    self._next_compaction = noted_revision(item.value)
             if page.items:
                 start = page.items[-1].key + "\0"
         self._floor = revision
         for name, entries in found.items():
             self.bucket(name).load(entries)
+        for name, local, value, at in self._odd:
+            self.bucket(name).change(local, value, at)
+        self._odd.clear()
         self._advance(revision)
         self.ready.set()
+
+    def _read(self, entries: list[Entry], bucket: str, local: str, item: Stored) -> None:
+        try:
+            entries.append(Entry(local, item.value, item.revision, self._field_labels(bucket)))
+        except Unreadable:
+            self._odd.append((bucket, local, item.value, item.revision))
 
     async def _relist(self) -> None:
         """List again and turn what differs into changes, in the order of their revisions."""
@@ -204,7 +215,7 @@ class WatchCache:
                 self.bucket(name).change(local, change.value, change.revision)
             elif change.key.endswith(COMPACTION_KEY):
                 # It holds how far the next compaction goes; that it changes means that the last one has been done.
-                self.compacted, self._next_compaction = self._next_compaction, int(change.value or 0)
+                self.compacted, self._next_compaction = self._next_compaction, noted_revision(change.value)
         if changes:
             self._advance(changes[-1].revision)
 
@@ -216,6 +227,19 @@ class WatchCache:
                 future.set_result(None)
 
 
+def noted_revision(value: bytes | None) -> int:
+    """The revision under ``COMPACTION_KEY``; 0 for what somebody else may have written there."""
+    return int(value) if value and value.isdigit() and len(value) < 20 else 0
+
+
 def _is_object(bucket: str, local: str) -> bool:
-    """Keys under ``kubeto/`` and ``ranges/`` are our own bookkeeping, not objects."""
-    return bool(local) and not bucket.startswith(("kubeto/", "ranges/"))
+    """Keys under ``kubeto/`` and ``ranges/`` are our own bookkeeping, not objects; nor are those that are no text."""
+    return bool(local) and not bucket.startswith(("kubeto/", "ranges/")) and (local.isascii() or _is_text(local))
+
+
+def _is_text(key: str) -> bool:
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

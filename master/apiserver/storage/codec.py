@@ -6,6 +6,8 @@ from typing import Any
 
 import orjson
 
+from .interface import Stored, Unreadable
+
 Object = dict[str, Any]
 
 _METADATA = b'"metadata":{'
@@ -32,6 +34,26 @@ def splice(value: bytes, revision: int) -> bytes:
         at = value.find(b"{", 1) + 1
     comma = b"" if value[at : at + 1] == b"}" else b","
     return b'%b%b%d"%b%b' % (value[:at], _FIELD, revision, comma, value[at:])
+
+
+def checked(stored: Stored) -> bytes:
+    """``splice`` of a value that may be anybody's. Raises Unreadable."""
+    try:
+        data = splice(stored.value, stored.revision)
+        check(decode(data))
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise Unreadable(stored.key, error) from error
+    return data
+
+
+def check(obj: Any) -> None:
+    """Whether it has what everything here takes for granted of an object. Raises ValueError."""
+    metadata = obj.get("metadata") if isinstance(obj, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        raise ValueError("it is no object with a name")
+    labels = metadata.get("labels")
+    if labels and not (isinstance(labels, dict) and all(isinstance(v, str) for v in labels.values())):
+        raise ValueError("its labels are no labels")
 
 
 def with_revision(data: bytes, revision: int) -> bytes:

@@ -10,7 +10,7 @@ import asyncio
 
 from apimachinery.logging import get_logger
 
-from .cache import COMPACTION_KEY, WatchCache
+from .cache import COMPACTION_KEY, WatchCache, noted_revision
 from .interface import Mismatch, Put, Storage, Unavailable
 from .keys import KeySpace
 
@@ -36,7 +36,7 @@ async def compact_once(storage: Storage, cache: WatchCache, key: str) -> None:
     current = await storage.revision()
     await storage.commit([Put(key, b"%d" % current, noted.revision if noted else 0)])
     if noted:
-        revision = int(noted.value)
+        revision = noted_revision(noted.value)
         await storage.compact(revision)
         cache.compacted = max(cache.compacted, revision)  # sooner than by the watch
         _log.info("Compacted etcd", revision=revision)

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from .codec import decode, splice, with_revision
+from .codec import check, decode, splice, with_revision
+from .interface import Unreadable
 
 Object = dict[str, Any]
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
@@ -22,13 +23,20 @@ class Entry:
     __slots__ = ("_object", "data", "fields", "key", "labels", "revision")
 
     def __init__(self, key: str, value: bytes, revision: int, field_labels: FieldLabels) -> None:
+        """Raises Unreadable for a value that is no object."""
         self.key = key
         self.revision = revision
-        self.data = splice(value, revision)
         self._object: Object | None = None
-        obj = decode(value)
-        self.labels: Mapping[str, str] = obj["metadata"].get("labels") or _NONE
-        self.fields: Mapping[str, str] = {k: read(obj) for k, read in field_labels.items()} if field_labels else _NONE
+        try:
+            self.data = splice(value, revision)
+            obj = decode(value)
+            check(obj)
+            self.labels: Mapping[str, str] = obj["metadata"].get("labels") or _NONE
+            self.fields: Mapping[str, str] = (
+                {k: read(obj) for k, read in field_labels.items()} if field_labels else _NONE
+            )
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise Unreadable(key, error) from error
 
     @property
     def object(self) -> Object:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import grpc
 from aetcd import rpc
 
-from .interface import Change, Compacted, Delete, Mismatch, Op, Page, Put, Stored, Unavailable
+from .interface import Change, Compacted, Delete, Mismatch, Op, Page, Put, Stored, TooLarge, Unavailable
 
 CALL_TIMEOUT = 10.0
 LEASE_WINDOW = 60
@@ -34,6 +34,7 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 _COMPACTED = "required revision has been compacted"
+_TOO_LARGE = "request is too large"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,11 @@ def _open(access: EtcdAccess, url: str) -> _Server:
     return _Server(grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(*read), options=_OPTIONS))
 
 
+def _raw(key: str) -> bytes:
+    """Keys of others need not be text."""
+    return key.encode(errors="surrogateescape")
+
+
 def prefix_end(prefix: bytes) -> bytes:
     """The first key after all that begin with ``prefix``, which must not end in 0xff."""
     return prefix[:-1] + bytes([prefix[-1] + 1])
@@ -83,12 +89,12 @@ class EtcdStorage:
             await server.channel.close(None)
 
     async def get(self, key: str) -> Stored | None:
-        reply = await self._read(lambda s: s.kv.Range(rpc.RangeRequest(key=key.encode()), timeout=CALL_TIMEOUT))
+        reply = await self._read(lambda s: s.kv.Range(rpc.RangeRequest(key=_raw(key)), timeout=CALL_TIMEOUT))
         return _stored(reply.kvs[0]) if reply.kvs else None
 
     async def page(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Page:
         request = rpc.RangeRequest(
-            key=(start or prefix).encode(), range_end=prefix_end(prefix.encode()), limit=limit, revision=revision
+            key=_raw(start or prefix), range_end=prefix_end(prefix.encode()), limit=limit, revision=revision
         )
         reply = await self._read(lambda s: s.kv.Range(request, timeout=CALL_TIMEOUT))
         return Page([_stored(kv) for kv in reply.kvs], revision or reply.header.revision, reply.more, reply.count)
@@ -101,7 +107,7 @@ class EtcdStorage:
     async def commit(self, ops: Sequence[Op]) -> int:
         request = rpc.TxnRequest()
         for op in ops:
-            key = op.key.encode()
+            key = _raw(op.key)
             if op.expected is not None:
                 request.compare.add(result=0, target=2, key=key, mod_revision=op.expected)
             request.failure.add(request_range=rpc.RangeRequest(key=key))
@@ -125,7 +131,7 @@ class EtcdStorage:
     async def watch(self, prefix: str, after: int) -> AsyncIterator[list[Change]]:
         index = self._current
         call = self._servers[index].watch.Watch()
-        key = prefix.encode()
+        key = _raw(prefix)
         create = rpc.WatchCreateRequest(key=key, range_end=prefix_end(key), start_revision=after + 1)
         try:
             await call.write(rpc.WatchRequest(create_request=create))
@@ -176,6 +182,8 @@ class EtcdStorage:
         details = error.details() or ""
         if _COMPACTED in details:
             return Compacted()
+        if _TOO_LARGE in details:
+            return TooLarge(details)
         if "requested lease not found" in details:  # revoked behind our back: the next write asks for a new one
             self._leases.clear()
         if index == self._current:
@@ -184,7 +192,7 @@ class EtcdStorage:
 
 
 def _stored(kv: Any) -> Stored:
-    return Stored(kv.key.decode(), kv.value, kv.mod_revision)
+    return Stored(kv.key.decode(errors="surrogateescape"), kv.value, kv.mod_revision)
 
 
 def _found(response: Any) -> Stored | None:
@@ -194,7 +202,7 @@ def _found(response: Any) -> Stored | None:
 
 def _change(event: Any) -> Change:
     kv = event.kv
-    return Change(kv.key.decode(), kv.value if event.type == 0 else None, kv.mod_revision)
+    return Change(kv.key.decode(errors="surrogateescape"), kv.value if event.type == 0 else None, kv.mod_revision)
 
 
 async def wait_until_reachable(storage: EtcdStorage, tell: Callable[[str], None]) -> None:

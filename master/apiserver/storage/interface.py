@@ -77,6 +77,17 @@ class Compacted(Exception):
         self.revision = revision
 
 
+class Unreadable(Exception):
+    """What is stored under a key is no object: somebody else has written it."""
+
+    def __init__(self, key: str, why: object) -> None:
+        super().__init__(f"unable to decode {key!r}: {why}")
+
+
+class TooLarge(Exception):
+    """The store does not take a value of this size."""
+
+
 class Unavailable(Exception):
     """The store does not answer. A write may or may not have happened."""
 
@@ -93,7 +104,7 @@ class Storage(Protocol):
         ...
 
     async def commit(self, ops: Sequence[Op]) -> int:
-        """Carry out all or none, as one revision, which is returned. Raises Mismatch."""
+        """Carry out all or none, as one revision, which is returned. Raises Mismatch, TooLarge."""
         ...
 
     async def revision(self) -> int:

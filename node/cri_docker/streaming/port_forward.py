@@ -75,20 +75,26 @@ async def _forward(data: spdy.Stream, error: spdy.Stream, netns: str) -> None:
             await error.close_write()
             await data.reset()
             return
+        upward = asyncio.create_task(_upstream(data.read, writer), name="port-forward")
         try:
-            await asyncio.gather(_upstream(data.read, writer), _downstream(reader, data.write))
+            await _downstream(reader, data.write)
+        finally:
+            upward.cancel()
+            writer.close()
             await data.close_write()
             await error.close_write()
-        finally:
-            writer.close()
 
 
 async def _upstream(read: Callable[[int], Awaitable[bytes]], writer: asyncio.StreamWriter) -> None:
-    while part := await read(_PIECE):
-        writer.write(part)
-        await writer.drain()
-    if writer.can_write_eof():
-        writer.write_eof()
+    """To the client's half-close. What comes downwards goes on, unless the client has given the stream up."""
+    try:
+        while part := await read(_PIECE):
+            writer.write(part)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+    except (spdy.SpdyError, ConnectionError):
+        writer.transport.abort()
 
 
 async def _downstream(reader: asyncio.StreamReader, write: Callable[[bytes], Awaitable[None]]) -> None:

@@ -70,7 +70,7 @@ async def _join(
     output = asyncio.create_task(_copy_out(connection, client, tty), name="stream output")
     lost = asyncio.create_task(client.lost(), name="stream client")
     helpers = [
-        asyncio.create_task(_copy_in(connection, client), name="stream stdin"),
+        asyncio.create_task(_copy_in(connection, client, tty), name="stream stdin"),
         asyncio.create_task(_follow_sizes(client, resize), name="stream sizes"),
     ]
     try:
@@ -97,12 +97,13 @@ async def _copy_out(connection: Connection, client: Channels, tty: bool) -> None
             await client.write(stream, data)
 
 
-async def _copy_in(connection: Connection, client: Channels) -> None:
+async def _copy_in(connection: Connection, client: Channels, tty: bool) -> None:
+    """The end of stdin is told, but not for a terminal: the engine would end its output, too."""
     with suppress(ConnectionError):
         async for data in client.stdin():
             connection.writer.write(data)
             await connection.writer.drain()
-        if connection.writer.can_write_eof():
+        if not tty and connection.writer.can_write_eof():
             connection.writer.write_eof()
 
 

@@ -23,6 +23,7 @@ from ..expressions import ConditionsFailed, conditions_hold, values
 from ..forms import Forms
 from ..matching import EXEMPT_GROUP
 from ..refusal import forbidden
+from ..reinvocation import Reinvocations
 from ..requests import request_json
 from . import review
 from .source import Candidate, Source, Webhook
@@ -127,7 +128,7 @@ class MutatingWebhooks(_Webhooks):
     mutating, resource = True, "mutatingwebhookconfigurations"
 
     async def mutate(self, request: AdmissionRequest) -> None:
-        again = request.kept.setdefault(self.name, _Reinvocations())
+        again = request.kept.setdefault(self.name, Reinvocations())
         if request.second_round and request.object != again.output:
             again.all_of_before()
         for candidate in self._source.candidates(request):
@@ -188,19 +189,6 @@ class MutatingWebhooks(_Webhooks):
         if operations:
             told = orjson.dumps({**about, "patch": operations, "patchType": "JSONPatch"}).decode()
             request.annotations[_annotation("patch", request, webhook)] = told
-
-
-class _Reinvocations:
-    """Which webhooks want to see the object again: those of policy IfNeeded, called before somebody else changed it."""
-
-    def __init__(self) -> None:
-        self.before: set[tuple[str, str]] = set()
-        self.wanted: set[tuple[str, str]] = set()
-        self.output: Object | None = None
-
-    def all_of_before(self) -> None:
-        self.wanted |= self.before
-        self.before.clear()
 
 
 def _annotation(sort: str, request: AdmissionRequest, webhook: Webhook) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from ..strategy import Strategy
 from . import (
+    admission,
     api_services,
     autoscaling,
     configuration,
@@ -43,11 +44,20 @@ STRATEGIES: Mapping[tuple[str, str], type[Strategy]] = {
     ("", "secrets"): configuration.SecretStrategy,
     ("", "serviceaccounts"): configuration.ServiceAccountStrategy,
     ("", "services"): services.ServiceStrategy,
-    ("admissionregistration.k8s.io", "mutatingadmissionpolicies"): extensions.MutatingAdmissionPolicyStrategy,
-    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"): extensions.PolicyBindingStrategy,
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies"): admission.MutatingPolicyStrategy,
+    (
+        "admissionregistration.k8s.io",
+        "mutatingadmissionpolicybindings",
+    ): admission.MutatingBindingStrategy,
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): webhooks.WebhookConfigurationStrategy,
-    ("admissionregistration.k8s.io", "validatingadmissionpolicies"): extensions.ValidatingAdmissionPolicyStrategy,
-    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"): extensions.PolicyBindingStrategy,
+    (
+        "admissionregistration.k8s.io",
+        "validatingadmissionpolicies",
+    ): admission.ValidatingPolicyStrategy,
+    (
+        "admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings",
+    ): admission.ValidatingBindingStrategy,
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): webhooks.WebhookConfigurationStrategy,
     ("apiextensions.k8s.io", "customresourcedefinitions"): definitions.CustomResourceDefinitionStrategy,
     ("apiregistration.k8s.io", "apiservices"): api_services.APIServiceStrategy,

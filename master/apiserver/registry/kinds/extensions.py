@@ -1,69 +1,13 @@
-"""What extends the API: definitions, API services, policies, flow control."""
+"""What extends the API: definitions, API services, flow control."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-from ..strategy import Column, Strategy
+from ..strategy import Strategy
 from .causes import Causes, forbidden, non_negative, one_of, required
 from .pod_defaults import set_default
 from .printing import AGE, NAME, at, number, or_none, text
-from .webhooks import default_match
 
 Object = dict[str, Any]
-
-
-def _param_kind(policy: Object) -> object:
-    kind = at(policy, "spec.paramKind")
-    return f"{kind.get('apiVersion')}/{kind.get('kind')}" if kind else "<unset>"
-
-
-def _policy_columns(rules: str) -> tuple[Column, ...]:
-    return (
-        NAME,
-        number(
-            rules,
-            lambda p: len(at(p, f"spec.{rules.lower()}", ())),
-            f"{rules} indicates the number of {rules.lower()} rules defined.",
-        ),
-        text("ParamKind", _param_kind, "ParamKind specifies the kind of resources used to parameterize this policy"),
-        AGE,
-    )
-
-
-class ValidatingAdmissionPolicyStrategy(Strategy):
-    unconditional_update = False
-    status_zeros: ClassVar[Mapping[str, Any] | None] = {}
-    columns = _policy_columns("Validations")
-
-    def default(self, obj: Object) -> None:
-        spec = obj.setdefault("spec", {})
-        set_default(spec, "failurePolicy", "Fail")
-        if spec.get("matchConstraints") is not None:
-            default_match(spec["matchConstraints"])
-
-
-class MutatingAdmissionPolicyStrategy(ValidatingAdmissionPolicyStrategy):
-    status_zeros = None
-    columns = _policy_columns("Mutations")
-
-    def default(self, obj: Object) -> None:
-        super().default(obj)
-        set_default(obj["spec"], "reinvocationPolicy", "Never")
-
-
-class PolicyBindingStrategy(Strategy):
-    unconditional_update = False
-    columns = (
-        NAME,
-        text("PolicyName", "spec.policyName", "The policy this binding is for."),
-        text("ParamRef", lambda b: at(b, "spec.paramRef.name", "<unset>"), "The parameter resource."),
-        AGE,
-    )
-
-    def default(self, obj: Object) -> None:
-        match = at(obj, "spec.matchResources")
-        if match is not None:
-            default_match(match)
 
 
 class FlowSchemaStrategy(Strategy):

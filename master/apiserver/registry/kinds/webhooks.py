@@ -89,8 +89,8 @@ def _webhook(webhook: Object, field: str) -> Causes:
     return causes + review_versions(webhook.get("admissionReviewVersions") or (), f"{field}.admissionReviewVersions")
 
 
-def validate_match_conditions(conditions: Sequence[Object], field: str) -> Causes:
-    """Of a webhook."""
+def validate_match_conditions(conditions: Sequence[Object], field: str, *, params: bool = False) -> Causes:
+    """``params``: the conditions are those of a policy with parameters."""
     causes: Causes = []
     if len(conditions) > MAX_CONDITIONS:
         causes.append(too_many(field, len(conditions), MAX_CONDITIONS))
@@ -105,17 +105,17 @@ def validate_match_conditions(conditions: Sequence[Object], field: str) -> Cause
         if name in names:
             causes.append(duplicate(f"{where}.name", name))
         names.add(name)
-        causes += _expression(condition.get("expression") or "", f"{where}.expression")
+        causes += _expression(condition.get("expression") or "", f"{where}.expression", params)
     return causes
 
 
-def _expression(expression: str, field: str) -> Causes:
+def _expression(expression: str, field: str, params: bool) -> Causes:
     if not expression.strip():
         return [required(field)]
     try:
-        compile_condition(expression)
+        compile_condition(expression, params=params)
     except CompilationError as error:
-        return [invalid(field, expression, f"compilation failed: {error}")]
+        return [invalid(field, expression, error.told)]
     return []
 
 

@@ -7,6 +7,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ParsedExpr(_message.Message):
+    __slots__ = ("expr",)
+    EXPR_FIELD_NUMBER: _ClassVar[int]
+    expr: Expr
+    def __init__(self, expr: _Optional[_Union[Expr, _Mapping]] = ...) -> None: ...
+
 class CheckedExpr(_message.Message):
     __slots__ = ("reference_map", "type_map", "expr")
     class ReferenceMapEntry(_message.Message):
