@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from cel_expr_python import cel
@@ -35,8 +35,7 @@ class Checked:
 
 def check(expression: str, variables: Mapping[str, str], messages: Messages | None = None) -> Checked:
     """Raises CompilationError."""
-    declared = tuple(sorted(variables.items()))
-    environment = _environment(declared, messages)
+    environment = _environment(tuple(sorted(variables.items())), messages)
     try:
         compiled = environment.compile(expression)
     except RuntimeError as error:
@@ -64,8 +63,19 @@ def assignable(found: str, wanted: str) -> bool:
     return all(assignable(_text(x), _text(y)) for x, y in zip(a.parameters, b.parameters, strict=True))
 
 
-@lru_cache(16)
 def _environment(variables: tuple[tuple[str, str], ...], messages: Messages | None) -> cel.Env:
+    """Kept as long as the types are that it is for."""
+    known: dict[Any, cel.Env] = _plain if messages is None else messages.environments
+    if variables not in known:
+        known[variables] = _make(variables, messages)
+    return known[variables]
+
+
+_plain: dict[Any, cel.Env] = {}
+"""Environments without types of their own: there are only as many as sorts of expressions."""
+
+
+def _make(variables: tuple[tuple[str, str], ...], messages: Messages | None) -> cel.Env:
     config = _library() | {"variables": [{"name": n} | parse_type(t).config() for n, t in variables]}
     return cel.NewEnv(messages and messages.pool(), config=cel.NewEnvConfigFromYaml(json.dumps(config)))
 

@@ -5,6 +5,7 @@ A message has no list of lists and no map of lists: of these the checker knows t
 
 import itertools
 from collections.abc import Mapping
+from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, struct_pb2, timestamp_pb2
 
@@ -39,6 +40,8 @@ class Messages:
         self._files: dict[str, descriptor_pb2.FileDescriptorProto] = {}
         self._pool: descriptor_pool.DescriptorPool | None = None
         self._names: set[str] = set()
+        self.environments: dict[Any, Any] = {}
+        """The checker's environments for these types, by what else they declare."""
 
     def extended(self) -> "Messages":
         """A copy, to which more can be added."""

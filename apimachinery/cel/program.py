@@ -13,10 +13,10 @@ from .messages import Messages
 class Program:
     """A checked expression. Its ``result`` is the CEL type of its value, ``variables`` are those that it names."""
 
-    __slots__ = ("_run", "_slots", "_weight", "checked", "expression", "result", "variables")
+    __slots__ = ("_run", "_slots", "_weight", "expression", "result", "variables")
 
     def __init__(self, expression: str, checked: checker.Checked, compiler: Compiler, run: Closure) -> None:
-        self.expression, self.checked, self._run = expression, checked, run
+        self.expression, self._run = expression, run
         self.result, self.variables = checked.result, frozenset(compiler.variables)
         self._slots, self._weight = compiler.slots, compiler.weight
 

@@ -4,6 +4,7 @@ Source: ``k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation``.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,46 +12,115 @@ import orjson
 from apimachinery import cel
 from apimachinery.errors import Cause
 
+from .rule_costs import (
+    DEFINITION_LIMIT,
+    REQUEST_BYTES,
+    RULE_LIMIT,
+    estimate,
+    exceeded,
+    of_value,
+    smallest,
+)
 from .rule_types import Types
-from .rules import RULES, Rule, compile_rule, has_rules
+from .rules import RULES, Rule, compile_rule, has_rules, syntax_tree
 
 Raw = Mapping[str, Any]
 REASONS = ("FieldValueRequired", "FieldValueForbidden", "FieldValueInvalid", "FieldValueDuplicate")
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where rules stand. ``often`` is how many such values an object may have, None as many as fit; ``unsteady`` is the
+    path of the innermost list or map around whose members have no certain old value."""
+
+    raw: Raw
+    spine: Raw
+    path: str
+    often: int | None = 1
+    unsteady: str = ""
+
+    def inside(self, raw: Raw, spine: Raw, step: str, *, many: str = "", unsteady: str = "") -> "_Place":
+        often = self.often
+        if many:
+            often = often * int(self.spine[many]) if often is not None and many in self.spine else None
+        return _Place(raw, spine, f"{self.path}.{step}", often, self.unsteady or unsteady)
 
 
 def check_rules(schema: Raw, path: str) -> list[Cause]:
     """One cause for everything that is wrong with the rules of an ``openAPIV3Schema``, which stands at ``path``."""
     if not has_rules(schema):
         return []
-    types = Types()
-    return list(_check(schema, schema, path, types, types.declare(schema, resource=True), ""))
+    return _Check().all(schema, path)
 
 
-def _check(raw: Raw, spine: Raw, path: str, types: Types, cel_type: str, unsteady: str) -> Iterator[Cause]:
-    """``unsteady`` is the path of the innermost list or map around whose members have no certain old value."""
-    for index, rule in enumerate(raw.get(RULES) or ()):
-        yield from _check_rule(rule, spine, f"{path}.{RULES}[{index}]", types, cel_type, unsteady)
-    for index, part in enumerate(raw.get("allOf") or ()):
-        yield from _check(part, spine, f"{path}.allOf[{index}]", types, cel_type, unsteady)
-    here = unsteady or (path if spine.get("x-kubernetes-map-type") == "atomic" else "")
+class _Check:
+    def __init__(self) -> None:
+        self._types = Types()
+        self._total = 0.0
+
+    def all(self, schema: Raw, path: str) -> list[Cause]:
+        cel_type = self._types.declare(schema, resource=True)
+        causes = list(self._check(_Place(schema, schema, path), cel_type))
+        told = exceeded(self._total, DEFINITION_LIMIT, f"{RULES} estimated rule cost total for entire OpenAPIv3 schema")
+        return causes or ([Cause("FieldValueForbidden", f"Forbidden: {told}", path)] if told else [])
+
+    def _check(self, at: _Place, cel_type: str) -> Iterator[Cause]:
+        for index, rule in enumerate(at.raw.get(RULES) or ()):
+            yield from _form(rule, at.spine, f"{at.path}.{RULES}[{index}]")
+            if str(rule.get("rule") or "").strip():
+                yield from self._compile(rule, f"{at.path}.{RULES}[{index}]", at, cel_type)
+        for index, part in enumerate(at.raw.get("allOf") or ()):
+            yield from self._check(at.inside(part, at.spine, f"allOf[{index}]"), cel_type)
+        for place in _below(at):
+            if has_rules(place.raw):
+                yield from self._check(place, self._types.declare(place.spine))
+
+    def _compile(self, rule: Raw, path: str, at: _Place, cel_type: str) -> Iterator[Cause]:
+        for part in ("rule", "messageExpression"):
+            if not rule.get(part):
+                continue
+            try:
+                made = compile_rule({**rule, "messageExpression": rule.get(part) if part != "rule" else None}, cel_type,
+                                    self._types)  # fmt: skip
+            except cel.CompilationError as error:
+                yield _invalid(f"{path}.{part}", rule if part == "rule" else rule[part], error.told)
+                return
+            told = self._cost(rule, part, at, cel_type)
+            if told:
+                yield Cause("FieldValueForbidden", f"Forbidden: {told}", f"{path}.{part}")
+            if part == "rule":
+                yield from _old_value(rule, path, made, at.unsteady)
+
+    def _cost(self, rule: Raw, part: str, at: _Place, cel_type: str) -> str:
+        """What is wrong with the cost of a rule or of its message."""
+        tree = syntax_tree(rule, part, cel_type, self._types)
+        value = of_value(at.spine)
+        often = at.often if at.often is not None else REQUEST_BYTES // smallest(at.spine)
+        cost = estimate(tree, {"self": value, "oldSelf": value}).cost * often
+        self._total += cost
+        return exceeded(
+            cost, RULE_LIMIT, "estimated rule cost" if part == "rule" else "estimated messageExpression cost"
+        )
+
+
+def _below(at: _Place) -> Iterator[_Place]:
+    raw, spine = at.raw, at.spine
+    atomic = at.path if spine.get("x-kubernetes-map-type") == "atomic" else ""
     for name, member in (raw.get("properties") or {}).items():
         known = (spine.get("properties") or {}).get(name)
         if known is not None:
-            yield from _inside(member, known, f"{path}.properties[{name}]", types, here)
-    if isinstance(raw.get("additionalProperties"), Mapping):
-        member, known = raw["additionalProperties"], spine["additionalProperties"]
-        yield from _inside(member, known, f"{path}.additionalProperties", types, here)
-    if isinstance(raw.get("items"), Mapping) and isinstance(spine.get("items"), Mapping):
-        steady = spine.get("x-kubernetes-list-type") == "map"
-        yield from _inside(raw["items"], spine["items"], f"{path}.items", types, unsteady if steady else path)
+            yield at.inside(member, known, f"properties[{name}]", unsteady=atomic)
+    extra, items = raw.get("additionalProperties"), raw.get("items")
+    if isinstance(extra, Mapping) and isinstance(spine.get("additionalProperties"), Mapping):
+        known = spine["additionalProperties"]
+        yield at.inside(extra, known, "additionalProperties", many="maxProperties", unsteady=atomic)
+    if isinstance(items, Mapping) and isinstance(spine.get("items"), Mapping):
+        unsteady = "" if spine.get("x-kubernetes-list-type") == "map" else at.path
+        yield at.inside(items, spine["items"], "items", many="maxItems", unsteady=unsteady)
 
 
-def _inside(raw: Raw, spine: Raw, path: str, types: Types, unsteady: str) -> Iterator[Cause]:
-    if has_rules(raw):
-        yield from _check(raw, spine, path, types, types.declare(spine), unsteady)
-
-
-def _check_rule(rule: Raw, schema: Raw, path: str, types: Types, cel_type: str, unsteady: str) -> Iterator[Cause]:
+def _form(rule: Raw, schema: Raw, path: str) -> Iterator[Cause]:
+    """What is wrong with a rule besides its expressions."""
     text, message = str(rule.get("rule") or ""), rule.get("message")
     if not text.strip():
         yield Cause("FieldValueRequired", "Required value: rule is not specified", f"{path}.rule")
@@ -68,27 +138,14 @@ def _check_rule(rule: Raw, schema: Raw, path: str, types: Types, cel_type: str, 
         yield Cause("FieldValueNotSupported", told, f"{path}.reason")
     if rule.get("fieldPath") and not _leads_somewhere(str(rule["fieldPath"]), schema):
         yield _invalid(f"{path}.fieldPath", rule["fieldPath"], "fieldPath must be a valid path")
-    yield from _compile(rule, path, types, cel_type, unsteady)
 
 
-def _compile(rule: Raw, path: str, types: Types, cel_type: str, unsteady: str) -> Iterator[Cause]:
-    for part in ("rule", "messageExpression"):
-        if not rule.get(part):
-            continue
-        try:
-            made: Rule = compile_rule({"messageExpression": None, **rule} if part != "rule" else
-                                      {**rule, "messageExpression": None}, cel_type, types)  # fmt: skip
-        except cel.CompilationError as error:
-            yield _invalid(f"{path}.{part}", rule if part == "rule" else rule[part], error.told)
-            return
-        if part != "rule":
-            continue
-        if made.transition and unsteady:
-            told = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {unsteady}"
-            yield _invalid(f"{path}.rule", rule["rule"], told)
-        if rule.get("optionalOldSelf") and not made.transition:
-            told = "may not be set if oldSelf is not used in rule"
-            yield _invalid(f"{path}.optionalOldSelf", True, told)
+def _old_value(rule: Raw, path: str, made: Rule, unsteady: str) -> Iterator[Cause]:
+    if made.transition and unsteady:
+        told = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {unsteady}"
+        yield _invalid(f"{path}.rule", rule["rule"], told)
+    if rule.get("optionalOldSelf") and not made.transition:
+        yield _invalid(f"{path}.optionalOldSelf", True, "may not be set if oldSelf is not used in rule")
 
 
 def _leads_somewhere(field_path: str, schema: Raw) -> bool:

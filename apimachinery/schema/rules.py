@@ -126,12 +126,22 @@ def _inner(raw: Raw, spine: Raw, types: Types) -> Node | None:
 
 def compile_rule(rule: Raw, cel_type: str, types: Types) -> Rule:
     """Raises CompilationError."""
-    optional = bool(rule.get("optionalOldSelf"))
-    variables = {"self": cel_type, "oldSelf": f"optional_type<{cel_type}>" if optional else cel_type}
+    variables = _variables(rule, cel_type)
     program = cel.compile(rule["rule"], variables, result="bool", messages=types.messages)
     told = rule.get("messageExpression")
     message = cel.compile(told, variables, result="string", messages=types.messages) if told else None
-    return Rule(rule, program, message, "oldSelf" in program.variables, optional)
+    return Rule(rule, program, message, "oldSelf" in program.variables, bool(rule.get("optionalOldSelf")))
+
+
+def syntax_tree(rule: Raw, part: str, cel_type: str, types: Types) -> Any:
+    """Of the rule's expression, or of its ``messageExpression``."""
+    from apimachinery.cel import checker
+
+    return checker.check(rule[part], _variables(rule, cel_type), types.messages).tree.expr
+
+
+def _variables(rule: Raw, cel_type: str) -> dict[str, str]:
+    return {"self": cel_type, "oldSelf": f"optional_type<{cel_type}>" if rule.get("optionalOldSelf") else cel_type}
 
 
 class _Exhausted(Exception):

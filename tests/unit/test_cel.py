@@ -70,7 +70,7 @@ def test_expressions_hold(expression: str) -> None:
         ("1/0", "division by zero"),
         ("9223372036854775807 + 1", "integer overflow"),
         ("[1, 2][5]", "index out of bounds: 5"),
-        ("'x'.matches('(')", "error parsing regexp: missing )"),
+        ("'x'.matches('(' + '')", "error parsing regexp: missing )"),
         ("ip('::ffff:1.2.3.4')", "IPv4-mapped"),
         ("[1, 2].transformMap(i, v, {'a': 1}[v])", "no such key: 1"),
     ],
@@ -98,6 +98,12 @@ def test_errors_of_compilation_are_upstreams(expression: str, message: str) -> N
         cel.compile(expression, VARIABLES)
     assert message in str(error.value)
     assert str(error.value).startswith("ERROR: <input>:1:")
+
+
+@pytest.mark.parametrize("expression", ["duration('x')", "timestamp('2020')", "object.a.matches('(')"])
+def test_literals_are_checked_at_compilation(expression: str) -> None:
+    with pytest.raises(cel.CompilationError, match=r"invalid \w+ argument"):
+        cel.compile(expression, VARIABLES)
 
 
 def test_a_result_of_another_type_is_refused() -> None:

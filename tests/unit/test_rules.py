@@ -122,3 +122,23 @@ def test_old_values_are_refused_where_none_corresponds() -> None:
     (cause,) = check_rules(rules, "schema")
     told = "oldSelf cannot be used on the uncorrelatable portion of the schema within schema.properties[l]"
     assert cause.message.endswith(told)
+
+
+def test_rules_that_may_cost_too_much_are_refused() -> None:
+    def told(items: Object, rule: str, **limits: int) -> list[str]:
+        member = {"type": "array", "items": items, **limits}
+        spec = {"type": "object", "properties": {"x": member}, "x-kubernetes-validations": [{"rule": rule}]}
+        return [c.message for c in check_rules({"type": "object", "properties": {"spec": spec}}, "schema")]
+
+    each, pairs = "self.x.all(a, a.startsWith('b'))", "self.x.all(a, self.x.all(b, a != b))"
+    assert told({"type": "string"}, "self.x.size() < 10") == []
+    assert told({"type": "string", "maxLength": 10}, each, maxItems=1000) == []
+    (cause,) = told({"type": "string"}, pairs)
+    assert cause == (
+        "Forbidden: estimated rule cost exceeds budget by factor of more than 100x (try simplifying the rule, or "
+        "adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)"
+    )
+    assert told({"type": "string", "maxLength": 10}, pairs, maxItems=100) == []
+    inner = {"type": "string", "x-kubernetes-validations": [{"rule": "self.contains('abcdefghijkl')"}]}
+    assert "exceeds budget" in told(inner, "true")[0]
+    assert told({**inner, "maxLength": 10}, "true", maxItems=10) == []

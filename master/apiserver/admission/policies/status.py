@@ -28,16 +28,17 @@ class PolicyStatus:
         self._registry, self._writer = registry, LoopbackWriter(registry)
 
     async def run(self) -> None:
-        """Until the server stops."""
+        """Until it is cancelled."""
         bucket = self._registry.reads.bucket(POLICIES)
-        watcher = Watcher()
-        bucket.watch(watcher, bucket.revision)
-        while not watcher.closed:
-            done = True
-            for policy in list(self._registry.reads.list(POLICIES)):
-                if (policy.get("status") or {}).get("observedGeneration") != policy["metadata"]["generation"]:
-                    done &= await self._check(policy)
-            await watcher.batch(_NEVER if done else RETRY_SECONDS)
+        while True:
+            watcher = Watcher()
+            bucket.watch(watcher, bucket.revision)
+            while not watcher.closed:
+                done = True
+                for policy in list(self._registry.reads.list(POLICIES)):
+                    if (policy.get("status") or {}).get("observedGeneration") != policy["metadata"]["generation"]:
+                        done &= await self._check(policy)
+                await watcher.batch(_NEVER if done else RETRY_SECONDS)
 
     async def _check(self, policy: Object) -> bool:
         """Whether that is done."""
