@@ -41,7 +41,7 @@ async def create(
         obj.pop("status", None)
     strategy.prepare_create(obj)
     strategy.complete_status(obj)
-    causes = validate_metadata(obj, kind) + strategy.validate(obj)
+    causes = validate_metadata(obj, kind) + strategy.validate(obj) + strategy.validate_create(obj)
     if causes:
         raise refusals.invalid(kind, named.name, causes)
     options.warnings.extend(strategy.warnings(obj))

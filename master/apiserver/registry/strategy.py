@@ -101,6 +101,10 @@ class Strategy:
     def validate(self, obj: Object) -> list[Cause]:
         return []
 
+    def validate_create(self, obj: Object) -> list[Cause]:
+        """Called besides ``validate``: what only a new object may not have."""
+        return []
+
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
         """Called besides ``validate``: what depends on the old object."""
         return []
