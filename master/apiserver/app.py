@@ -131,7 +131,7 @@ class ApiServer:
         tasks.start("API availability", availability.run(), may_end=True)
         custom = CustomKinds(registry, connections.webhooks.call)
         custom.serve()
-        tasks.start("custom kinds", custom.run())
+        tasks.start("custom kinds", custom.run(), may_end=True)
         tasks.start("policy status", PolicyStatus(registry).run())
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))

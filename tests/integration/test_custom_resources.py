@@ -52,7 +52,9 @@ def test_a_definition_is_served_until_it_is_deleted(apiserver: ApiServerProgram,
         eventually(lambda watch=gone: [t for t, _ in watch.seen()] == ["DELETED"], within=5)
         assert gone.events[0]["object"]["apiVersion"] == f"test.example.com/{at}"
     custom.create("left")
+    watch = Watching(apiserver, f"{custom.path()}?watch=1&resourceVersion=0")
     custom.delete()
+    eventually(lambda: watch.seen() == [("ADDED", "left"), ("DELETED", "left")])
     assert apiserver.request("GET", custom.path()).code == 404
 
 
@@ -241,6 +243,9 @@ def test_status_and_scale(apiserver: ApiServerProgram, namespace: str) -> None:
     custom.ok("PATCH", custom.path(name="x", subresource="scale"), merge, Content_Type=MERGE)
     final = custom.ok("GET", custom.path(name="x"))
     assert (final["spec"], final["metadata"]["generation"]) == ({"size": 4}, 3)
+    applied = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "x"}, "spec": {"replicas": 5}}
+    query = f"{custom.path(name='x', subresource='scale')}?fieldManager=m&force=true"
+    assert custom.ok("PATCH", query, applied, Content_Type=APPLY)["spec"] == {"replicas": 5}
     plain = Custom(apiserver, definition(version("v1", schema)), namespace)
     made = plain.create("x", status={"size": 1})
     changed = plain.ok("PATCH", plain.path(name="x"), {"status": {"size": 2}}, Content_Type=MERGE)

@@ -65,6 +65,8 @@ class Strategy:
     translated: ClassVar[bool] = False
     """Whether objects are stored in another form than everything here and admission see, as those of custom kinds are:
     ``load`` and ``store`` translate."""
+    replicas_path: str = "spec.replicas"
+    """Where a Scale's replicas are."""
     open_api: Mapping[str, Any] | None = None
     """The schema that a custom kind publishes."""
 
@@ -136,7 +138,7 @@ class Strategy:
 
     def from_scale(self, wanted: Object, old: Object) -> Object:
         """The workload with the replicas of a Scale. Raises BadRequest."""
-        return parts.from_scale(wanted, old)
+        return parts.from_scale(wanted, old, self.replicas_path)
 
     def grace_period(self, obj: Object, requested: int | None) -> int:
         """Seconds that a deleted object stays until its agent confirms the deletion. 0 = it goes at once."""

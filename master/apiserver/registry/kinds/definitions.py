@@ -41,6 +41,9 @@ class CustomResourceDefinitionStrategy(Strategy):
         set_default(names, "listKind", f"{kind}List")
         if spec.get("conversion") is None:
             spec["conversion"] = {"strategy": "None"}
+        for version in spec.get("versions") or ():
+            version.setdefault("served", False)
+            version.setdefault("storage", False)
         service = at(spec, "conversion.webhook.clientConfig.service")
         if service is not None:
             service.setdefault("port", 443)
