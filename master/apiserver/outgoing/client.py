@@ -84,7 +84,7 @@ class WebhookClient:
             pool = self._pools.get(Trust(ca))
             try:
                 return await _exchange(pool, url, data)
-            except (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError):
+            except http.CUT_OFF:
                 # Most likely a kept connection that the other end was just closing: a new one will tell.
                 return await _exchange(pool, url, data)
         except httpcore.TimeoutException as error:

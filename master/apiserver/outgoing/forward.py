@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from ..rest import websocket
 from ..rest.byte_streams import take_over
 from ..rest.disconnect import while_connected
-from .http import BROKEN, CONNECT_SECONDS, Pools
+from .http import BROKEN, CONNECT_SECONDS, CUT_OFF, Pools
 from .trust import Connect, Trust
 
 Headers = list[tuple[bytes, bytes]]
@@ -27,6 +27,7 @@ _HOP_BY_HOP = frozenset(
     b"upgrade".split()
 )
 _CREDENTIALS = frozenset((b"authorization",))
+_REPEATABLE = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")
 _CHUNK_BYTES = 64 * 1024
 _MESSAGE_BYTES = 64 * 1024 * 1024
 _FAREWELL_SECONDS = 5.0
@@ -38,6 +39,9 @@ class Unreachable(Exception):
 
 class Edit(Protocol):
     """What is made of an answer on its way to the client."""
+
+    limit: int
+    """Bytes. A body that turns out to be larger is passed on as it is."""
 
     def headers(self, headers: Headers) -> Headers: ...
 
@@ -88,7 +92,14 @@ class Forwarder:
         host = (b"host", urlsplit(to.url).netloc.encode())
         request = httpcore.Request(method, to.url, headers=[host, *headers], content=content)
         try:
-            return await self._pools.get(to.trust).handle_async_request(request)
+            pool = self._pools.get(to.trust)
+            try:
+                return await pool.handle_async_request(request)
+            except CUT_OFF:
+                if content is not None or method not in _REPEATABLE:
+                    raise
+                # Most likely a kept connection that the other end was just closing: a new one will tell.
+                return await pool.handle_async_request(request)
         except (*BROKEN, OSError) as error:
             raise Unreachable(str(error) or type(error).__name__) from error
 
@@ -196,14 +207,29 @@ async def _answer(response: httpcore.Response, method: str, send: Send, edit: Ed
     headers = [(n.lower(), v) for n, v in response.headers if n.lower() not in _HOP_BY_HOP]
     if edit:
         headers = edit.headers(headers)
+    chunks = response.aiter_stream()
+    held, ended = b"", False
     if edit and method != "HEAD" and edit.wants(headers):
-        data = edit.body(await response.aread())
-        await respond(send, response.status, [(n, v) for n, v in headers if n != b"content-length"], data)
-        return
+        held, ended = await _hold(chunks, edit.limit)
+        if ended:
+            headers = [(n, v) for n, v in headers if n != b"content-length"]
+            await respond(send, response.status, headers, edit.body(held))
+            return
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    async for chunk in response.aiter_stream():
+    await send({"type": "http.response.body", "body": held, "more_body": True})
+    async for chunk in chunks:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _hold(chunks: AsyncIterator[bytes], limit: int) -> tuple[bytes, bool]:
+    """What there is up to a limit or a chunk more, and whether that was all."""
+    held = bytearray()
+    async for chunk in chunks:
+        held += chunk
+        if len(held) > limit:
+            return bytes(held), False
+    return bytes(held), True
 
 
 async def _refuse_websocket(refused: websockets.InvalidStatus, send: Send) -> None:

@@ -14,6 +14,8 @@ CONNECT_SECONDS = 10.0
 _IDLE_CONNECTIONS, _IDLE_SECONDS = 64, 30.0
 _MAX_POOLS = 64
 
+CUT_OFF = (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError)
+"""How it shows that the other end has closed the connection."""
 BROKEN = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
 """What goes wrong on the way to the other end and back."""
 

@@ -27,7 +27,7 @@ NODE_PATHS = ("/stats/summary", "/healthz", "/pods")
 _LINK = re.compile(
     rb"""(\s(?:href|src|action|cite|data|formaction|poster)\s*=\s*["'])(/[^/"'][^"']*|/)""", re.IGNORECASE
 )
-_MAX_REWRITTEN_BYTES = 8 * 1024 * 1024
+_MAX_REWRITTEN_BYTES = 2 * 1024 * 1024
 # A pod's certificate is made by whoever runs it; nobody here could verify it, and upstream does not either.
 _UNVERIFIED = Trust(verify=False)
 _IN_THE_CLEAR = (b"accept-encoding",)
@@ -109,6 +109,8 @@ def split_path(scope: Scope, parts: int) -> tuple[str, str]:
 class _Below:
     """Answers of a backend whose root is seen below ``prefix``: its links and redirects are made to stay there."""
 
+    limit = _MAX_REWRITTEN_BYTES
+
     def __init__(self, prefix: str, url: str) -> None:
         self._prefix, self._url = prefix, url
 
@@ -120,7 +122,7 @@ class _Below:
         have = dict(headers)
         if not have.get(b"content-type", b"").startswith(b"text/html") or b"content-encoding" in have:
             return False
-        return int(have.get(b"content-length") or 0) <= _MAX_REWRITTEN_BYTES
+        return int(have.get(b"content-length") or 0) <= self.limit
 
     def body(self, data: bytes) -> bytes:
         return rewrite_links(data, self._prefix.encode("latin-1"))
