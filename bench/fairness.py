@@ -83,20 +83,20 @@ async def _victims(port: int, seconds: float) -> dict[str, list[float]]:
 
 
 async def _prepare(target: http_load.Target) -> None:
-    await api_server._prepare(target)
+    await api_server.prepare(target)
     rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
     api = "rbac.authorization.k8s.io"
     role = {"apiVersion": f"{api}/v1", "kind": "ClusterRole", "metadata": {"name": "bench"}, "rules": rules}
     subjects = [{"apiGroup": api, "kind": "User", "name": name} for name in ("noisy", "victim")]
     ref = {"apiGroup": api, "kind": "ClusterRole", "name": "bench"}
     binding = {"apiVersion": f"{api}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "bench"}}
-    await api_server._once(target, "POST", f"/apis/{api}/v1/clusterroles", role)
-    await api_server._once(
+    await api_server.once(target, "POST", f"/apis/{api}/v1/clusterroles", role)
+    await api_server.once(
         target, "POST", f"/apis/{api}/v1/clusterrolebindings", binding | {"roleRef": ref, "subjects": subjects}
     )
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "one"}}
-    await api_server._once(target, "POST", _LEASE, lease)
-    await api_server._once(
+    await api_server.once(target, "POST", _LEASE, lease)
+    await api_server.once(
         target, "POST", f"{_PATH}/configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}}
     )
 

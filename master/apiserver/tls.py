@@ -1,13 +1,18 @@
 """The server's TLS: its own certificate, and client certificates that are asked for but not demanded."""
 
+import contextlib
 import ssl
 import tempfile
-from pathlib import Path
+from collections.abc import Iterator
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from apimachinery.logging import get_logger
+
 from .settings import ServingSettings
+
+_log = get_logger(__name__)
 
 
 def server_context(serving: ServingSettings, front_proxy_ca: str = "") -> ssl.SSLContext:
@@ -24,10 +29,16 @@ def server_context(serving: ServingSettings, front_proxy_ca: str = "") -> ssl.SS
     return context
 
 
-def ephemeral_signing_key() -> Path:
-    """A key for service-account tokens that lives as long as this process. The caller removes the file once read."""
+@contextlib.contextmanager
+def signing_key(given: str) -> Iterator[str]:
+    """The file of the key for service-account tokens: the one ``given``, or one that is there for the block only."""
+    if given:
+        yield given
+        return
+    _log.warning("No --service-account-signing-key-file: tokens are signed with a key that ends with this process")
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    with tempfile.NamedTemporaryFile(prefix="kubeto-sa-", suffix=".key", delete=False) as file:
+    with tempfile.NamedTemporaryFile(prefix="kubeto-sa-", suffix=".key") as file:
         file.write(pem)
-    return Path(file.name)
+        file.flush()
+        yield file.name

@@ -7,6 +7,7 @@ policy sees what the request's own client would see, or an equivalent kind that 
 from typing import Any
 
 from apimachinery.errors import InternalError
+from apimachinery.patch import copy
 from apimachinery.schema import Schema, Schemas
 from apimachinery.scheme import Kind
 
@@ -30,6 +31,10 @@ class Forms:
 
     def schema(self, kind: Kind) -> Schema:
         return self._schemas.of(kind)
+
+    def unknown(self, kind: Kind, obj: Object) -> str:
+        """The path of the first field that objects of a kind do not have."""
+        return next((p.path for p in self._schemas.check(kind, copy(obj)) if p.form == "unknown"), "")
 
     def shown(self, request: AdmissionRequest, obj: Object | None, kind: Kind) -> Object | None:
         """``request``'s object, or its old one, as ``kind``; shared with the request, so never to be changed."""

@@ -54,6 +54,7 @@ class Auth:
     authenticators: Authenticators
     authorizer: Authorizer
     rbac: RbacAuthorizer
+    issuer: TokenIssuer | None
     answers: Answers
     documents: Mapping[str, tuple[str, dict[str, Any]]]
     front_proxies: FrontProxies
@@ -69,14 +70,16 @@ def build(config: AuthConfig, reader: Reader) -> Auth:
         tokens.append(ServiceAccountTokens(reader, config.service_account_issuers, keys, audiences))
     if config.enable_bootstrap_token_auth:
         tokens.append(BootstrapTokens(reader))
-    authenticators = Authenticators(tokens, anonymous=config.anonymous_auth)
+    # Who lets everybody do everything does not let in just anybody: as upstream.
+    anonymous = config.anonymous_auth and "AlwaysAllow" not in config.authorization_modes
+    authenticators = Authenticators(tokens, anonymous=anonymous)
     rbac = RbacAuthorizer(reader)
     authorizer = for_modes(config.authorization_modes, reader, rbac)
     answers = dict(Reviews(authenticators, authorizer, rbac).answers())
     if issuer is not None:
         answers["", "serviceaccounts", "token"] = TokenRequests(reader, issuer, audiences)
     proxies = FrontProxies.load(config.request_header, config.client_ca_file)
-    return Auth(authenticators, authorizer, rbac, answers, _documents(config, keys), proxies)
+    return Auth(authenticators, authorizer, rbac, issuer, answers, _documents(config, keys), proxies)
 
 
 def _issuer(config: AuthConfig) -> TokenIssuer | None:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
-from apimachinery.errors import BadRequest, RequestEntityTooLarge, Timeout
+from apimachinery.errors import ApiError, BadRequest, RequestEntityTooLarge, Timeout
 
 from ..auth.authorizer import RequestAttributes
 from ..auth.user import User
@@ -76,7 +76,9 @@ class Request:
         "_query",
         "annotations",
         "audit_id",
+        "error",
         "headers",
+        "impersonator",
         "method",
         "place",
         "receive",
@@ -102,6 +104,8 @@ class Request:
         self.status = 0
         self.target: Target | None = None
         self.place: Place | None = None
+        self.error: ApiError | None = None
+        self.impersonator: User | None = None
         self.ticket: Ticket | None = None
         self.told: list[tuple[bytes, bytes]] = []
         self._query: dict[str, str] | None = None
@@ -166,6 +170,11 @@ class Request:
         if number.bit_length() > 63:
             raise BadRequest(f'strconv.ParseInt: parsing "{value}": value out of range')
         return number
+
+    @property
+    def received(self) -> bytes:
+        """The body, if it has been read."""
+        return self._body or b""
 
     async def body(self) -> bytes:
         """The whole body. Raises RequestEntityTooLarge, or Timeout for a client that takes its time."""

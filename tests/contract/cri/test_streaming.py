@@ -71,7 +71,7 @@ def stream(request: pytest.FixtureRequest, kit: Kit) -> Streamed:
 
 @pytest.mark.parametrize("tty", [False, True])
 async def test_exec(kit: Kit, stream: Streamed, tty: bool) -> None:
-    container = kit.pod().run()
+    container = kit.shared().run()
     command = ["echo", "-n", "hello"]
     request = cri.ExecRequest(container_id=container.id, cmd=command, stdout=True, stderr=not tty, tty=tty, stdin=tty)
     stdout, stderr, status = await stream(kit.runtime.Exec(request).url, b"" if tty else None, tty)
@@ -80,7 +80,7 @@ async def test_exec(kit: Kit, stream: Streamed, tty: bool) -> None:
 
 
 async def test_attach(kit: Kit, stream: Streamed) -> None:
-    container = kit.pod().run(["/bin/sh"], stdin=True, stdin_once=True)
+    container = kit.shared().run(["/bin/sh"], stdin=True, stdin_once=True)
     request = cri.AttachRequest(container_id=container.id, stdin=True, stdout=True, stderr=True)
     stdout, stderr, status = await stream(kit.runtime.Attach(request).url, b"echo -n hello\n", False)
     assert (stdout, stderr) == (b"hello", b"")
