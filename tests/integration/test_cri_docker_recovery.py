@@ -151,3 +151,17 @@ async def test_a_failed_network_leaves_nothing(shim: Shim, cri_docker: Cri) -> N
     assert "no-such-subnet" in str(failed.value.details())
     assert docker("ps", "-aq", "--filter", f"label=io.kubeto.node={shim.node}") == ""
     assert shim.addresses() == set()
+
+
+async def test_a_network_that_can_neither_be_given_nor_taken_back_is_told_twice(shim: Shim, cri_docker: Cri) -> None:
+    conflist = shim.folder / "net.d" / "10-kd.conflist"
+    good = conflist.read_text()
+    conflist.write_text('{"cniVersion": "1.0.0", "name": "kd", "plugins": [{"type": "host-device"}]}')
+    try:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await cri_docker.run_pod(cri_docker.pod())
+    finally:
+        conflist.write_text(good)
+    first, _, second = str(failed.value.details()).partition("could not be undone")
+    assert "specify" in first and "specify" in second
+    assert docker("ps", "-aq", "--filter", f"label=io.kubeto.node={shim.node}") == ""
