@@ -99,7 +99,9 @@ class Resources:
             return 1
         count = self._registry.reads.bucket(kind).count(place.namespace)
         limit = request.query.get("limit", "")
-        return -(-(min(count, int(limit) or count) if limit.isdecimal() else count) // OBJECTS_A_SEAT) or 1
+        if limit.isascii() and limit.isdecimal() and len(limit) < 10:  # what else it may be is told when it is read
+            count = min(count, int(limit) or count)
+        return -(-count // OBJECTS_A_SEAT) or 1
 
     # Reads.
 
