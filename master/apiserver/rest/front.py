@@ -6,7 +6,7 @@ Resource requests bypass FastAPI's own middleware and routing, which take longer
 import asyncio
 import base64
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,6 +18,7 @@ from ..audit.records import Auditor
 from ..auth.authenticator import Authenticators
 from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.impersonation import impersonate
+from ..auth.request_header import FrontProxies
 from ..auth.user import User
 from ..fairness.fairness import Fairness
 from ..identifiers import AuditIds
@@ -38,11 +39,17 @@ class Identities:
     """Who a connection's certificate or a header's token says it is. Tokens are looked at anew for every request: one
     whose account, pod or secret is gone is refused at once."""
 
-    def __init__(self, authenticators: Authenticators) -> None:
-        self._authenticators = authenticators
+    def __init__(self, authenticators: Authenticators, proxies: FrontProxies | None = None) -> None:
+        self._authenticators, self._proxies = authenticators, proxies
 
-    async def user(self, certificate: bytes | None, authorization: str | None) -> User:
-        """Raises Unauthorized."""
+    async def user(
+        self, certificate: bytes | None, authorization: str | None, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> User:
+        """``headers`` are ASGI's: a front proxy names its user there. Raises Unauthorized."""
+        if self._proxies:
+            named, certificate = self._proxies.look(certificate, headers)
+            if named:
+                return named
         user = await self._authenticators.authenticate(certificate, authorization)
         if user is None:
             raise Unauthorized("Unauthorized")
@@ -132,6 +139,7 @@ class Front:
         user = await self._identities.user(
             peer_of(request.scope).certificate,
             authorization.decode("latin-1") if authorization else _websocket_token(request),
+            request.scope["headers"],
         )
         if any(name.startswith(b"impersonate-") for name in request.headers):
             request.impersonator = user
