@@ -76,6 +76,7 @@ _PERCENT_ERROR = _regex_error(
 _EXAMPLE = "(e.g. 'example.com/MyName')"
 _IP_ERROR = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 _CIDR_ERROR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+_LOCAL_MULTICAST = ipaddress.ip_network("224.0.0.0/24")
 _label = re.compile(_LABEL).fullmatch
 _label_1035 = re.compile(_LABEL_1035).fullmatch
 _subdomain = re.compile(_SUBDOMAIN).fullmatch
@@ -205,6 +206,18 @@ def canonical_ip(text: str) -> tuple[str, ...]:
         return errors
     canonical = str(ipaddress.ip_address(text))
     return () if text == canonical else (f'must be in canonical form ("{canonical}")',)
+
+
+def unicast_ip(text: str) -> tuple[str, ...]:
+    """An address that other hosts can be reached at."""
+    address = ipaddress.ip_address(text)
+    ranges = (
+        (address.is_unspecified, "unspecified (0.0.0.0 or ::)"),
+        (address.is_loopback, "in the loopback range (127.0.0.0/8, ::1/128)"),
+        (address.is_link_local, "in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (address in _LOCAL_MULTICAST, "in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
+    )
+    return tuple(f"may not be {where}" for inside, where in ranges if inside)
 
 
 def cidr(text: str) -> tuple[str, ...]:

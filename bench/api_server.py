@@ -80,13 +80,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 async def _wait_ready(target: http_load.Target) -> None:
     for _ in range(1000):
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            if await _once(target, "GET", "/readyz") == 200:
+            if await once(target, "GET", "/readyz") == 200:
                 return
         await asyncio.sleep(0.02)
     raise TimeoutError("the API server is not ready within 20 s")
 
 
-async def _once(target: http_load.Target, method: str, path: str, document: object = None) -> int:
+async def once(target: http_load.Target, method: str, path: str, document: object = None) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port, ssl=target.tls())
     body = b"" if document is None else json.dumps(document).encode()
     code, _ = await http_load.exchange(reader, writer, target.request(method, path, body))
@@ -112,9 +112,9 @@ def config_map(number: int) -> bytes:
     return json.dumps(document).encode()
 
 
-async def _prepare(target: http_load.Target) -> None:
+async def prepare(target: http_load.Target) -> None:
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
-    await _once(target, "POST", f"{_PATH}/serviceaccounts", account)
+    await once(target, "POST", f"{_PATH}/serviceaccounts", account)
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port, ssl=target.tls())
     for number in range(_PODS):
         code, body = await http_load.exchange(reader, writer, target.request("POST", f"{_PATH}/pods", pod(number)))
@@ -158,7 +158,7 @@ async def _watch_latency(target: http_load.Target) -> Figure:
             if b'"type"' in line:
                 arrivals.append((json.loads(line)["object"]["metadata"]["name"], time.monotonic()))
 
-    await _once(
+    await once(
         target, "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "watched"}}
     )
     tasks = [asyncio.create_task(watch()) for _ in range(_WATCHERS)]
@@ -181,7 +181,7 @@ def run() -> list[Figure]:
     """All figures of the API server alone."""
     with tempfile.TemporaryDirectory() as folder, api_server(Path(folder)) as (target, process, seconds):
         figures = [Figure("API server: start to ready", seconds, "s", 1.5)]
-        uvloop.run(_prepare(target))
+        uvloop.run(prepare(target))
         figures.append(Figure("API server: memory with 1,000 pods", process.memory_info().rss / 1e6, "MB", 140))
         figures += uvloop.run(_reads(target))
         figures.append(uvloop.run(_creates(target)))

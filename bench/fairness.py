@@ -1,4 +1,4 @@
-"""What one noisy client does to the others: their latencies alone, beside it with fairness, and beside it without.
+"""What one noisy client does to the others: their latencies alone, beside it, and beside it without limits of seats.
 
 ``python -m bench.fairness``. The noise comes from a process of its own: hundreds of connections that list 1,000 pods or
 create ConfigMaps as fast as they are answered. The victims read and write one small object after the other: a second
@@ -83,20 +83,20 @@ async def _victims(port: int, seconds: float) -> dict[str, list[float]]:
 
 
 async def _prepare(target: http_load.Target) -> None:
-    await api_server._prepare(target)
+    await api_server.prepare(target)
     rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
     api = "rbac.authorization.k8s.io"
     role = {"apiVersion": f"{api}/v1", "kind": "ClusterRole", "metadata": {"name": "bench"}, "rules": rules}
     subjects = [{"apiGroup": api, "kind": "User", "name": name} for name in ("noisy", "victim")]
     ref = {"apiGroup": api, "kind": "ClusterRole", "name": "bench"}
     binding = {"apiVersion": f"{api}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "bench"}}
-    await api_server._once(target, "POST", f"/apis/{api}/v1/clusterroles", role)
-    await api_server._once(
+    await api_server.once(target, "POST", f"/apis/{api}/v1/clusterroles", role)
+    await api_server.once(
         target, "POST", f"/apis/{api}/v1/clusterrolebindings", binding | {"roleRef": ref, "subjects": subjects}
     )
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "one"}}
-    await api_server._once(target, "POST", _LEASE, lease)
-    await api_server._once(
+    await api_server.once(target, "POST", _LEASE, lease)
+    await api_server.once(
         target, "POST", f"{_PATH}/configmaps", {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}}
     )
 
@@ -122,7 +122,7 @@ def _measure(about: str, target: http_load.Target, sort: str) -> list[Figure]:
 def run() -> list[Figure]:
     """Milliseconds of the victims' requests."""
     figures: list[Figure] = []
-    for about, flags in (("fair", ()), ("unlimited", _OFF)):
+    for about, flags in (("fair", ()), ("without seats", _OFF)):
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             target, _, _ = stack.enter_context(api_server.api_server(folder, *flags, tokens=_TOKENS))

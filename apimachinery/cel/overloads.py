@@ -5,7 +5,7 @@ A single capital letter is a type parameter.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from .errors import Budget
 from .values import CLASSES, no_such_overload
 
 Call = Callable[..., Any]
-F = TypeVar("F", bound=Call)
+Cost = Callable[..., int]
 C = TypeVar("C", bound=type)
 Json = dict[str, Any]
 SIZED = (str, bytes, list, dict)
@@ -53,8 +53,7 @@ def _split(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Overload:
-    """``cost`` tells what a call will cost besides the sizes of its arguments; ``declared``: the checker does not know
-    it by itself."""
+    """See ``declare``; ``declared``: the checker does not know it by itself."""
 
     signature: str
     name: str
@@ -62,7 +61,8 @@ class Overload:
     parameters: tuple[TypeSpec, ...]
     result: TypeSpec
     call: Call
-    cost: Callable[..., int] | None
+    cost: Cost
+    budgeted: bool
     declared: bool
 
     def config(self) -> Json:
@@ -79,29 +79,42 @@ OVERLOADS: dict[tuple[str, bool], list[Overload]] = {}
 _SIGNATURE = re.compile(r"(?:\((?P<target>[^)]+)\)\.)?(?P<name>[^()]+)\((?P<arguments>.*)\) -> (?P<result>.+)")
 
 
-def function(*signatures: str, cost: Callable[..., int] | None = None, declared: bool = True) -> Callable[[F], F]:
-    """Register what a decorated function implements."""
-
-    def register(call: F) -> F:
-        for signature in signatures:
-            add(signature, call, cost, declared)
-        return call
-
-    return register
+def sized(*arguments: Any) -> int:
+    """What a call costs that goes through its arguments once, but not into what they contain."""
+    return sum(len(a) for a in arguments if isinstance(a, SIZED)) // 10
 
 
-def standard(*signatures: str, cost: Callable[..., int] | None = None) -> Callable[[F], F]:
-    """Register an implementation of what the checker declares by itself."""
-    return function(*signatures, cost=cost, declared=False)
+def declare(*signatures: str, call: Call, cost: Cost = sized, budgeted: bool = False) -> None:
+    """Functions that the checker has to be told of. ``cost`` is what a call with some arguments costs; one that is
+    ``budgeted`` takes the budget as its first argument, to charge what only it knows."""
+    for signature in signatures:
+        _add(signature, call, cost, budgeted, True)
 
 
-def add(signature: str, call: Call, cost: Callable[..., int] | None = None, declared: bool = True) -> None:
+def implement(*signatures: str, call: Call, cost: Cost = sized, budgeted: bool = False) -> None:
+    """Functions that the checker knows by itself."""
+    for signature in signatures:
+        _add(signature, call, cost, budgeted, False)
+
+
+def declare_all(functions: Mapping[str, Call]) -> None:
+    """A table of functions, each by its signature."""
+    for signature, call in functions.items():
+        declare(signature, call=call)
+
+
+def implement_all(functions: Mapping[str, Call], cost: Cost = sized) -> None:
+    for signature, call in functions.items():
+        implement(signature, call=call, cost=cost)
+
+
+def _add(signature: str, call: Call, cost: Cost, budgeted: bool, declared: bool) -> None:
     found = _SIGNATURE.fullmatch(signature)
     assert found, signature  # noqa: S101 - our own table
     target, name = found["target"], found["name"]
     parameters = tuple(parse_type(p) for p in ([target] if target else []) + _split(found["arguments"]))
     overload = Overload(
-        signature, name, target is not None, parameters, parse_type(found["result"]), call, cost, declared
+        signature, name, target is not None, parameters, parse_type(found["result"]), call, cost, budgeted, declared
     )
     OVERLOADS.setdefault((name, overload.member), []).append(overload)
 
@@ -123,12 +136,10 @@ def candidates(name: str, member: bool, arity: int) -> Sequence[Candidate]:
 
 def apply(name: str, choices: Sequence[Candidate], arguments: Sequence[Any], budget: Budget) -> Any:
     """Call the overload that fits. Raises EvaluationError."""
-    budget.charge(1 + sum(len(a) for a in arguments if isinstance(a, SIZED)) // 10)
     for classes, overload in choices:
         if all(map(_fits, classes, arguments)):
-            if overload.cost is not None:
-                budget.charge(overload.cost(*arguments))
-            return overload.call(*arguments)
+            budget.charge(1 + overload.cost(*arguments))
+            return overload.call(budget, *arguments) if overload.budgeted else overload.call(*arguments)
     raise no_such_overload(name, *arguments)
 
 

@@ -51,9 +51,11 @@ class Rule:
 
 @dataclass(slots=True)
 class Node:
-    """The rules of one value, and of what is inside. Parts without any rule are absent."""
+    """The rules of one value, and of what is inside. Parts without any rule are absent. ``unordered``: there are lists
+    inside whose order does not count."""
 
     raw: Raw
+    unordered: bool
     rules: list[Rule] = field(default_factory=list)
     properties: dict[str, "Node"] = field(default_factory=dict)
     extra: "Node | None" = None
@@ -105,7 +107,7 @@ def has_rules(schema: Any) -> bool:
 
 def _compile(raw: Raw, spine: Raw, cel_type: str, types: Types) -> Node:
     """``spine`` is the schema that says what the value is; ``raw`` may be one of its ``allOf``."""
-    node = Node(spine, [compile_rule(rule, cel_type, types) for rule in raw.get(RULES) or ()])
+    node = Node(spine, _has_unordered(spine), [compile_rule(rule, cel_type, types) for rule in raw.get(RULES) or ()])
     for name, member in (raw.get("properties") or {}).items():
         known = (spine.get("properties") or {}).get(name)
         if known is not None and (made := _inner(member, known, types)):
@@ -157,7 +159,7 @@ def _check(node: Node, path: str, value: Any, old: Any, budget: cel.Budget) -> I
     unchanged = old is not MISSING and old == value
     for rule in node.rules:
         if not (unchanged and not rule.transition):
-            yield from _keep(rule, node.raw, path, value, old, budget)
+            yield from _keep(rule, node, path, value, old, budget)
     for part in node.all_of:
         yield from _check(part, path, value, old, budget)
     if isinstance(value, dict):
@@ -192,10 +194,12 @@ def _key(item: Object, keys: Any) -> tuple[Any, ...]:
     return tuple(str(item.get(k)) for k in keys)
 
 
-def _keep(rule: Rule, raw: Raw, path: str, value: Any, old: Any, budget: cel.Budget) -> Iterator[Cause]:
+def _keep(rule: Rule, node: Node, path: str, value: Any, old: Any, budget: cel.Budget) -> Iterator[Cause]:
     if rule.transition and old is MISSING and not rule.optional_old:
         return
-    shown = str(raw.get("type") or "")
+    shown = str(node.raw.get("type") or "")
+    if node.unordered:
+        value, old = _typed(value, node.raw), old if old is MISSING else _typed(old, node.raw)
     try:
         values = {"self": value, "oldSelf": _old(rule, old)}
         if rule.program.evaluate(values, _call(budget)) is not True:
@@ -209,6 +213,31 @@ def _keep(rule: Rule, raw: Raw, path: str, value: Any, old: Any, budget: cel.Bud
             yield invalid(path, shown, f"'{error}': {told}: {rule.text}")
         else:
             yield invalid(path, shown, f"{error} evaluating rule: {rule.text}")
+
+
+def _has_unordered(schema: Any) -> bool:
+    """Whether a list in a schema is a set or a map."""
+    if not isinstance(schema, Mapping):
+        return False
+    if schema.get("x-kubernetes-list-type") in ("set", "map"):
+        return True
+    inner = [*(schema.get("properties") or {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    return any(map(_has_unordered, inner))
+
+
+def _typed(value: Any, schema: Any) -> Any:
+    """A value whose lists compare and add up as its schema says."""
+    from apimachinery.cel.values import Unordered
+
+    if not isinstance(schema, Mapping) or not isinstance(value, dict | list):
+        return value
+    if isinstance(value, dict):
+        members, extra = schema.get("properties") or {}, schema.get("additionalProperties")
+        return {k: _typed(v, members.get(k, extra)) for k, v in value.items()}
+    items = [_typed(v, schema.get("items")) for v in value]
+    if schema.get("x-kubernetes-list-type") not in ("set", "map"):
+        return items
+    return Unordered(items, schema.get("x-kubernetes-list-map-keys") or ())
 
 
 def _old(rule: Rule, old: Any) -> Any:

@@ -8,9 +8,11 @@ import asyncio
 import contextlib
 import dataclasses
 import gc
+import os
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -23,9 +25,15 @@ from apimachinery.logging import get_logger
 from . import tls
 from .admission import setup as admission
 from .admission.forms import Forms
+from .admission.plugins.service_account_secret import ServiceAccountSecret
 from .admission.policies.status import PolicyStatus
+from .aggregation.availability import Availability
+from .aggregation.documents import Documents
+from .aggregation.registration import Registration
+from .audit import setup as audit
+from .audit.records import Auditor
 from .auth import setup
-from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
+from .auth.bootstrap import auth_config_data, ensure_auth_config_map, ensure_rbac_defaults
 from .fairness import upkeep
 from .fairness.fairness import Fairness, Limits
 from .fairness.metrics import FairnessMetrics
@@ -39,6 +47,7 @@ from .registry.eviction import EvictionAnswer
 from .registry.kinds import STRATEGIES
 from .registry.pipeline import Pipeline
 from .registry.reads import Reads
+from .registry.servers import Servers
 from .registry.service_claims import ServiceClaims
 from .registry.store import LoopbackWriter, Registry
 from .registry.strategy import Strategy
@@ -67,8 +76,9 @@ ETCD_CHECK_SECONDS = 2.0
 class ApiServer:
     """One API server; ``run`` until cancelled."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, worker: int = 0, listening: socket.socket | None = None) -> None:
+        """``listening``: the socket that the workers of one server share."""
+        self._settings, self._worker, self._listening = settings, worker, listening
         self._draining = False
         self.ready = asyncio.Event()
 
@@ -105,61 +115,72 @@ class ApiServer:
         settings = self._settings
         reads = Reads(storage, cache, keys, catalog)
         auth = self._build_auth(reads)
-        connections = Connections(reads, self._agent_access())
+        connections = Connections(reads, self._agent_access(), settings.proxy_client)
+        documents = Documents()
         claimers = {scheme.SERVICES: ServiceClaims(reads, keys, settings.service_cidrs)}
         schemas = schema.load()
         configured = admission.extensions(reads, Forms(catalog, schemas), connections.webhooks, auth.authorizer)
-        chain = admission.build(reads, auth.authorizer, auth.rbac, configured)
+        ca = await asyncio.to_thread(_contents, settings.serving.client_ca_file)
+        token_secrets = [ServiceAccountSecret(reads, auth.issuer, ca)] if auth.issuer else []
+        chain = admission.build(reads, auth.authorizer, auth.rbac, configured, token_secrets)
         pipeline = Pipeline(storage, reads, keys, catalog, schemas, auth.authorizer, chain, claimers)
         registry = Registry(pipeline)
         registry.answers.update(auth.answers)
         writer = LoopbackWriter(registry)
         registry.answers["", "pods", "binding"] = registry.answers["", "bindings", ""] = BindingAnswer(pipeline)
         registry.answers["", "pods", "eviction"] = EvictionAnswer(registry)
-        identities = Identities(auth.authenticators)
+        identities = Identities(auth.authenticators, auth.front_proxies)
         fairness = self._fairness(reads)
-        api = self._api(registry, auth, identities, fairness, storage, connections)
-        await self._bootstrap(reads, writer)
+        auditor, sinks = audit.build(settings.audit, auth.authorizer)
+        api = self._api(registry, auth, identities, fairness, auditor, storage, connections, documents)
+        servers = await self._bootstrap(reads, writer)
+        tasks.start("API servers", servers.run())
         tasks.start("flow control objects", upkeep.keep(fairness, reads, writer))
+        registration = Registration(reads, writer, catalog)
+        tasks.start("API registration", registration.run(), may_end=True)
+        availability = Availability(reads, writer, connections.aggregator, documents)
+        tasks.start("API availability", availability.run(), may_end=True)
         custom = CustomKinds(registry, connections.webhooks.call)
         custom.serve()
-        tasks.start("custom kinds", custom.run())
+        tasks.start("custom kinds", custom.run(), may_end=True)
         tasks.start("policy status", PolicyStatus(registry).run())
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
-        listeners = Listeners(ApiServerService(registry, identities, fairness), settings.serving)
+        listeners = Listeners(
+            ApiServerService(registry, identities, fairness, auditor), settings.serving, shared=settings.workers > 1
+        )
         await listeners.start()
         server = _Server(self._uvicorn(api))
-        tasks.start("https", server.serve(), may_end=True)
+        tasks.start("https", server.serve([self._listening] if self._listening else None), may_end=True)
         while not server.started:
             if server.should_exit:
                 raise OSError(f"cannot listen on {settings.serving.bind_address}:{settings.serving.secure_port}")
             await asyncio.sleep(0.005)
         _settle_memory()
         self.ready.set()
-        _log.info("Ready", port=settings.serving.secure_port, seconds=f"{time.monotonic() - started:.2f}")
+        await servers.join()
+        told = {"worker": self._worker, "megabytes": _resident_megabytes()} if settings.workers > 1 else {}
+        _log.info("Ready", port=settings.serving.secure_port, seconds=f"{time.monotonic() - started:.2f}", **told)
         try:
             await tasks.wait()
         finally:
-            await self._drain(server, listeners, cache)
+            await self._drain(server, listeners, cache, servers)
             await connections.close()
+            await asyncio.to_thread(sinks.close)
 
     def _build_auth(self, reads: Reads) -> setup.Auth:
         config = self._settings.auth
         if config.service_account_signing_key_file:
             return setup.build(config, reads)
-        _log.warning("No --service-account-signing-key-file: tokens are signed with a key that ends with this process")
-        path = tls.ephemeral_signing_key()
-        try:
-            return setup.build(dataclasses.replace(config, service_account_signing_key_file=str(path)), reads)
-        finally:
-            path.unlink()
+        with tls.signing_key("") as path:
+            return setup.build(dataclasses.replace(config, service_account_signing_key_file=path), reads)
 
     def _fairness(self, reads: Reads) -> Fairness:
-        limits = self._settings.fairness
+        limits, workers = self._settings.fairness, self._settings.workers
+        reading, writing = -(-limits.max_requests // workers), -(-limits.max_mutating_requests // workers)
         if not limits.enabled:
-            return Limits(reads, limits.max_requests, limits.max_mutating_requests)
-        fairness = Fairness(reads, limits.max_requests + limits.max_mutating_requests)
+            return Limits(reads, reading, writing)
+        fairness = Fairness(reads, reading + writing)
         metrics.register(FairnessMetrics(fairness))
         return fairness
 
@@ -175,8 +196,10 @@ class ApiServer:
         auth: setup.Auth,
         identities: Identities,
         fairness: Fairness,
+        auditor: Auditor | None,
         storage: EtcdStorage,
         connections: Connections,
+        documents: Documents,
     ) -> Front:
         serving = self._settings.serving
 
@@ -204,27 +227,35 @@ class ApiServer:
         def application() -> ASGIApp:
             from .rest import application  # with FastAPI, which a cluster's own processes have no need of
 
-            return application.build(health, inside, auth, registry.catalog, connections.scheduler)
+            return application.build(health, inside, auth, registry.catalog, documents, connections.scheduler)
 
-        resources = Resources(registry, Discovery(registry.catalog), connections.connectors())
+        aggregator = connections.aggregator
+        discovery = Discovery(registry.catalog, aggregator.table, documents)
+        resources = Resources(registry, discovery, connections.connectors(), aggregator)
         return Front(
-            resources, resources.width, fairness, identities, auth.authorizer, early(health, inside), application
+            resources,
+            resources.width,
+            fairness,
+            identities,
+            auth.authorizer,
+            early(health, inside),
+            application,
+            auditor,
         )
 
-    async def _bootstrap(self, reads: Reads, writer: LoopbackWriter) -> None:
+    async def _bootstrap(self, reads: Reads, writer: LoopbackWriter) -> Servers:
         settings = self._settings
         serving = settings.serving
         address = bootstrap.ServerAddress(serving.advertise_address or _own_address(), serving.secure_port)
         await bootstrap.ensure_namespaces(reads, writer)
         await reads.reach("")
         await bootstrap.ensure_objects(reads, writer, settings.service_cidrs, address)
+        servers = Servers(reads, writer, address, self._worker)
         await ensure_rbac_defaults(reads, writer)
         await upkeep.ensure_defaults(reads, writer)
-        ca = ""
-        if serving.client_ca_file:
-            with open(serving.client_ca_file) as file:  # noqa: ASYNC230 - once, before anything is served
-                ca = file.read()
-        await ensure_auth_config_map(reads, writer, ca)
+        known = auth_config_data(serving.client_ca_file, settings.auth.request_header)
+        await ensure_auth_config_map(reads, writer, known)
+        return servers
 
     def _uvicorn(self, api: Front) -> uvicorn.Config:
         serving = self._settings.serving
@@ -245,12 +276,15 @@ class ApiServer:
             ssl_keyfile=serving.tls_private_key_file,
         )
         config.load()
-        config.ssl = tls.server_context(serving)
+        config.ssl = tls.server_context(serving, self._settings.auth.request_header.client_ca_file)
         return config
 
-    async def _drain(self, server: "_Server", listeners: Listeners, cache: WatchCache) -> None:
+    async def _drain(self, server: "_Server", listeners: Listeners, cache: WatchCache, servers: Servers) -> None:
         """Unready first, so that load balancers look elsewhere; then end what is under way."""
         self._draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await servers.leave()
         await asyncio.sleep(self._settings.shutdown_delay)
         for bucket in cache.buckets.values():
             bucket.close()
@@ -292,6 +326,15 @@ def _settle_memory() -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     gc.enable()
+
+
+def _contents(path: str) -> bytes:
+    return Path(path).read_bytes() if path else b""
+
+
+def _resident_megabytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1_000_000
 
 
 def _own_address() -> str:

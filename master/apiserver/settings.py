@@ -1,11 +1,12 @@
 """The API server's settings: upstream's flags, grouped."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from apimachinery.flags import add_boolean, duration
 
+from .auth.request_header import RequestHeaderConfig
 from .auth.setup import DEFAULT_ISSUER, AuthConfig
 from .storage.etcd import EtcdAccess
 
@@ -43,6 +44,21 @@ class FairnessSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """``maxage`` in days, ``maxsize`` in MB, 0 = no limit; the webhook's wait and back-off in seconds."""
+
+    policy_file: str
+    log_path: str
+    log_maxage: int
+    log_maxbackup: int
+    log_maxsize: int
+    webhook_config_file: str
+    webhook_batch_size: int
+    webhook_batch_wait: float
+    webhook_backoff: float
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """``event_ttl``, ``compaction_interval``: seconds."""
 
@@ -53,10 +69,21 @@ class Settings:
     auth: AuthConfig
     kubelet: KubeletSettings
     fairness: FairnessSettings
+    audit: AuditSettings
     service_cidrs: tuple[str, ...]
     event_ttl: float
+    workers: int
     shutdown_delay: float
     verbosity: int
+    proxy_client: tuple[str, str] | None
+    """Files of the certificate and key by which aggregated API servers know this one."""
+
+
+def _refused(flag: str) -> Callable[[str], str]:
+    def refuse(_: str) -> str:
+        raise argparse.ArgumentTypeError(f"structured configuration is not supported: use the flags instead of {flag}")
+
+    return refuse
 
 
 def _list(text: str) -> tuple[str, ...]:
@@ -70,6 +97,8 @@ def parser() -> argparse.ArgumentParser:
     _etcd_flags(p.add_argument_group("etcd"))
     _serving_flags(p.add_argument_group("serving"))
     _auth_flags(p.add_argument_group("authentication and authorization"))
+    _audit_flags(p.add_argument_group("audit"))
+    _front_proxy_flags(p.add_argument_group("aggregation and front proxies"))
     _cluster_flags(p.add_argument_group("cluster"))
     return p
 
@@ -94,6 +123,7 @@ def _serving_flags(g: argparse._ArgumentGroup) -> None:
     g.add_argument("--tls-cert-file", required=True, help="server certificate, PEM")
     g.add_argument("--tls-private-key-file", required=True, help="its key, PEM")
     g.add_argument("--client-ca-file", default="", help="CA of client certificates")
+    g.add_argument("--workers", type=int, default=1, help="processes that share the ports (default: 1)")
     add_boolean(g, "--enable-priority-and-fairness", True, "seats by FlowSchema and priority level (default: true)")
     # Upstream's 400 and 200 are for a server on many cores: on one event loop they would only lengthen its queues.
     g.add_argument("--max-requests-inflight", type=int, default=64, help="reads at a time; 0 = any (default: 64)")
@@ -105,7 +135,9 @@ def _serving_flags(g: argparse._ArgumentGroup) -> None:
 def _auth_flags(g: argparse._ArgumentGroup) -> None:
     g.add_argument("--authorization-mode", type=_list, default=("Node", "RBAC"), help="default: Node,RBAC")
     g.add_argument("--token-auth-file", default="", help='CSV: token,user,uid,"group1,group2"')
-    add_boolean(g, "--anonymous-auth", True, "let anonymous requests see health and version (default: true)")
+    add_boolean(g, "--anonymous-auth", True, "who shows no credentials is system:anonymous (default: true)")
+    for flag in ("--authentication-config", "--authorization-config"):
+        g.add_argument(flag, type=_refused(flag), help="not supported: use the flags of this group")
     add_boolean(g, "--enable-bootstrap-token-auth", True, "accept bootstrap tokens (default: true)")
     g.add_argument(
         "--service-account-key-file", action="append", default=[], help="key that verifies tokens; repeatable"
@@ -118,6 +150,38 @@ def _auth_flags(g: argparse._ArgumentGroup) -> None:
     )
     g.add_argument("--service-account-jwks-uri", default="", help="where the issuer's keys are, if not here")
     g.add_argument("--api-audiences", type=_list, default=(), help="audiences of tokens (default: the issuers)")
+
+
+def _audit_flags(g: argparse._ArgumentGroup) -> None:
+    g.add_argument(
+        "--audit-policy-file", default="", help="audit.k8s.io/v1 Policy: what is recorded (default: nothing)"
+    )
+    g.add_argument("--audit-log-path", default="", help="file that events are written to; - is stdout")
+    g.add_argument("--audit-log-maxage", type=int, default=0, help="days that rotated files are kept (default: all)")
+    g.add_argument("--audit-log-maxbackup", type=int, default=0, help="rotated files that are kept (default: all)")
+    g.add_argument("--audit-log-maxsize", type=int, default=100, help="megabytes before a rotation (default: 100)")
+    g.add_argument("--audit-log-format", choices=["json"], default="json", help="one event a line, as JSON")
+    g.add_argument("--audit-webhook-config-file", default="", help="kubeconfig of the server that events are posted to")
+    g.add_argument("--audit-webhook-batch-max-size", type=int, default=400, help="events in a batch (default: 400)")
+    g.add_argument(
+        "--audit-webhook-batch-max-wait", type=duration, default=30.0, help="how long one fills (default: 30s)"
+    )
+    g.add_argument("--audit-webhook-initial-backoff", type=duration, default=10.0, help="before a retry (default: 10s)")
+
+
+def _front_proxy_flags(g: argparse._ArgumentGroup) -> None:
+    usual = RequestHeaderConfig()
+    g.add_argument("--proxy-client-cert-file", default="", help="client certificate for aggregated API servers")
+    g.add_argument("--proxy-client-key-file", default="", help="its key")
+    g.add_argument("--requestheader-client-ca-file", default="", help="CA of front proxies, who name users in headers")
+    g.add_argument("--requestheader-allowed-names", type=_list, default=(), help="their names (default: any)")
+    for flag, names in (
+        ("username-headers", usual.username_headers),
+        ("uid-headers", usual.uid_headers),
+        ("group-headers", usual.group_headers),
+        ("extra-headers-prefix", usual.extra_headers_prefix),
+    ):
+        g.add_argument(f"--requestheader-{flag}", type=_list, default=names, help=f"default: {names[0]}")
 
 
 def _cluster_flags(g: argparse._ArgumentGroup) -> None:
@@ -152,6 +216,15 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
         a.api_audiences,
         a.anonymous_auth,
         a.enable_bootstrap_token_auth,
+        a.client_ca_file,
+        RequestHeaderConfig(
+            a.requestheader_client_ca_file,
+            a.requestheader_allowed_names,
+            a.requestheader_username_headers,
+            a.requestheader_uid_headers,
+            a.requestheader_group_headers,
+            a.requestheader_extra_headers_prefix,
+        ),
     )
     return Settings(
         EtcdAccess(a.etcd_servers, a.etcd_cafile, a.etcd_certfile, a.etcd_keyfile),
@@ -161,8 +234,21 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
         auth,
         KubeletSettings(a.kubelet_client_certificate, a.kubelet_client_key, a.kubelet_certificate_authority),
         FairnessSettings(a.enable_priority_and_fairness, a.max_requests_inflight, a.max_mutating_requests_inflight),
+        AuditSettings(
+            a.audit_policy_file,
+            a.audit_log_path,
+            a.audit_log_maxage,
+            a.audit_log_maxbackup,
+            a.audit_log_maxsize,
+            a.audit_webhook_config_file,
+            a.audit_webhook_batch_max_size,
+            a.audit_webhook_batch_max_wait,
+            a.audit_webhook_initial_backoff,
+        ),
         a.service_cluster_ip_range,
         a.event_ttl,
+        a.workers,
         a.shutdown_delay_duration,
         a.v,
+        (a.proxy_client_cert_file, a.proxy_client_key_file) if a.proxy_client_cert_file else None,
     )

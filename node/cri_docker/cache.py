@@ -12,18 +12,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from time import time_ns
-from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from node.cri_docker import naming, users
 from node.cri_docker.attachments import RELEASED, Attachments
 from node.cri_docker.engine import Engine, EngineError
-from node.cri_docker.records import ContainerRecord, SandboxRecord, container_record, sandbox_record
+from node.cri_docker.records import ContainerRecord, R, Record, SandboxRecord, container_record, sandbox_record
 from node.cri_docker.refusal import NotFound, Unavailable
 from protos.cri.runtime.v1 import api_pb2 as cri
 
-Record = SandboxRecord | ContainerRecord
-R = TypeVar("R", SandboxRecord, ContainerRecord)
 _SUBSCRIBER_BACKLOG = 1000
 
 
@@ -46,6 +43,8 @@ class Cache:
         self._hidden: set[str] = set()
         self._oom: set[str] = set()
         self._subscribers: set[asyncio.Queue[cri.ContainerEventResponse | None]] = set()
+        self.on_gone: Callable[[str], None] = lambda _: None
+        """Called with the id of what has been removed, by whomever."""
         self.on_lost: Callable[[], None] = lambda: None
         """Called when a sandbox has gone that still had its network: somebody else has removed it."""
         self.away = "the engine has not been asked yet"
@@ -57,7 +56,7 @@ class Cache:
 
     def sandboxes(self) -> list[SandboxRecord]:
         self.require()
-        return [record for record in self._sandboxes.values() if record.id not in self._hidden]
+        return [record for record in self._sandboxes.values() if record.ready or record.name not in self._hidden]
 
     def containers(self, sandbox_id: str = "") -> list[ContainerRecord]:
         self.require()
@@ -121,13 +120,14 @@ class Cache:
     def has_oom(self, identity: str) -> bool:
         return identity in self._oom
 
-    def hide(self, identity: str) -> None:
-        """Not to be seen yet: a sandbox without its network."""
-        self._hidden.add(identity)
+    def hide(self, name: str) -> None:
+        """Not to be seen before it is ready: a sandbox that is being made. Its name is known before its id is."""
+        self._hidden.add(name)
 
-    def reveal(self, identity: str) -> None:
-        self._hidden.discard(identity)
-        if record := self._sandboxes.get(identity):
+    def reveal(self, name: str, made: str = "") -> None:
+        """``made``: the sandbox's id, whose events are then told."""
+        self._hidden.discard(name)
+        if record := self._sandboxes.get(made):
             self._tell_difference(None, record)
 
     async def events(self) -> AsyncIterator[cri.ContainerEventResponse]:
@@ -162,8 +162,8 @@ class Cache:
         attachment = self._attachments.get(identity)
         if attachment and attachment.phase != RELEASED:
             self.on_lost()
-        self._hidden.discard(identity)
         self._oom.discard(identity)
+        self.on_gone(identity)
 
     def _tell_difference(self, old: Record | None, new: Record) -> None:
         was = old.state if old else None
@@ -175,7 +175,7 @@ class Cache:
             self._tell(new, cri.CONTAINER_STOPPED_EVENT)
 
     def _tell(self, record: Record, kind: cri.ContainerEventType) -> None:
-        if not self._subscribers or record.id in self._hidden:
+        if not self._subscribers or record.name in self._hidden:
             return
         event = cri.ContainerEventResponse(container_id=record.id, container_event_type=kind, created_at=time_ns())
         sandbox_id = record.id if isinstance(record, SandboxRecord) else record.sandbox_id

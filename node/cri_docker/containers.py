@@ -8,11 +8,11 @@ from apimachinery.logging import get_logger
 from node.cri_docker import naming, resources, security, specs, users
 from node.cri_docker.cgroups import cgroup_of
 from node.cri_docker.engine import EngineError
+from node.cri_docker.host import Host
 from node.cri_docker.image_mounts import ImageMounts
 from node.cri_docker.logs import Logs
 from node.cri_docker.records import ContainerRecord, SandboxRecord
 from node.cri_docker.refusal import AlreadyExists, CriError, NotFound, Refused, WrongState
-from node.cri_docker.sandboxes import Host, delete_container
 from protos.cri.runtime.v1 import api_pb2 as cri
 
 _START_SECONDS = 120.0
@@ -136,8 +136,7 @@ class Containers:
             return
         if record.running:
             await self.stop(record.id, 0)
-        await delete_container(self._host, record.id)
-        self._logs.forget(record.id)
+        await self._host.delete(record.id)
 
     async def update(self, identity: str, linux: cri.LinuxContainerResources) -> None:
         """Change a container's resources, live. Raises NotFound, Refused."""

@@ -13,6 +13,7 @@ import asyncio
 import os
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,10 +21,15 @@ from urllib.parse import urlencode
 
 import orjson
 
+from apimachinery.logging import get_logger
+
 API_VERSION = "1.41"
 CALL_SECONDS = 60.0
+STREAM_SECONDS = 10.0
+_SLOW_SECONDS, _PROBE_SECONDS = 1.0, 5.0
 _IDLE_CONNECTIONS = 8
 _HEAD_LIMIT = 1 << 20
+log = get_logger(__name__)
 
 
 class EngineError(Exception):
@@ -118,8 +124,8 @@ class Engine:
         self._idle: list[Connection] = []
         self._pid = 0
 
-    async def get(self, path: str, **query: Any) -> Any:
-        return await self.call("GET", path, query=query)
+    async def get(self, path: str, *, timeout: float = CALL_SECONDS, **query: Any) -> Any:
+        return await self.call("GET", path, query=query, timeout=timeout)
 
     async def post(self, path: str, body: Any = None, *, timeout: float = CALL_SECONDS, **query: Any) -> Any:
         return await self.call("POST", path, body=body, query=query, timeout=timeout)
@@ -141,11 +147,15 @@ class Engine:
         Raises EngineError, and EngineUnavailable after ``timeout`` seconds or where nobody listens.
         """
         payload, headers = _encode(body)
+        began = time.monotonic()
         try:
             async with asyncio.timeout(timeout):
                 return await self._call(method, _target(path, query), payload, headers)
         except TimeoutError:
             raise EngineUnavailable(f"the engine did not answer {method} {path} within {timeout:g} s") from None
+        finally:
+            if (took := time.monotonic() - began) > _SLOW_SECONDS and not path.endswith("/stop"):
+                log.info("Engine was slow", call=f"{method} {path}", seconds=round(took, 2))
 
     async def _call(self, method: str, target: str, payload: bytes | None, headers: Mapping[str, str]) -> Any:
         connection, response = await self._respond(method, target, payload, headers)
@@ -194,8 +204,12 @@ class Engine:
 
     @asynccontextmanager
     async def stream(self, path: str, **query: Any) -> AsyncIterator[AsyncIterator[bytes]]:
-        """A GET without an end, as the engine sends it. Has a connection of its own."""
-        connection, response = await self._respond("GET", _target(path, query), None, {})
+        """A GET without an end, as the engine sends it; it has to begin in time. Has a connection of its own."""
+        try:
+            async with asyncio.timeout(STREAM_SECONDS):
+                connection, response = await self._respond("GET", _target(path, query), None, {})
+        except TimeoutError:
+            raise EngineUnavailable(f"the engine did not answer GET {path} within {STREAM_SECONDS:g} s") from None
         try:
             if response.status >= 400:
                 raise await response.error()
@@ -232,6 +246,7 @@ class Engine:
         if self._pid:
             return self._pid
         with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PROBE_SECONDS)
             try:
                 probe.connect(self.path)
             except OSError as error:

@@ -13,11 +13,11 @@ import orjson
 from apimachinery.logging import get_logger
 from node.cri_docker import naming
 from node.cri_docker.cache import Cache
-from node.cri_docker.engine import Engine, EngineError
+from node.cri_docker.engine import Engine, EngineError, EngineUnavailable
 from node.cri_docker.records import KILLED
 from protos.cri.runtime.v1 import api_pb2 as cri
 
-RELIST_SECONDS = 60.0
+RELIST_SECONDS, RELIST_ANSWER_SECONDS = 60.0, 30.0
 _OOM_SECONDS = 0.05
 """The engine may tell of a death before its cause."""
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
@@ -79,9 +79,8 @@ class Events:
 
     async def _relist(self) -> None:
         """Refresh what differs between the engine's list and the cache; sandboxes first."""
-        listed = await self._engine.get(
-            "/containers/json", all=True, filters={"label": [f"{naming.NODE}={self._node}"]}
-        )
+        mine = {"label": [f"{naming.NODE}={self._node}"]}
+        listed = await self._engine.get("/containers/json", timeout=RELIST_ANSWER_SECONDS, all=True, filters=mine)
         listed.sort(key=lambda item: item["Labels"].get(naming.KIND) != naming.KIND_SANDBOX)
         for item in listed:
             if self._cache.state_of(item["Id"]) != _STATES.get(item["State"], cri.CONTAINER_EXITED):
@@ -90,23 +89,37 @@ class Events:
             await self._cache.refresh(gone)
 
     async def _follow(self, chunks: AsyncIterator[bytes]) -> None:
+        """Until the stream ends, or the engine hangs: then its stream is only silent."""
         loop = asyncio.get_running_loop()
-        relist = loop.create_task(self._relist_regularly(), name="relist")
-        buffer = b""
+        tasks = {
+            loop.create_task(self._read(chunks), name="events"),
+            loop.create_task(self._relist_regularly(), name="relist"),
+        }
         try:
-            async for chunk in chunks:
-                *lines, buffer = (buffer + chunk).split(b"\n")
-                for line in lines:
-                    if line.strip():
-                        self._handle(orjson.loads(line))
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            relist.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, chunks: AsyncIterator[bytes]) -> None:
+        buffer = b""
+        async for chunk in chunks:
+            *lines, buffer = (buffer + chunk).split(b"\n")
+            for line in lines:
+                if line.strip():
+                    self._handle(orjson.loads(line))
 
     async def _relist_regularly(self) -> None:
+        """Raises EngineUnavailable."""
         while True:
             await asyncio.sleep(RELIST_SECONDS)
             try:
                 await self._relist()
+            except EngineUnavailable:
+                raise
             except EngineError as error:
                 log.warning("Relist failed", reason=error.message)
 

@@ -4,10 +4,10 @@ Times are nanoseconds since the epoch. A container whose start failed stays "cre
 CRI it has exited, or a kubelet would wait for it for ever.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from node.cri_docker import naming
 from node.cri_docker.attachments import ATTACHED, Attachment
@@ -46,33 +46,18 @@ class SandboxRecord:
         return f"/proc/{self.pid}/ns/net" if self.pid else ""
 
     def summary(self) -> cri.PodSandbox:
-        c = self.config
-        return cri.PodSandbox(
-            id=self.id,
-            metadata=c.metadata,
-            state=self.cri_state,
-            created_at=self.created_at,
-            labels=c.labels,
-            annotations=c.annotations,
-            runtime_handler=self.handler,
-        )
+        return cri.PodSandbox(**identity_of(self), **self._state(), runtime_handler=self.handler)
 
     def status(self) -> cri.PodSandboxStatus:
-        c = self.config
-        status = cri.PodSandboxStatus(
-            id=self.id,
-            metadata=c.metadata,
-            state=self.cri_state,
-            created_at=self.created_at,
-            labels=c.labels,
-            annotations=c.annotations,
-            runtime_handler=self.handler,
-        )
-        status.linux.namespaces.options.CopyFrom(c.linux.security_context.namespace_options)
+        status = cri.PodSandboxStatus(**identity_of(self), **self._state(), runtime_handler=self.handler)
+        status.linux.namespaces.options.CopyFrom(self.config.linux.security_context.namespace_options)
         if self.network and self.network.ips and self.ready:
             status.network.ip = self.network.ips[0]
             status.network.additional_ips.extend(cri.PodIP(ip=ip) for ip in self.network.ips[1:])
         return status
+
+    def _state(self) -> dict[str, Any]:
+        return {"state": self.cri_state, "created_at": self.created_at}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,46 +88,39 @@ class ContainerRecord:
     def running(self) -> bool:
         return self.state == cri.CONTAINER_RUNNING
 
+    @property
+    def cri_state(self) -> cri.ContainerState:
+        return self.state
+
     def summary(self, image_name: Callable[[str], str]) -> cri.Container:
-        c = self.config
-        return cri.Container(
-            id=self.id,
-            pod_sandbox_id=self.sandbox_id,
-            metadata=c.metadata,
-            image=self._image(image_name),
-            image_ref=self.image_id,
-            image_id=self.image_id,
-            state=self.state,
-            created_at=self.created_at,
-            labels=c.labels,
-            annotations=c.annotations,
-        )
+        return cri.Container(**identity_of(self), **self._state(image_name), pod_sandbox_id=self.sandbox_id)
 
     def status(self, image_name: Callable[[str], str]) -> cri.ContainerStatus:
-        c = self.config
         status = cri.ContainerStatus(
-            id=self.id,
-            metadata=c.metadata,
-            state=self.state,
-            created_at=self.created_at,
+            **identity_of(self),
+            **self._state(image_name),
             started_at=self.started_at,
             finished_at=self.finished_at,
             exit_code=self.exit_code,
-            image=self._image(image_name),
-            image_ref=self.image_id,
-            image_id=self.image_id,
             reason=self.reason,
             message=self.message,
-            labels=c.labels,
-            annotations=c.annotations,
-            mounts=c.mounts,
+            mounts=self.config.mounts,
             log_path=self.log_path,
-            stop_signal=c.stop_signal,
+            stop_signal=self.config.stop_signal,
         )
         status.resources.linux.CopyFrom(resources_of(self.host_config))
-        if user := self.user or _asked_user(c.linux.security_context):
+        if user := self.user or _asked_user(self.config.linux.security_context):
             status.user.linux.CopyFrom(user)
         return status
+
+    def _state(self, image_name: Callable[[str], str]) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "created_at": self.created_at,
+            "image": self._image(image_name),
+            "image_ref": self.image_id,
+            "image_id": self.image_id,
+        }
 
     def _image(self, image_name: Callable[[str], str]) -> cri.ImageSpec:
         asked = self.config.image
@@ -150,6 +128,31 @@ class ContainerRecord:
         if name.startswith("sha256:") or name == self.image_id:
             name = image_name(self.image_id) or name
         return cri.ImageSpec(image=name, user_specified_image=asked.user_specified_image, image_ref=self.image_id)
+
+
+Record = SandboxRecord | ContainerRecord
+R = TypeVar("R", SandboxRecord, ContainerRecord)
+
+
+def identity_of(record: Record) -> dict[str, Any]:
+    """What every message about a sandbox or container begins with."""
+    c = record.config
+    return {"id": record.id, "metadata": c.metadata, "labels": c.labels, "annotations": c.annotations}
+
+
+def selected(records: Iterable[R], wanted: Any) -> Iterator[R]:
+    """Those that one of the CRI's filters wants: by id (a prefix suffices), labels, state, sandbox, as far as it has
+    these fields."""
+    fields = wanted.DESCRIPTOR.fields_by_name
+    sandbox = wanted.pod_sandbox_id if "pod_sandbox_id" in fields else ""
+    state = wanted.state.state if "state" in fields and wanted.HasField("state") else None
+    labels = list(wanted.label_selector.items())
+    for record in records:
+        within = record.sandbox_id if isinstance(record, ContainerRecord) else ""
+        if not record.id.startswith(wanted.id) or not within.startswith(sandbox):
+            continue
+        if state in (None, record.cri_state) and all(record.config.labels.get(name) == v for name, v in labels):
+            yield record
 
 
 def sandbox_record(inspect: Inspect, network: Attachment | None) -> SandboxRecord:

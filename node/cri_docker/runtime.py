@@ -1,6 +1,7 @@
 """The runtime put together: one engine, one cache, the verbs on them, and the order in which they come to life."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from node.cri_docker.containers import Containers
 from node.cri_docker.engine import Engine, EngineUnavailable
 from node.cri_docker.events import Events
 from node.cri_docker.execs import Execs
+from node.cri_docker.host import Host
 from node.cri_docker.image_mounts import ImageMounts
 from node.cri_docker.images import Images
 from node.cri_docker.limits import engine_root, read_limits
@@ -22,7 +24,8 @@ from node.cri_docker.logs import Logs
 from node.cri_docker.network import SandboxNetwork
 from node.cri_docker.options import Options
 from node.cri_docker.records import SandboxRecord
-from node.cri_docker.sandboxes import Host, Sandboxes
+from node.cri_docker.sandbox_networks import SandboxNetworks
+from node.cri_docker.sandboxes import Sandboxes
 from node.cri_docker.security import EngineLimits
 from node.cri_docker.specs import SandboxShape
 from node.cri_docker.stats import Stats
@@ -53,8 +56,9 @@ class Runtime:
         self.network = make_network(options.cni_conf_dir, options.cni_bin_dirs, str(state / "cni"))
         self._limits: EngineLimits | None = None
         host = Host(self.engine, self.cache, self.images, self.limits)
-        shape = SandboxShape(options.node_name, options.sandbox_image, options.host_network_container)
-        self.sandboxes = Sandboxes(host, shape, self.network, self.attachments)
+        node_network = options.host_network_container
+        shape = SandboxShape(options.node_name, options.sandbox_image, node_network, socket.gethostname())
+        self.sandboxes = Sandboxes(host, shape, SandboxNetworks(host, self.network, self.attachments))
         self.image_mounts = ImageMounts(self.engine, self.images, state / "images")
         self.containers = Containers(host, options.node_name, self.logs, self.image_mounts, self._pod_mounts)
         self.execs = Execs(self.engine, self.cache)
@@ -62,7 +66,7 @@ class Runtime:
         self._events = Events(self.engine, self.cache, options.node_name, self.images.invalidate)
         self._resolv_folder = state / "resolv"
         self._synced = asyncio.Event()
-        self.cache.on_lost = self._synced.set
+        self.cache.on_lost, self.cache.on_gone = self._synced.set, self.logs.forget
 
     def limits(self) -> EngineLimits:
         self.cache.require()

@@ -2,14 +2,14 @@
 
 import platform
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
 import grpc
 import orjson
 
 from node.cri_docker import metrics
-from node.cri_docker.records import ContainerRecord, SandboxRecord
+from node.cri_docker.records import selected
 from node.cri_docker.rpc import interruptible, refuse, verb
 from node.cri_docker.runtime import Runtime
 from node.cri_docker.streaming.urls import StreamingUrls
@@ -105,16 +105,8 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
 
     @verb
     async def ListPodSandbox(self, request: cri.ListPodSandboxRequest, context: Context) -> cri.ListPodSandboxResponse:
-        wanted = request.filter
-        return cri.ListPodSandboxResponse(
-            items=[
-                record.summary()
-                for record in self._cache.sandboxes()
-                if record.id.startswith(wanted.id)
-                and (not wanted.HasField("state") or record.cri_state == wanted.state.state)
-                and _has_labels(record, wanted.label_selector.items())
-            ]
-        )
+        records = selected(self._cache.sandboxes(), request.filter)
+        return cri.ListPodSandboxResponse(items=[record.summary() for record in records])
 
     @verb
     async def CreateContainer(
@@ -142,18 +134,10 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
 
     @verb
     async def ListContainers(self, request: cri.ListContainersRequest, context: Context) -> cri.ListContainersResponse:
-        wanted, name = request.filter, self._runtime.images.name_of
+        name = self._runtime.images.name_of
         await self._runtime.images.refresh()
-        return cri.ListContainersResponse(
-            containers=[
-                record.summary(name)
-                for record in self._cache.containers()
-                if record.id.startswith(wanted.id)
-                and record.sandbox_id.startswith(wanted.pod_sandbox_id)
-                and (not wanted.HasField("state") or record.state == wanted.state.state)
-                and _has_labels(record, wanted.label_selector.items())
-            ]
-        )
+        records = selected(self._cache.containers(), request.filter)
+        return cri.ListContainersResponse(containers=[record.summary(name) for record in records])
 
     @verb
     async def ContainerStatus(
@@ -209,15 +193,8 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
     async def ListContainerStats(
         self, request: cri.ListContainerStatsRequest, context: Context
     ) -> cri.ListContainerStatsResponse:
-        wanted = request.filter
-        stats = [
-            self._runtime.stats.container(record)
-            for record in self._cache.containers()
-            if record.running
-            and record.id.startswith(wanted.id)
-            and record.sandbox_id.startswith(wanted.pod_sandbox_id)
-            and _has_labels(record, wanted.label_selector.items())
-        ]
+        records = selected(self._cache.containers(), request.filter)
+        stats = [self._runtime.stats.container(record) for record in records if record.running]
         self._runtime.stats.refresh_layers()
         return cri.ListContainerStatsResponse(stats=stats)
 
@@ -234,12 +211,8 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
     async def ListPodSandboxStats(
         self, request: cri.ListPodSandboxStatsRequest, context: Context
     ) -> cri.ListPodSandboxStatsResponse:
-        wanted = request.filter
-        stats = [
-            self._runtime.stats.sandbox(record)
-            for record in self._cache.sandboxes()
-            if record.ready and record.id.startswith(wanted.id) and _has_labels(record, wanted.label_selector.items())
-        ]
+        records = selected(self._cache.sandboxes(), request.filter)
+        stats = [self._runtime.stats.sandbox(record) for record in records if record.ready]
         self._runtime.stats.refresh_layers()
         return cri.ListPodSandboxStatsResponse(stats=stats)
 
@@ -274,10 +247,6 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
     ) -> AsyncIterator[cri.ContainerEventResponse]:
         async for event in self._cache.events():
             yield event
-
-
-def _has_labels(record: SandboxRecord | ContainerRecord, wanted: Iterable[tuple[str, str]]) -> bool:
-    return all(record.config.labels.get(name) == value for name, value in wanted)
 
 
 def _limits_json(runtime: Runtime) -> str:

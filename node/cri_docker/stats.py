@@ -12,8 +12,8 @@ from pathlib import Path
 
 from node.cri_docker.cache import Cache
 from node.cri_docker.cgroups import Cgroup, Usage, cgroup_of, usage
-from node.cri_docker.records import ContainerRecord, SandboxRecord
-from node.cri_docker.sandboxes import Host
+from node.cri_docker.host import Host
+from node.cri_docker.records import ContainerRecord, SandboxRecord, identity_of
 from protos.cri.runtime.v1 import api_pb2 as cri
 
 _LAYER_SECONDS = 60.0
@@ -58,12 +58,7 @@ class Stats:
         self._walk: asyncio.Task[None] | None = None
 
     def container(self, record: ContainerRecord) -> cri.ContainerStats:
-        c = record.config
-        stats = cri.ContainerStats(
-            attributes=cri.ContainerAttributes(
-                id=record.id, metadata=c.metadata, labels=c.labels, annotations=c.annotations
-            )
-        )
+        stats = cri.ContainerStats(attributes=cri.ContainerAttributes(**identity_of(record)))
         if known := self._of(record.id, record.pid if record.running else 0):
             now, used = time.time_ns(), usage(known.cgroup)
             _fill_cpu(stats.cpu, now, used, known.rate)
@@ -76,12 +71,7 @@ class Stats:
 
     def sandbox(self, record: SandboxRecord) -> cri.PodSandboxStats:
         """The pod's sum, its network and its containers."""
-        c = record.config
-        stats = cri.PodSandboxStats(
-            attributes=cri.PodSandboxAttributes(
-                id=record.id, metadata=c.metadata, labels=c.labels, annotations=c.annotations
-            )
-        )
+        stats = cri.PodSandboxStats(attributes=cri.PodSandboxAttributes(**identity_of(record)))
         containers = [r for r in self._cache.containers(record.id) if r.running]
         stats.linux.containers.extend(self.container(r) for r in containers)
         known = self._of(record.id, record.pid if record.ready else 0)

@@ -1,5 +1,7 @@
 """Admission policies as upstream's conformance tests see them, on a real API server."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -75,6 +77,18 @@ class Policies:
 
         found: Reply = eventually(reply, within=1)
         return found
+
+    def status(self, name: str) -> Object:
+        """A validating policy's, once its types were checked."""
+        path = f"{REGISTRATION}/validatingadmissionpolicies/{name}"
+
+        def settled() -> Object | None:
+            found: Object = self.api.request("GET", path).json
+            checked = found["status"].get("observedGeneration") == found["metadata"]["generation"]
+            return found["status"] if checked else None
+
+        told: Object = eventually(settled, within=2)
+        return told
 
 
 @pytest.fixture
@@ -286,19 +300,8 @@ def test_expressions_are_compiled_at_create(policies: Policies) -> None:
 
 
 def test_expressions_are_type_checked(policies: Policies) -> None:
-    def status(name: str) -> Object:
-        path = f"{REGISTRATION}/validatingadmissionpolicies/{name}"
-
-        def settled() -> Object | None:
-            found: Object = policies.api.request("GET", path).json
-            checked = found["status"].get("observedGeneration") == found["metadata"]["generation"]
-            return found["status"] if checked else None
-
-        told: Object = eventually(settled, within=2)
-        return told
-
     right = policies.validating(DEPLOYMENTS, {"expression": "object.spec.replicas > 1"})
-    assert status(right)["typeChecking"] == {}
+    assert policies.status(right)["typeChecking"] == {}
     confused = policies.validating(
         DEPLOYMENTS,
         {
@@ -306,7 +309,7 @@ def test_expressions_are_type_checked(policies: Policies) -> None:
             "messageExpression": "'wants replicas > 1, got ' + object.spec.replicas",
         },
     )
-    first, second = status(confused)["typeChecking"]["expressionWarnings"]
+    first, second = policies.status(confused)["typeChecking"]["expressionWarnings"]
     assert first["fieldRef"] == "spec.validations[0].expression"
     assert "found no matching overload for '_>_' applied to '(int, string)'" in first["warning"]
     assert first["warning"].startswith("apps/v1, Kind=Deployment: ")
@@ -376,6 +379,8 @@ def test_a_mutation_that_cannot_be_made_is_refused(policies: Policies) -> None:
     policies.mutating({**CONFIG_MAPS, "resourceNames": ["x"]}, apply("Object{data: Object.wrong{a: '1'}}"))
     denied = policies.refused(policies.config_maps, config_map())
     assert 'type mismatch: unexpected type name "Object.wrong", expected "Object.data"' in denied.json["message"]
+    policies.mutating({**CONFIG_MAPS, "resourceNames": ["z"]}, apply("Object{nope: Object.nope{a: '1'}}"))
+    assert ".nope: field not declared in schema" in policies.refused(policies.config_maps, config_map("z")).text
     policies.mutating(
         {**CONFIG_MAPS, "resourceNames": ["y"]}, json_patch('[JSONPatch{op: "add", path: "/data/a", value: 1}]')
     )
@@ -417,3 +422,50 @@ def test_api_operations(policies: Policies, kind: str) -> None:
     assert len(api.request("GET", f"{path}?labelSelector=of={kind}").json["items"]) == 2
     assert api.request("DELETE", f"{path}?labelSelector=of={kind}").code == 200
     assert api.request("GET", f"{path}?labelSelector=of={kind}").json["items"] == []
+
+
+def test_a_costly_policy_holds_up_nobody(policies: Policies) -> None:
+    """Its budget ends it; meanwhile others are served."""
+    costly = "object.data.l.split(',').all(a, object.data.l.split(',').all(b, a + b != 'x'))"
+    policies.validating({**CONFIG_MAPS, "resourceNames": ["slow"]}, {"expression": costly})
+    body = config_map("slow", data={"l": ",".join("a" * 5000)})
+    policies.refused(policies.config_maps, body)
+    slowest = 0.0
+    with ThreadPoolExecutor() as pool:
+        refusals = [pool.submit(policies.api.request, "POST", policies.config_maps, body) for _ in range(3)]
+        while not all(r.done() for r in refusals):
+            began = time.monotonic()
+            assert policies.api.request("GET", "/livez/ping").code == 200
+            slowest = max(slowest, time.monotonic() - began)
+    assert "actual cost limit exceeded" in refusals[0].result().json["message"]
+    assert slowest < 1
+
+
+def test_policies_are_about_custom_kinds_too(policies: Policies) -> None:
+    """As objects and as parameters; expressions are checked against their schema."""
+    group = f"{policies.namespace}.example.com"
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"plural": "things", "kind": "Thing"}
+    spec = {"group": group, "scope": "Namespaced", "names": names, "versions": [version]}
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    body = {"metadata": {"name": f"things.{group}"}, "spec": spec}
+    assert policies.api.request("POST", definitions, body).code == 201
+    policies.made.append(f"{definitions}/things.{group}")
+    path = f"/apis/{group}/v1/namespaces/{policies.namespace}/things"
+    thing = {"apiVersion": f"{group}/v1", "kind": "Thing", "metadata": {"name": "limit"}, "spec": {"size": 5}}
+    eventually(lambda: policies.api.request("POST", path, thing).code == 201, within=2)
+    policies.validating(
+        {"apiGroups": [group], "apiVersions": ["*"], "resources": ["things"]},
+        {"expression": "object.spec.size <= params.spec.size"},
+        paramKind={"apiVersion": f"{group}/v1", "kind": "Thing"},
+        binding={"paramRef": {"name": "limit", "parameterNotFoundAction": "Deny"}},
+    )
+    large = {**thing, "metadata": {"name": "large"}, "spec": {"size": 6}}
+    assert policies.refused(path, large).code == 422
+    assert policies.api.request("POST", path, {**large, "spec": {"size": 4}}).code == 201
+    rule = {"apiGroups": [group], "apiVersions": ["v1"], "resources": ["things"]}
+    confused = policies.validating(rule, {"expression": "object.spec.size > '1' && object.metadata.labels['a'] == 'b'"})
+    (warning,) = policies.status(confused)["typeChecking"]["expressionWarnings"]
+    assert warning["warning"].startswith(f"{group}/v1, Kind=Thing: ")
+    assert "found no matching overload for '_>_' applied to '(int, string)'" in warning["warning"]

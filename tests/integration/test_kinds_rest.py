@@ -98,6 +98,8 @@ def test_events_of_both_groups_are_the_same(apiserver: ApiServerProgram, namespa
         "type": "Normal",
         "eventTime": "2026-01-01T00:00:00.000001Z",
         "reportingController": "me",
+        "reportingInstance": "here",
+        "action": "Test",
     }
     made = apiserver.request("POST", new, event).json
     assert (made["apiVersion"], made["note"]) == ("events.k8s.io/v1", "hello")

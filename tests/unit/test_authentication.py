@@ -1,17 +1,20 @@
 """Certificates, token files, service-account and bootstrap tokens, anonymous."""
 
 import base64
+import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509.oid import NameOID
 
 from apimachinery import pki, scheme
 from master.apiserver.auth import service_account
-from master.apiserver.auth.authenticator import Authenticators, TokenFile
+from master.apiserver.auth.authenticator import Authenticators, TokenFile, certificate_user
 from master.apiserver.auth.bootstrap_token import BootstrapTokens
 from master.apiserver.auth.service_account import BoundObject, ServiceAccountTokens, TokenIssuer
 from tests.memory_reader import MemoryReader
@@ -50,11 +53,32 @@ async def test_certificate_token_file_and_anonymous(tmp_path: Path) -> None:
     assert by_certificate and (by_certificate.name, by_certificate.groups) == ("jo", ("dev", "system:authenticated"))
     by_token = await them.authenticate(None, "Bearer secret")
     assert by_token and (by_token.name, by_token.uid) == ("admin", "u1") and "ops" in by_token.groups
-    assert await them.authenticate(None, "Bearer wrong", "/version") is None
+    assert await them.authenticate(None, "Bearer wrong") is None
     assert await them.authenticate(None, "Basic secret") is None
-    assert await them.authenticate(None, None, "/api") is None
-    anonymous = await them.authenticate(None, None, "/livez/etcd")
+    anonymous = await them.authenticate(None, None)
     assert anonymous and anonymous.name == "system:anonymous"
+    assert await Authenticators(anonymous=False).authenticate(None, None) is None
+
+
+async def test_a_legacy_token_holds_as_long_as_its_secret_holds_it(accounts: Accounts) -> None:
+    token = accounts.issuer.issue_legacy(accounts.account, "sa-token")
+    assert await accounts.user(token) is None
+    data = {"token": base64.b64encode(token.encode()).decode()}
+    accounts.reader.put(scheme.SECRETS, {"metadata": {"namespace": "a", "name": "sa-token"}, "data": data})
+    assert (await accounts.user(token)).name == "system:serviceaccount:a:sa"
+    accounts.reader.put(scheme.SECRETS, {"metadata": {"namespace": "a", "name": "sa-token"}, "data": {}})
+    assert await accounts.user(token) is None
+
+
+def test_a_certificate_can_hold_the_users_uid() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    uid = x509.NameAttribute(x509.ObjectIdentifier("1.3.6.1.4.1.57683.2"), "u-1")
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "jo"), uid])
+    now = datetime.datetime.now(datetime.UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    made = made.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    user = certificate_user(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER))
+    assert user and (user.name, user.uid) == ("jo", "u-1")
 
 
 async def test_a_bad_token_file_names_its_line(tmp_path: Path) -> None:

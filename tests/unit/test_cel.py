@@ -121,6 +121,9 @@ def test_a_result_of_another_type_is_refused() -> None:
         "l.all(a, l == l)",
         "sets.contains(l, l)",
         "l.map(a, s + s).size() > 0",
+        "l.all(a, '%s'.format([l]) != '')",
+        "l.all(a, sets.contains([l], [l]))",
+        "l.all(a, l.indexOf('z') < 0)",
     ],
 )
 def test_a_costly_expression_is_ended(expression: str) -> None:

@@ -54,7 +54,9 @@ async def test_access_reviews(cluster: Cluster) -> None:
     assert await cluster.ask(review, pods | {"user": "ad", "groups": ["system:masters"]}) == {"allowed": True}
     assert await cluster.ask(review, pods | {"user": "jo"}) == {"allowed": False}
     path = {"nonResourceAttributes": {"verb": "get", "path": "/api"}}
-    assert await cluster.ask("authorization.k8s.io/selfsubjectaccessreviews", path) == {"allowed": True}
+    reason = 'RBAC: allowed by ClusterRoleBinding "system:discovery" of ClusterRole "system:discovery" to Group '
+    allowed = {"allowed": True, "reason": reason + '"system:authenticated"'}
+    assert await cluster.ask("authorization.k8s.io/selfsubjectaccessreviews", path) == allowed
     with pytest.raises(Invalid, match="exactly one of"):
         await cluster.ask(review, {"user": "jo"})
     with pytest.raises(Invalid, match=r"spec.resourceAttributes.namespace"):

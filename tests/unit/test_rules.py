@@ -90,6 +90,20 @@ def test_what_did_not_change_is_not_held_against_an_update() -> None:
     assert broken(schema(), {**spec, "x": 2}, spec) == []
 
 
+def test_order_does_not_count_in_sets_and_maps() -> None:
+    words = {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}}
+    pairs = {**SPEC["items"], "items": {**ITEM, "x-kubernetes-validations": []}}
+    spec = {"type": "object", "properties": {"a": words, "b": words, "c": pairs, "d": pairs}}
+    spec["x-kubernetes-validations"] = [
+        {"rule": "self.a == self.b && self.a + self.b == self.a && (self.a + ['z']).size() == 3"},
+        {"rule": "self.c == self.d && (self.c + [self.d[0]]).size() == 2"},
+        {"rule": "(self.c + self.d.map(p, p)).map(p, p.name) == ['x', 'y']"},
+    ]
+    rules = {"type": "object", "properties": {"spec": spec}}
+    one, two = {"name": "x", "v": 1}, {"name": "y", "v": 2}
+    assert broken(rules, {"a": ["p", "q"], "b": ["q", "p"], "c": [one, two], "d": [two, one]}) == []
+
+
 def test_errors_at_run_time_break_a_rule() -> None:
     assert broken(schema({"rule": "self.x > 0"}), {}) == [
         ("spec", 'Invalid value: "object": no such key: x evaluating rule: self.x > 0')

@@ -5,13 +5,14 @@ import binascii
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from apimachinery import validation
 
 from ..coercions import timestamp
 from ..errors import EvaluationError
-from ..overloads import add, function, opaque
+from ..overloads import declare_all, opaque
 from ..values import NONE, Opaque, Optional
 from .urls import url
 
@@ -69,21 +70,16 @@ class NamedFormat(Opaque):
     cel_type: ClassVar[str] = "kubernetes.NamedFormat"
 
 
-@function("format.named(string) -> optional_type<kubernetes.NamedFormat>")
-def named(name: str) -> Optional:
-    return Optional.of(NamedFormat(name)) if name in FORMATS else NONE
-
-
-@function("(kubernetes.NamedFormat).validate(string) -> optional_type<list<string>>")
-def validate(form: NamedFormat, text: str) -> Optional:
+def _validate(form: NamedFormat, text: str) -> Optional:
     problems = FORMATS[form.name](text)
     return Optional.of(list(problems)) if problems else NONE
 
 
-def _register(name: str) -> None:
-    form = NamedFormat(name)
-    add(f"format.{name}() -> kubernetes.NamedFormat", lambda: form)
-
-
-for _name in FORMATS:
-    _register(_name)
+_N = NamedFormat.cel_type
+declare_all(
+    {
+        f"format.named(string) -> optional_type<{_N}>": lambda n: Optional.of(NamedFormat(n)) if n in FORMATS else NONE,
+        f"({_N}).validate(string) -> optional_type<list<string>>": _validate,
+        **{f"format.{name}() -> {_N}": partial(NamedFormat, name) for name in FORMATS},
+    }
+)

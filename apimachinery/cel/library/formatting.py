@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..errors import EvaluationError
-from ..overloads import candidates
 from ..values import Type, UInt, type_name
+from .standard import string_bytes, string_double, string_duration, string_timestamp
 
 _CLAUSE = re.compile(r"%(?:(%)|(?:\.(\d+))?([sdfebxXo]))")
 MAX_PRECISION = 1000
@@ -37,6 +37,15 @@ def render(text: str, arguments: list[Any]) -> str:
     return _CLAUSE.sub(clause, text)
 
 
+def deep(value: Any) -> int:
+    """What it costs to show a value with all that is inside."""
+    if isinstance(value, dict):
+        return 5 + sum(deep(k) + deep(v) for k, v in value.items())
+    if isinstance(value, list):
+        return 5 + sum(map(deep, value))
+    return 5 + (len(value) // 10 if isinstance(value, (str, bytes)) else 0)
+
+
 def _string(value: Any, precision: int = 0) -> str:
     if isinstance(value, list):
         return f"[{', '.join(_string(v) for v in value)}]"
@@ -47,17 +56,10 @@ def _string(value: Any, precision: int = 0) -> str:
         return "null"
     if isinstance(value, Type):
         return value.name
-    if isinstance(value, (str, bool, int, float, bytes, datetime, timedelta)):
-        return _convert(value)
+    show = _SHOWN.get(type(value))
+    if show is not None:
+        return str(show(value))
     raise EvaluationError(f"error during formatting: string clause cannot show {type_name(value)}")
-
-
-def _convert(value: Any) -> str:
-    """As ``string(value)`` does it."""
-    for (cls, *_), overload in candidates("string", False, 1):
-        if cls is not None and type(value) is cls:
-            return str(overload.call(value))
-    return str(value)
 
 
 def _decimal(value: Any, precision: int) -> str:
@@ -95,6 +97,16 @@ def _was(value: Any) -> str:
     return f"was given {type_name(value)}"
 
 
+_SHOWN: dict[type, Callable[[Any], object]] = {
+    str: str,
+    int: str,
+    UInt: int,
+    bool: lambda value: "true" if value else "false",
+    float: string_double,
+    bytes: string_bytes,
+    datetime: string_timestamp,
+    timedelta: string_duration,
+}
 _CLAUSES: dict[str, Callable[[Any, int], str]] = {
     "s": _string,
     "d": _decimal,

@@ -6,36 +6,27 @@ Unwrapping, ``x.?y``, ``x[?y]`` and the macros optMap and optFlatMap are the lan
 from datetime import timedelta
 from typing import Any
 
-from ..overloads import standard
+from ..overloads import implement, implement_all
 from ..values import NONE, Optional
 
 
-@standard("optional.of(T) -> optional_type<T>")
-def of(value: Any) -> Optional:
-    return Optional.of(value)
-
-
-@standard("optional.none() -> optional_type<T>")
-def none() -> Optional:
-    return NONE
-
-
-@standard("optional.ofNonZeroValue(T) -> optional_type<T>")
-def of_non_zero(value: Any) -> Optional:
+def _of_non_zero(value: Any) -> Optional:
     zero = value is None or (isinstance(value, (str, int, float, bytes, list, dict, timedelta)) and not value)
     return NONE if zero else Optional.of(value)
 
 
-@standard("(optional_type<T>).hasValue() -> bool")
-def has_value(value: Optional) -> bool:
-    return value.present
-
-
-@standard("(optional_type<T>).value() -> T")
-def value_of(value: Optional) -> Any:
-    return value.value()
-
-
-@standard("optional.unwrap(list<T>) -> list<T>", "(list<T>).unwrapOpt() -> list<T>")
-def unwrap(values: list[Any]) -> list[Any]:
-    return [v.content for v in values if v.present]
+implement_all(
+    {
+        "optional.of(T) -> optional_type<T>": Optional.of,
+        "optional.none() -> optional_type<T>": lambda: NONE,
+        "optional.ofNonZeroValue(T) -> optional_type<T>": _of_non_zero,
+        "(optional_type<T>).hasValue() -> bool": lambda value: value.present,
+        "(optional_type<T>).value() -> T": Optional.value,
+    },
+    cost=lambda *arguments: 0,
+)
+implement(
+    "optional.unwrap(list<T>) -> list<T>",
+    "(list<T>).unwrapOpt() -> list<T>",
+    call=lambda values: [v.content for v in values if v.present],
+)

@@ -7,11 +7,11 @@ from typing import ClassVar
 from apimachinery import quantity as quantities
 
 from ..errors import EvaluationError
-from ..overloads import function, opaque
+from ..overloads import declare, declare_all, opaque
 from ..values import INT, Opaque
 
-MAX_DIGITS = 10
-DEFAULT_DIGITS = 4
+MAX_DIGITS, DEFAULT_DIGITS = 10, 4
+_Q = "kubernetes.Quantity"
 
 
 @opaque
@@ -19,7 +19,7 @@ DEFAULT_DIGITS = 4
 class Quantity(Opaque):
     amount: Decimal
 
-    cel_type: ClassVar[str] = "kubernetes.Quantity"
+    cel_type: ClassVar[str] = _Q
 
     def whole(self) -> int | None:
         """As an int, if it is one that fits 64 bits."""
@@ -27,16 +27,14 @@ class Quantity(Opaque):
         return value if value == self.amount and value in INT else None
 
 
-@function("quantity(string) -> kubernetes.Quantity")
-def quantity(text: str) -> Quantity:
+def _parse(text: str) -> Quantity:
     try:
         return Quantity(quantities.parse(text))
     except quantities.QuantityError as error:
         raise EvaluationError(str(error)) from None
 
 
-@function("isQuantity(string) -> bool")
-def is_quantity(text: str) -> bool:
+def _is_quantity(text: str) -> bool:
     try:
         quantities.parse(text)
     except quantities.QuantityError:
@@ -44,87 +42,47 @@ def is_quantity(text: str) -> bool:
     return True
 
 
-@function("(kubernetes.Quantity).isInteger() -> bool")
-def is_integer(value: Quantity) -> bool:
-    return value.whole() is not None
-
-
-@function("(kubernetes.Quantity).asInteger() -> int")
-def as_integer(value: Quantity) -> int:
+def _integer(value: Quantity) -> int:
     whole = value.whole()
     if whole is None:
         raise EvaluationError("cannot convert value to integer")
     return whole
 
 
-@function("(kubernetes.Quantity).asApproximateFloat() -> double")
-def as_float(value: Quantity) -> float:
-    return float(value.amount)
-
-
-@function("sign(kubernetes.Quantity) -> int", "(kubernetes.Quantity).sign() -> int")
-def sign(value: Quantity) -> int:
-    return (value.amount > 0) - (value.amount < 0)
-
-
-@function("(kubernetes.Quantity).isGreaterThan(kubernetes.Quantity) -> bool")
-def is_greater(a: Quantity, b: Quantity) -> bool:
-    return a.amount > b.amount
-
-
-@function("(kubernetes.Quantity).isLessThan(kubernetes.Quantity) -> bool")
-def is_less(a: Quantity, b: Quantity) -> bool:
-    return a.amount < b.amount
-
-
-@function("(kubernetes.Quantity).compareTo(kubernetes.Quantity) -> int")
-def compare_to(a: Quantity, b: Quantity) -> int:
+def _compare(a: Quantity, b: Quantity) -> int:
     return (a.amount > b.amount) - (a.amount < b.amount)
-
-
-def _amount(value: Quantity | int) -> Decimal:
-    return value.amount if isinstance(value, Quantity) else Decimal(value)
-
-
-@function(
-    "(kubernetes.Quantity).add(kubernetes.Quantity) -> kubernetes.Quantity",
-    "(kubernetes.Quantity).add(int) -> kubernetes.Quantity",
-)
-def add(a: Quantity, b: Quantity | int) -> Quantity:
-    return Quantity(a.amount + _amount(b))
-
-
-@function(
-    "(kubernetes.Quantity).sub(kubernetes.Quantity) -> kubernetes.Quantity",
-    "(kubernetes.Quantity).sub(int) -> kubernetes.Quantity",
-)
-def subtract(a: Quantity, b: Quantity | int) -> Quantity:
-    return Quantity(a.amount - _amount(b))
-
-
-@function("(kubernetes.Quantity).mul(int) -> kubernetes.Quantity")
-def multiply(a: Quantity, b: int) -> Quantity:
-    return Quantity(a.amount * b)
-
-
-@function("(kubernetes.Quantity).div(int) -> kubernetes.Quantity")
-def divide(a: Quantity, b: int) -> Quantity:
-    return divide_rounded(a, b, DEFAULT_DIGITS)
-
-
-@function("(kubernetes.Quantity).div(int, int) -> kubernetes.Quantity")
-def divide_rounded(a: Quantity, b: int, digits: int) -> Quantity:
-    if not 0 <= digits <= MAX_DIGITS:
-        raise EvaluationError(f"the valid range for roundVal is 0 to {MAX_DIGITS} but {digits} was passed")
-    return Quantity(_quotient(a, b).quantize(Decimal(1).scaleb(-digits), ROUND_UP))
-
-
-@function("(kubernetes.Quantity).divInt(int) -> kubernetes.Quantity")
-def divide_whole(a: Quantity, b: int) -> Quantity:
-    return Quantity(_quotient(a, b).to_integral_value(ROUND_DOWN))
 
 
 def _quotient(a: Quantity, b: int) -> Decimal:
     if not b:
         raise EvaluationError("division by zero error")
     return a.amount / b
+
+
+def _divide(a: Quantity, b: int, digits: int = DEFAULT_DIGITS) -> Quantity:
+    if not 0 <= digits <= MAX_DIGITS:
+        raise EvaluationError(f"the valid range for roundVal is 0 to {MAX_DIGITS} but {digits} was passed")
+    return Quantity(_quotient(a, b).quantize(Decimal(1).scaleb(-digits), ROUND_UP))
+
+
+declare_all(
+    {
+        f"quantity(string) -> {_Q}": _parse,
+        "isQuantity(string) -> bool": _is_quantity,
+        f"({_Q}).isInteger() -> bool": lambda q: q.whole() is not None,
+        f"({_Q}).asInteger() -> int": _integer,
+        f"({_Q}).asApproximateFloat() -> double": lambda q: float(q.amount),
+        f"({_Q}).isGreaterThan({_Q}) -> bool": lambda a, b: a.amount > b.amount,
+        f"({_Q}).isLessThan({_Q}) -> bool": lambda a, b: a.amount < b.amount,
+        f"({_Q}).compareTo({_Q}) -> int": _compare,
+        f"({_Q}).add({_Q}) -> {_Q}": lambda a, b: Quantity(a.amount + b.amount),
+        f"({_Q}).add(int) -> {_Q}": lambda a, b: Quantity(a.amount + b),
+        f"({_Q}).sub({_Q}) -> {_Q}": lambda a, b: Quantity(a.amount - b.amount),
+        f"({_Q}).sub(int) -> {_Q}": lambda a, b: Quantity(a.amount - b),
+        f"({_Q}).mul(int) -> {_Q}": lambda a, b: Quantity(a.amount * b),
+        f"({_Q}).div(int) -> {_Q}": _divide,
+        f"({_Q}).div(int, int) -> {_Q}": _divide,
+        f"({_Q}).divInt(int) -> {_Q}": lambda a, b: Quantity(_quotient(a, b).to_integral_value(ROUND_DOWN)),
+    }
+)
+declare(f"sign({_Q}) -> int", f"({_Q}).sign() -> int", call=lambda q: (q.amount > 0) - (q.amount < 0))

@@ -10,12 +10,11 @@ import re2
 
 from ..coercions import duration, timestamp
 from ..errors import EvaluationError
-from ..overloads import function, standard
+from ..overloads import declare, declare_all, implement, implement_all
 from ..values import Type, UInt, number, type_name
 
 ORDERED = ("int", "uint", "double", "string", "bytes", "bool", "timestamp", "duration")
 NUMBERS = ("int", "uint", "double")
-_PAIRS = [(a, a) for a in ORDERED] + [(a, b) for a in NUMBERS for b in NUMBERS if a != b]
 
 
 def _unreachable(*arguments: object) -> Any:
@@ -23,38 +22,8 @@ def _unreachable(*arguments: object) -> Any:
 
 
 for _name in ("_<_", "_<=_", "_>_", "_>=_"):
-    function(*(f"{_name}({a}, {b}) -> bool" for a, b in _PAIRS))(_unreachable)
-
-
-@standard("size(string) -> int", "size(bytes) -> int", "size(list<A>) -> int", "size(map<A, B>) -> int")
-@standard("(string).size() -> int", "(bytes).size() -> int", "(list<A>).size() -> int", "(map<A, B>).size() -> int")
-def size(value: Any) -> int:
-    return len(value)
-
-
-@standard("type(A) -> type")
-def type_of(value: Any) -> Type:
-    return Type(type_name(value))
-
-
-@standard("dyn(A) -> dyn")
-def dyn(value: Any) -> Any:
-    return value
-
-
-@standard("(string).contains(string) -> bool")
-def contains(text: str, part: str) -> bool:
-    return part in text
-
-
-@standard("(string).startsWith(string) -> bool")
-def starts_with(text: str, part: str) -> bool:
-    return text.startswith(part)
-
-
-@standard("(string).endsWith(string) -> bool")
-def ends_with(text: str, part: str) -> bool:
-    return text.endswith(part)
+    _pairs = [(a, a) for a in ORDERED] + [(a, b) for a in NUMBERS for b in NUMBERS if a != b]
+    declare(*(f"{_name}({a}, {b}) -> bool" for a, b in _pairs), call=_unreachable)
 
 
 def pattern(text: str) -> Any:
@@ -67,29 +36,16 @@ def pattern(text: str) -> Any:
         raise EvaluationError(f"error parsing regexp: {error.args[0].decode(errors='replace')}") from None
 
 
-@standard("(string).matches(string) -> bool", "matches(string, string) -> bool")
-def matches(text: str, expression: str) -> bool:
+def _matches(text: str, expression: str) -> bool:
     return pattern(expression).search(text) is not None
 
 
-@function("string(int) -> string", "string(uint) -> string", "string(string) -> string")
-def string(value: Any) -> str:
-    return str(value)
-
-
-@function("string(bool) -> string")
-def string_bool(value: bool) -> str:
-    return "true" if value else "false"
-
-
-@function("string(double) -> string")
 def string_double(value: float) -> str:
     if not math.isfinite(value):
         return {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}[str(value)]
     return str(int(value)) if value.is_integer() and abs(value) < 1e21 else repr(value)
 
 
-@function("string(bytes) -> string")
 def string_bytes(value: bytes) -> str:
     try:
         return value.decode()
@@ -97,13 +53,11 @@ def string_bytes(value: bytes) -> str:
         raise EvaluationError("invalid UTF-8 in bytes, cannot convert to string") from None
 
 
-@function("string(timestamp) -> string")
 def string_timestamp(value: datetime) -> str:
     text = value.astimezone(UTC).isoformat().replace("+00:00", "")
     return (text.rstrip("0").rstrip(".") if "." in text else text) + "Z"
 
 
-@function("string(duration) -> string")
 def string_duration(value: timedelta) -> str:
     micros = value // timedelta(microseconds=1)
     whole, part = divmod(abs(micros), 1_000_000)
@@ -111,51 +65,27 @@ def string_duration(value: timedelta) -> str:
     return f"{'-' if micros < 0 else ''}{whole}{fraction}s"
 
 
-@standard("int(int) -> int", "int(uint) -> int", "int(double) -> int")
-def integer(value: Any) -> int:
+def _int(value: Any) -> int:
     if isinstance(value, float) and not -(2.0**63) < value < 2.0**63:
         raise EvaluationError("integer overflow")
     return number(int(value))
 
 
-@standard("int(string) -> int")
-def integer_text(value: str) -> int:
+def _int_text(value: str) -> int:
     try:
         return number(int(value)) if value.strip() == value and "_" not in value else int("")
     except ValueError:
         raise EvaluationError(f"type conversion error from 'string' to 'int': {value!r}") from None
 
 
-@standard("int(timestamp) -> int")
-def integer_timestamp(value: datetime) -> int:
-    return int(value.timestamp() // 1)
-
-
-@standard("uint(int) -> uint", "uint(uint) -> uint", "uint(double) -> uint")
-def unsigned(value: Any) -> int:
-    return number(integer(value) if isinstance(value, float) else int(value), UInt)
-
-
-@standard("uint(string) -> uint")
-def unsigned_text(value: str) -> int:
-    return number(integer_text(value), UInt)
-
-
-@standard("double(int) -> double", "double(uint) -> double", "double(double) -> double", "double(string) -> double")
-def double(value: Any) -> float:
+def _double(value: Any) -> float:
     try:
         return float(value)
     except ValueError:
         raise EvaluationError(f"type conversion error from 'string' to 'double': {value!r}") from None
 
 
-@standard("bool(bool) -> bool")
-def boolean(value: bool) -> bool:
-    return value
-
-
-@standard("bool(string) -> bool")
-def boolean_text(value: str) -> bool:
+def _bool_text(value: str) -> bool:
     if value in ("1", "t", "T", "true", "TRUE", "True"):
         return True
     if value in ("0", "f", "F", "false", "FALSE", "False"):
@@ -163,26 +93,53 @@ def boolean_text(value: str) -> bool:
     raise EvaluationError(f"type conversion error from 'string' to 'bool': {value!r}")
 
 
-@standard("bytes(bytes) -> bytes")
-def same_bytes(value: bytes) -> bytes:
-    return value
-
-
-@standard("bytes(string) -> bytes")
-def encoded(value: str) -> bytes:
-    return value.encode()
-
-
-standard("timestamp(string) -> timestamp", "timestamp(timestamp) -> timestamp")(timestamp)
-standard("duration(string) -> duration", "duration(duration) -> duration")(duration)
-
-
-@standard("timestamp(int) -> timestamp")
-def timestamp_seconds(value: int) -> datetime:
+def _timestamp_seconds(value: int) -> datetime:
     try:
         return datetime.fromtimestamp(value, UTC)
     except (OverflowError, ValueError):
         raise EvaluationError("timestamp overflow") from None
+
+
+implement(
+    *("size(string) -> int", "size(bytes) -> int", "size(list<A>) -> int", "size(map<A, B>) -> int"),
+    *("(string).size() -> int", "(bytes).size() -> int", "(list<A>).size() -> int", "(map<A, B>).size() -> int"),
+    call=len,
+    cost=lambda value: 0,
+)
+implement("(string).matches(string) -> bool", "matches(string, string) -> bool", call=_matches)
+declare("string(int) -> string", "string(uint) -> string", "string(string) -> string", call=str)
+implement("int(int) -> int", "int(uint) -> int", "int(double) -> int", call=_int)
+implement("uint(int) -> uint", "uint(uint) -> uint", call=lambda value: number(int(value), UInt))
+implement(*(f"double({t}) -> double" for t in (*NUMBERS, "string")), call=_double)
+implement("timestamp(string) -> timestamp", "timestamp(timestamp) -> timestamp", call=timestamp)
+implement("duration(string) -> duration", "duration(duration) -> duration", call=duration)
+implement("type(A) -> type", call=lambda value: Type(type_name(value)), cost=lambda value: 0)
+implement("dyn(A) -> dyn", call=lambda value: value, cost=lambda value: 0)
+implement_all(
+    {
+        "(string).contains(string) -> bool": lambda text, part: part in text,
+        "(string).startsWith(string) -> bool": str.startswith,
+        "(string).endsWith(string) -> bool": str.endswith,
+        "int(string) -> int": _int_text,
+        "int(timestamp) -> int": lambda value: int(value.timestamp() // 1),
+        "uint(double) -> uint": lambda value: number(_int(value), UInt),
+        "uint(string) -> uint": lambda value: number(_int_text(value), UInt),
+        "bool(bool) -> bool": bool,
+        "bool(string) -> bool": _bool_text,
+        "bytes(bytes) -> bytes": bytes,
+        "bytes(string) -> bytes": str.encode,
+        "timestamp(int) -> timestamp": _timestamp_seconds,
+    }
+)
+declare_all(
+    {
+        "string(bool) -> string": lambda value: "true" if value else "false",
+        "string(double) -> string": string_double,
+        "string(bytes) -> string": string_bytes,
+        "string(timestamp) -> string": string_timestamp,
+        "string(duration) -> string": string_duration,
+    }
+)
 
 
 def _zone(name: str) -> tzinfo:
@@ -208,21 +165,20 @@ _PARTS: dict[str, Callable[[datetime], int]] = {
     "getSeconds": lambda t: t.second,
     "getMilliseconds": lambda t: t.microsecond // 1000,
 }
-_LENGTHS = {"getHours": 3_600_000_000, "getMinutes": 60_000_000, "getSeconds": 1_000_000}
+_LENGTHS = {"getHours": timedelta(hours=1), "getMinutes": timedelta(minutes=1), "getSeconds": timedelta(seconds=1)}
 
 
 def _register_part(name: str, part: Callable[[datetime], int]) -> None:
-    standard(f"(timestamp).{name}() -> int")(lambda t: part(t.astimezone(UTC)))
-    standard(f"(timestamp).{name}(string) -> int")(lambda t, zone: part(t.astimezone(_zone(zone))))
+    implement(f"(timestamp).{name}() -> int", call=lambda t: part(t.astimezone(UTC)))
+    implement(f"(timestamp).{name}(string) -> int", call=lambda t, zone: part(t.astimezone(_zone(zone))))
 
 
-def _register_length(name: str, micros: int) -> None:
-    unit = timedelta(microseconds=micros)
-    standard(f"(duration).{name}() -> int")(lambda d: int(d / unit))
+def _register_length(name: str, unit: timedelta) -> None:
+    implement(f"(duration).{name}() -> int", call=lambda d: int(d / unit))
 
 
 for _name, _part in _PARTS.items():
     _register_part(_name, _part)
-for _name, _micros in _LENGTHS.items():
-    _register_length(_name, _micros)
-standard("(duration).getMilliseconds() -> int")(lambda d: d // timedelta(milliseconds=1) % 1000)
+for _name, _unit in _LENGTHS.items():
+    _register_length(_name, _unit)
+implement("(duration).getMilliseconds() -> int", call=lambda d: d // timedelta(milliseconds=1) % 1000)

@@ -5,8 +5,10 @@ from typing import ClassVar
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 from ..errors import EvaluationError
-from ..overloads import function, opaque
+from ..overloads import declare_all, opaque
 from ..values import Opaque
+
+_U = "kubernetes.URL"
 
 
 @opaque
@@ -14,10 +16,9 @@ from ..values import Opaque
 class URL(Opaque):
     parts: SplitResult
 
-    cel_type: ClassVar[str] = "kubernetes.URL"
+    cel_type: ClassVar[str] = _U
 
 
-@function("url(string) -> kubernetes.URL")
 def url(text: str) -> URL:
     """An absolute URI or an absolute path, as Go's ParseRequestURI takes them."""
     try:
@@ -30,8 +31,7 @@ def url(text: str) -> URL:
     return URL(parts)
 
 
-@function("isURL(string) -> bool")
-def is_url(text: str) -> bool:
+def _is_url(text: str) -> bool:
     try:
         url(text)
     except EvaluationError:
@@ -39,34 +39,24 @@ def is_url(text: str) -> bool:
     return True
 
 
-@function("(kubernetes.URL).getScheme() -> string")
-def scheme(value: URL) -> str:
-    return value.parts.scheme
-
-
-@function("(kubernetes.URL).getHost() -> string")
-def host(value: URL) -> str:
+def _host(value: URL) -> str:
     return value.parts.netloc.rpartition("@")[2]
 
 
-@function("(kubernetes.URL).getHostname() -> string")
-def hostname(value: URL) -> str:
-    address = host(value)
-    if address.startswith("["):
-        return address[1:].partition("]")[0]
-    return address.partition(":")[0]
+def _hostname(value: URL) -> str:
+    address = _host(value)
+    return address[1:].partition("]")[0] if address.startswith("[") else address.partition(":")[0]
 
 
-@function("(kubernetes.URL).getPort() -> string")
-def port(value: URL) -> str:
-    return str(value.parts.port) if value.parts.port is not None else ""
-
-
-@function("(kubernetes.URL).getEscapedPath() -> string")
-def escaped_path(value: URL) -> str:
-    return quote(unquote(value.parts.path), safe="/:@!$&'()*+,;=-._~")
-
-
-@function("(kubernetes.URL).getQuery() -> map<string, list<string>>")
-def query(value: URL) -> dict[str, list[str]]:
-    return parse_qs(value.parts.query, keep_blank_values=True)
+declare_all(
+    {
+        f"url(string) -> {_U}": url,
+        "isURL(string) -> bool": _is_url,
+        f"({_U}).getScheme() -> string": lambda u: u.parts.scheme,
+        f"({_U}).getHost() -> string": _host,
+        f"({_U}).getHostname() -> string": _hostname,
+        f"({_U}).getPort() -> string": lambda u: str(u.parts.port) if u.parts.port is not None else "",
+        f"({_U}).getEscapedPath() -> string": lambda u: quote(unquote(u.parts.path), safe="/:@!$&'()*+,;=-._~"),
+        f"({_U}).getQuery() -> map<string, list<string>>": lambda u: parse_qs(u.parts.query, keep_blank_values=True),
+    }
+)

@@ -5,7 +5,7 @@ what will be stored. If a webhook or a policy has changed the object, all mutate
 to say to what is new.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,6 +15,15 @@ from ..auth.user import User
 
 Object = dict[str, Any]
 Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A decision that holds only as long as no other API server has decided under the same name. The write moves the
+    guard's key along; if another one has moved it, ``decide`` is asked again, with what that one wrote in the cache."""
+
+    name: str
+    decide: Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -42,6 +51,7 @@ class AdmissionRequest:
     again: bool = False
     """Set by a plugin that has changed the object in a way which others may want to see."""
     second_round: bool = False
+    guard: Guard | None = None
     kept: dict[str, Any] = field(default_factory=dict)
     """What plugins remember from the first round to the second, by their names."""
 

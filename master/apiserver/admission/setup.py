@@ -38,12 +38,19 @@ def extensions(reader: Reader, forms: Forms, client: WebhookClient, authorizer: 
     )
 
 
-def build(reader: Reader, authorizer: Authorizer, rbac: RbacAuthorizer, configured: Sequence[Plugin] = ()) -> Chain:
+def build(
+    reader: Reader,
+    authorizer: Authorizer,
+    rbac: RbacAuthorizer,
+    configured: Sequence[Plugin] = (),
+    token_secrets: Sequence[Plugin] = (),
+) -> Chain:
     return Chain(
         (
             NamespaceLifecycle(reader),
             LimitRanger(reader),
             ServiceAccount(reader),
+            *token_secrets,
             NodeRestriction(reader),
             TaintNodesByCondition(),
             PodSecurity(reader),

@@ -1,7 +1,7 @@
 """Who is this? The authenticators of the API server and their order.
 
 A request is whoever its client certificate says (TLS has verified it), else whoever its bearer token says. With
-neither it is anonymous, on the few paths that are for everyone. Wrong credentials are never anonymous.
+neither it is anonymous, and may what RBAC lets everybody. Wrong credentials are never anonymous.
 """
 
 import csv
@@ -18,10 +18,11 @@ from apimachinery import pki
 
 from .user import ANONYMOUS_NAME, AUTHENTICATED_GROUP, UNAUTHENTICATED_GROUP, User
 
-ANONYMOUS_PATHS = frozenset(("/healthz", "/livez", "/readyz", "/version", "/version/"))
 ANONYMOUS = User(ANONYMOUS_NAME, groups=(UNAUTHENTICATED_GROUP,))
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 _REMEMBERED_CERTIFICATES = 4096
+_UID = x509.ObjectIdentifier("1.3.6.1.4.1.57683.2")
+"""Of a subject, the user's uid (KEP-4828)."""
 
 
 class TokenAuthenticator(Protocol):
@@ -47,13 +48,10 @@ class Authenticators:
         self._anonymous = anonymous
         self._certificates: OrderedDict[bytes, User | None] = OrderedDict()
 
-    async def authenticate(
-        self, certificate_der: bytes | None, authorization: str | None, path: str = ""
-    ) -> User | None:
-        """The user behind a request, or None: answer 401.
+    async def authenticate(self, certificate_der: bytes | None, authorization: str | None) -> User | None:
+        """The user behind a request, or None: answer 401. ``authorization`` is the header's value.
 
-        ``authorization`` is the header's value. ``path`` is that of the request; anonymous is let in on
-        ``ANONYMOUS_PATHS`` (and below: /livez/etcd) only.
+        Asked for every request: what is costly is remembered below, never whether a token still holds.
         """
         if certificate_der is not None and (user := self._by_certificate(certificate_der)) is not None:
             return user
@@ -63,7 +61,7 @@ class Authenticators:
                 return None
             verdict = await self.review_token(token.strip())
             return verdict.user if verdict else None
-        return ANONYMOUS if self._anonymous and is_anonymous_path(path) else None
+        return ANONYMOUS if self._anonymous else None
 
     async def review_token(self, token: str, audiences: Sequence[str] = ()) -> TokenVerdict | None:
         """The verdict on a bearer token for ``audiences`` (none given: the API server's own)."""
@@ -83,17 +81,16 @@ class Authenticators:
         return user
 
 
-def is_anonymous_path(path: str) -> bool:
-    return path in ANONYMOUS_PATHS or path.startswith(("/healthz/", "/livez/", "/readyz/"))
-
-
 def certificate_user(der: bytes) -> User | None:
-    """CN is the name, every O a group. None for a certificate without a CN."""
+    """CN is the name, every O a group, Kubernetes' own attribute the uid. None for a certificate without a CN."""
     name, groups = pki.identity(der)
     if not name:
         return None
-    fingerprint = x509.load_der_x509_certificate(der).fingerprint(hashes.SHA256()).hex()
-    return authenticated(User(name, groups=groups, extra={CREDENTIAL_ID: (f"X509SHA256={fingerprint}",)}))
+    certificate = x509.load_der_x509_certificate(der)
+    fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
+    uids = certificate.subject.get_attributes_for_oid(_UID)
+    uid = str(uids[0].value) if uids else ""
+    return authenticated(User(name, uid, groups, {CREDENTIAL_ID: (f"X509SHA256={fingerprint}",)}))
 
 
 def authenticated(user: User) -> User:

@@ -26,10 +26,9 @@ _REMEMBERED = 20_000
 
 Subject = tuple[str, str]
 """("User" or "Group", name). Service accounts are users by their full name."""
-Scoped = tuple[str, tuple[Rule, ...]]
-"""A namespace, or "" for the whole cluster, and the rules granted there."""
+Scoped = tuple[str, tuple[Rule, ...], str]
+"""A namespace, or "" for the whole cluster, the rules granted there, and by which binding, in upstream's words."""
 
-ALLOWED = Decision(True)
 DENIED = Decision(False)
 
 
@@ -38,7 +37,7 @@ class RbacAuthorizer:
         self._reader = reader
         self._stale = True
         self._grants: dict[Subject, list[Scoped]] = {}
-        self._verdicts: dict[tuple[Any, ...], bool] = {}
+        self._verdicts: dict[tuple[Any, ...], Decision] = {}
         for kind in _KINDS:
             reader.on_change(kind, self._forget)
 
@@ -54,14 +53,20 @@ class RbacAuthorizer:
         if verdict is None:
             if len(self._verdicts) >= _REMEMBERED:
                 self._verdicts.clear()
-            verdict = self._verdicts[key] = any(rule.allows(a) for rule in self._rules(user, a.namespace))
-        return ALLOWED if verdict else DENIED
+            verdict = self._verdicts[key] = self._decide(a)
+        return verdict
+
+    def _decide(self, a: RequestAttributes) -> Decision:
+        for rules, why in self._granted(a.user, a.namespace):
+            if any(rule.allows(a) for rule in rules):
+                return Decision(True, why)
+        return DENIED
 
     def rules_for(self, user: User, namespace: str) -> list[Rule]:
         """Everything that ``user`` may do in ``namespace``; with "" at the cluster scope."""
         if self._stale:
             self._refresh()
-        return list(self._rules(user, namespace))
+        return [rule for rules, _ in self._granted(user, namespace) for rule in rules]
 
     def role_rules(self, namespace: str, ref: Object) -> tuple[Rule, ...] | None:
         """The rules of the role that ``ref`` (a roleRef) names, or None if there is no such role."""
@@ -73,12 +78,12 @@ class RbacAuthorizer:
             return aggregated(role, self._reader.list(CLUSTER_ROLES))
         return rules_of(role)
 
-    def _rules(self, user: User, namespace: str) -> Iterator[Rule]:
+    def _granted(self, user: User, namespace: str) -> Iterator[tuple[tuple[Rule, ...], str]]:
         subjects: list[Subject] = [("User", user.name), *(("Group", group) for group in user.groups)]
         for subject in subjects:
-            for scope, rules in self._grants.get(subject, ()):
+            for scope, rules, why in self._grants.get(subject, ()):
                 if not scope or scope == namespace:
-                    yield from rules
+                    yield rules, why
 
     def _refresh(self) -> None:
         grants: defaultdict[Subject, list[Scoped]] = defaultdict(list)
@@ -89,10 +94,21 @@ class RbacAuthorizer:
 
     def _index(self, binding: Object, grants: defaultdict[Subject, list[Scoped]]) -> None:
         namespace: str = binding["metadata"].get("namespace", "")
-        rules = self.role_rules(namespace, binding.get("roleRef") or {})
+        ref = binding.get("roleRef") or {}
+        rules = self.role_rules(namespace, ref)
         if rules:
             for subject in binding.get("subjects") or ():
-                grants[_subject_key(subject, namespace)].append((namespace, rules))
+                why = _reason(binding, ref, subject, namespace)
+                grants[_subject_key(subject, namespace)].append((namespace, rules, why))
+
+
+def _reason(binding: Object, ref: Object, subject: Object, namespace: str) -> str:
+    meta = binding["metadata"]
+    by = f'RoleBinding "{meta["name"]}/{namespace}"' if namespace else f'ClusterRoleBinding "{meta["name"]}"'
+    name: str = subject.get("name", "")
+    if subject.get("kind") == "ServiceAccount":
+        name = f"{name}/{subject.get('namespace') or namespace}"
+    return f'RBAC: allowed by {by} of {ref.get("kind")} "{ref.get("name")}" to {subject.get("kind")} "{name}"'
 
 
 def _subject_key(subject: Object, namespace: str) -> Subject:

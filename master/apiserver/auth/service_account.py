@@ -8,6 +8,8 @@ account and the bound object still exist with the same uid is looked up on every
 import base64
 import datetime
 import hashlib
+import hmac
+import math
 import time
 import uuid
 from collections import OrderedDict
@@ -32,6 +34,8 @@ ALL_GROUP = "system:serviceaccounts"
 POD_NAME, POD_UID = "authentication.kubernetes.io/pod-name", "authentication.kubernetes.io/pod-uid"
 NODE_NAME, NODE_UID = "authentication.kubernetes.io/node-name", "authentication.kubernetes.io/node-uid"
 PRIVATE_CLAIM = "kubernetes.io"
+LEGACY = "kubernetes.io/serviceaccount"
+LEGACY_ISSUER = "kubernetes/serviceaccount"
 _REMEMBERED = 10_000
 _DELETED_LEEWAY_SECONDS = 60.0
 _BOUND_KINDS: Mapping[str, Kind] = {"pod": scheme.PODS, "secret": scheme.SECRETS, "node": scheme.NODES}
@@ -117,6 +121,17 @@ class TokenIdentity:
     expires: float
     token_id: str = ""
     bound: tuple[BoundObject, ...] = ()
+    secret: str = ""
+    """The Secret that a legacy token lives in: it ends with it, and with the token being taken out of it."""
+
+    @classmethod
+    def from_legacy_claims(cls, claims: Mapping[str, Any], audiences: tuple[str, ...]) -> "TokenIdentity":
+        """Of a token that the token controller puts into a Secret. Raises KeyError."""
+        namespace, name = claims[f"{LEGACY}/namespace"], claims[f"{LEGACY}/service-account.name"]
+        if claims["sub"] != f"{PREFIX}{namespace}:{name}":
+            raise KeyError("sub")
+        uid, secret = claims[f"{LEGACY}/service-account.uid"], claims[f"{LEGACY}/secret.name"]
+        return cls(namespace, name, uid, audiences, math.inf, secret=secret)
 
     @classmethod
     def from_claims(cls, claims: Mapping[str, Any]) -> "TokenIdentity":
@@ -188,6 +203,16 @@ class TokenIssuer:
         key = self._verification
         return jwt.encode(claims, self.key, key.algorithm, headers={"kid": key.key_id}), float(issued + seconds)
 
+    def issue_legacy(self, account: Object, secret: str) -> str:
+        """A token for a Secret of type kubernetes.io/service-account-token: it does not expire."""
+        meta = account["metadata"]
+        about = {"namespace": meta["namespace"], "secret.name": secret}
+        about |= {"service-account.name": meta["name"], "service-account.uid": meta["uid"]}
+        claims = {"iss": LEGACY_ISSUER, "sub": f"{PREFIX}{meta['namespace']}:{meta['name']}"}
+        claims |= {f"{LEGACY}/{key}": value for key, value in about.items()}
+        key = self._verification
+        return jwt.encode(claims, self.key, key.algorithm, headers={"kid": key.key_id})
+
 
 class ServiceAccountTokens:
     """Authenticates service-account tokens of ``issuers`` signed with one of ``keys``."""
@@ -202,23 +227,32 @@ class ServiceAccountTokens:
     ) -> None:
         self._reader, self._issuers, self._audiences, self._now = reader, frozenset(issuers), tuple(audiences), now
         self._keys = {k.key_id: k for k in keys}
-        self._verified: OrderedDict[bytes, TokenIdentity | None] = OrderedDict()
+        self._verified: OrderedDict[bytes, tuple[TokenIdentity, User] | None] = OrderedDict()
 
     async def authenticate_token(self, token: str, audiences: Sequence[str] = ()) -> TokenVerdict | None:
-        identity = self._identity(token)
-        if identity is None or identity.expires <= self._now():
+        known = self._known(token)
+        if known is None or known[0].expires <= self._now():
             return None
+        identity, user = known
         matching = tuple(a for a in (audiences or self._audiences) if a in identity.audiences)
         if not matching or not await self._alive(identity):
             return None
-        return TokenVerdict(identity.user(), matching)
+        if identity.secret and not self._is_in_secret(identity, token):
+            return None
+        return TokenVerdict(user, matching)
 
-    def _identity(self, token: str) -> TokenIdentity | None:
+    def _is_in_secret(self, identity: TokenIdentity, token: str) -> bool:
+        secret = self._reader.get(scheme.SECRETS, identity.namespace, identity.secret) or {}
+        held: str = (secret.get("data") or {}).get("token", "")
+        return hmac.compare_digest(base64.b64encode(token.encode()), held.encode())
+
+    def _known(self, token: str) -> tuple[TokenIdentity, User] | None:
         digest = hashlib.sha256(token.encode()).digest()
         if digest not in self._verified:
             if len(self._verified) >= _REMEMBERED:
                 self._verified.popitem(last=False)
-            self._verified[digest] = self._verify(token)
+            identity = self._verify(token)
+            self._verified[digest] = (identity, identity.user()) if identity else None
         return self._verified[digest]
 
     def _verify(self, token: str) -> TokenIdentity | None:
@@ -228,6 +262,8 @@ class ServiceAccountTokens:
             claims = jwt.decode(
                 token, key.key, algorithms=[key.algorithm], options={"verify_aud": False, "verify_exp": False}
             )
+            if claims.get("iss") == LEGACY_ISSUER:
+                return TokenIdentity.from_legacy_claims(claims, self._audiences)
             return TokenIdentity.from_claims(claims) if claims.get("iss") in self._issuers else None
         except (jwt.InvalidTokenError, KeyError, TypeError, AttributeError, ValueError):
             return None

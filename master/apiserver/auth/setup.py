@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..registry.answers import Answers
@@ -13,6 +13,7 @@ from .authorizer import Authorizer
 from .authorizers import for_modes
 from .bootstrap_token import BootstrapTokens
 from .rbac import RbacAuthorizer
+from .request_header import FrontProxies, RequestHeaderConfig
 from .reviews import Reviews
 from .service_account import (
     ServiceAccountTokens,
@@ -42,6 +43,8 @@ class AuthConfig:
     api_audiences: tuple[str, ...] = ()
     anonymous_auth: bool = True
     enable_bootstrap_token_auth: bool = True
+    client_ca_file: str = ""
+    request_header: RequestHeaderConfig = field(default_factory=RequestHeaderConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,10 @@ class Auth:
     authenticators: Authenticators
     authorizer: Authorizer
     rbac: RbacAuthorizer
+    issuer: TokenIssuer | None
     answers: Answers
     documents: Mapping[str, tuple[str, dict[str, Any]]]
+    front_proxies: FrontProxies
 
 
 def build(config: AuthConfig, reader: Reader) -> Auth:
@@ -65,13 +70,16 @@ def build(config: AuthConfig, reader: Reader) -> Auth:
         tokens.append(ServiceAccountTokens(reader, config.service_account_issuers, keys, audiences))
     if config.enable_bootstrap_token_auth:
         tokens.append(BootstrapTokens(reader))
-    authenticators = Authenticators(tokens, anonymous=config.anonymous_auth)
+    # Who lets everybody do everything does not let in just anybody: as upstream.
+    anonymous = config.anonymous_auth and "AlwaysAllow" not in config.authorization_modes
+    authenticators = Authenticators(tokens, anonymous=anonymous)
     rbac = RbacAuthorizer(reader)
     authorizer = for_modes(config.authorization_modes, reader, rbac)
     answers = dict(Reviews(authenticators, authorizer, rbac).answers())
     if issuer is not None:
         answers["", "serviceaccounts", "token"] = TokenRequests(reader, issuer, audiences)
-    return Auth(authenticators, authorizer, rbac, answers, _documents(config, keys))
+    proxies = FrontProxies.load(config.request_header, config.client_ca_file)
+    return Auth(authenticators, authorizer, rbac, issuer, answers, _documents(config, keys), proxies)
 
 
 def _issuer(config: AuthConfig) -> TokenIssuer | None:

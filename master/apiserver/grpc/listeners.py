@@ -23,8 +23,10 @@ def _watch_handler(service: ApiServerService) -> Any:
 class Listeners:
     """Started before the HTTPS port: who asks there for the inside ports finds them open."""
 
-    def __init__(self, service: ApiServerService, serving: ServingSettings) -> None:
+    def __init__(self, service: ApiServerService, serving: ServingSettings, *, shared: bool = False) -> None:
+        """``shared``: other processes listen on the same ports."""
         self._serving = serving
+        self._options = [*(dict(SERVER_OPTIONS) | {"grpc.so_reuseport": int(shared)}).items()]
         key, certificate = (Path(f).read_bytes() for f in (serving.tls_private_key_file, serving.tls_cert_file))
         self._servers = [
             self._server(service, serving.grpc_token_port, grpc.ssl_server_credentials([(key, certificate)]))
@@ -36,7 +38,7 @@ class Listeners:
 
     def _server(self, service: ApiServerService, port: int, credentials: grpc.ServerCredentials) -> grpc.aio.Server:
         """Raises RuntimeError, from grpc, if the port is taken."""
-        server = grpc.aio.server(options=SERVER_OPTIONS)
+        server = grpc.aio.server(options=self._options)
         add_ApiServerServicer_to_server(service, server)
         # In the place of the generated handler; grpc's type stubs do not know the method.
         server.add_registered_method_handlers(_SERVICE, {"Watch": _watch_handler(service)})  # type: ignore[attr-defined]

@@ -14,9 +14,11 @@ from apimachinery.logging import get_logger
 from protos.kubeto.v1 import apiserver_pb2 as pb
 from protos.kubeto.v1.apiserver_pb2_grpc import ApiServerServicer
 
+from ..audit.records import Auditor, Origin, Record
 from ..auth.authorizer import RequestAttributes
 from ..auth.user import User
 from ..fairness.fairness import OBJECTS_A_SEAT, Fairness, Ticket
+from ..identifiers import AuditIds
 from ..registry import binding, patching
 from ..registry.answers import WriteOptions
 from ..registry.deletion import DeleteOptions
@@ -24,6 +26,7 @@ from ..registry.pipeline import Result, Target
 from ..registry.reads import ListOptions
 from ..registry.selection import Selection
 from ..registry.store import Registry
+from ..rest.audited import path_of
 from ..rest.front import Identities, too_deep
 from .watches import WatchStream
 
@@ -47,6 +50,7 @@ _CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+_audit_id = AuditIds()
 _UNKNOWN = NotFound("the server could not find the requested resource")
 _VERBS = {pb.Write.CREATE: "create", pb.Write.UPDATE: "update", pb.Write.PATCH: "patch", pb.Write.DELETE: "delete"}
 
@@ -54,10 +58,12 @@ _VERBS = {pb.Write.CREATE: "create", pb.Write.UPDATE: "update", pb.Write.PATCH: 
 class ApiServerService(ApiServerServicer):
     """Errors of Get and List are gRPC statuses with the Status in a trailer; those of Write and Bind are results."""
 
-    def __init__(self, registry: Registry, identities: Identities, fairness: Fairness) -> None:
+    def __init__(
+        self, registry: Registry, identities: Identities, fairness: Fairness, auditor: Auditor | None = None
+    ) -> None:
         self._registry = registry
         self._identities = identities
-        self._fairness = fairness
+        self._fairness, self._auditor = fairness, auditor
 
     async def Get(self, request: pb.GetRequest, context: Context) -> pb.ObjectReply:  # noqa: N802
         try:
@@ -103,38 +109,53 @@ class ApiServerService(ApiServerServicer):
             user = await self._user(context)
         except ApiError as error:
             await _abort(context, error)
-        return pb.WriteReply(results=[await self._write_one(user, write) for write in request.writes])
+        return pb.WriteReply(results=[await self._write_one(context, user, write) for write in request.writes])
 
     async def Bind(self, request: pb.BindRequest, context: Context) -> pb.BindReply:  # noqa: N802
         try:
             user = await self._user(context)
             wanted = [binding.Binding(b.namespace, b.pod, b.node, b.pod_uid) for b in request.bindings]
+            targets = [Target(scheme.PODS, b.namespace, b.pod, "binding") for b in wanted]
+            records = [self._record(context, _about(user, "create", t), t) for t in targets]
             ticket = self._ticket(user, "create", Target(scheme.PODS, "", "", "binding"))
             outcomes = await self._fairness.serve(ticket, binding.bind(self._registry.pipeline, user, wanted))
         except ApiError as error:
             await _abort(context, error)
+        for record, outcome in zip(records, outcomes, strict=True):
+            if record:
+                record.complete(outcome.status_code if outcome else 201, outcome)
         return pb.BindReply(errors=[orjson.dumps(o.to_status()) if o else b"" for o in outcomes])
 
-    async def _write_one(self, user: User, write: pb.Write) -> pb.WriteResult:
+    async def _write_one(self, context: Context, user: User, write: pb.Write) -> pb.WriteResult:
+        record: Record | None = None
+        refused: ApiError | None = None
+        data = b""
         try:
             target = self._target(write.ref)
             if write.verb not in _VERBS:
                 raise BadRequest(f"there is no verb {write.verb}")
-            ticket = self._ticket(user, _VERBS[write.verb], target)
-            result = await self._fairness.serve(ticket, self._write(user, target, write))
-            return pb.WriteResult(object=result.data)
+            about = _about(user, _VERBS[write.verb], target)
+            record = self._record(context, about, target, write.body)
+            options = WriteOptions(
+                dry_run=write.dry_run, field_manager=write.field_manager, field_validation="Ignore", force=write.force
+            )
+            work = self._write(user, target, write, options)
+            data = (await self._fairness.serve(self._fairness.ticket(about), work)).data
+            if record:
+                record.annotations = options.annotations
         except ApiError as error:
-            return pb.WriteResult(error=orjson.dumps(error.to_status()))
+            refused = error
         except Exception as error:  # the boundary of one write: it must not take the others of its request along
-            if refused := too_deep(error):
-                return pb.WriteResult(error=orjson.dumps(refused.to_status()))
-            _log.exception("Write failed", resource=write.ref.resource.resource, name=write.ref.name)
-            return pb.WriteResult(error=orjson.dumps(InternalError("Internal error occurred").to_status()))
+            refused = too_deep(error)
+            if refused is None:
+                _log.exception("Write failed", resource=write.ref.resource.resource, name=write.ref.name)
+                refused = InternalError("Internal error occurred")
+        if record:
+            done = 201 if write.verb == pb.Write.CREATE else 200
+            record.complete(refused.status_code if refused else done, refused, data if record.wants_response else b"")
+        return pb.WriteResult(error=orjson.dumps(refused.to_status())) if refused else pb.WriteResult(object=data)
 
-    async def _write(self, user: User, target: Target, write: pb.Write) -> Result:
-        options = WriteOptions(
-            dry_run=write.dry_run, field_manager=write.field_manager, field_validation="Ignore", force=write.force
-        )
+    async def _write(self, user: User, target: Target, write: pb.Write, options: WriteOptions) -> Result:
         if write.verb == pb.Write.PATCH:
             transform = patching.transform(self._registry.pipeline, target, write.patch_type, write.body, options)
             may_create = write.patch_type == patching.MEDIA_TYPES[-1] and not target.subresource
@@ -151,22 +172,33 @@ class ApiServerService(ApiServerServicer):
     # Steps.
 
     def _ticket(self, user: User, verb: str, target: Target, width: int = 1) -> Ticket:
-        kind = target.kind
-        about = RequestAttributes(
-            user, verb, kind.group, kind.version, kind.resource, target.subresource, target.namespace, target.name
-        )
-        return self._fairness.ticket(about, width)
+        return self._fairness.ticket(_about(user, verb, target), width)
+
+    def _record(self, context: Context, about: RequestAttributes, target: Target, body: bytes = b"") -> Record | None:
+        """Told as the REST request that it stands for."""
+        if self._auditor is None:
+            return None
+
+        def origin() -> Origin:
+            metadata = dict(context.invocation_metadata() or ())
+            address = str(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
+            return Origin(_audit_id(), path_of(target), (address,), str(metadata.get("user-agent", "")))
+
+        record = self._auditor.begin(about, origin)
+        if record:
+            record.sent = body
+        return record
 
     async def _user(self, context: Context) -> User:
         """Raises Unauthorized."""
         pems = context.auth_context().get("x509_pem_cert")
         if pems:
-            return await self._identities.user(_der(pems[0]), None, "")
+            return await self._identities.user(_der(pems[0]), None)
         metadata = dict(context.invocation_metadata() or ())
         authorization = metadata.get("authorization")
         if not authorization:
             raise Unauthorized("Unauthorized")
-        return await self._identities.user(None, str(authorization), "")
+        return await self._identities.user(None, str(authorization))
 
     def _target(self, ref: pb.ObjectRef) -> Target:
         """Raises NotFound, BadRequest."""
@@ -189,6 +221,13 @@ class ApiServerService(ApiServerServicer):
         strategy = self._registry.catalog.strategy(kind)
         parsed = Selection.parse(strategy, selection.namespace, selection.label_selector, selection.field_selector)
         return Target(kind, selection.namespace), parsed
+
+
+def _about(user: User, verb: str, target: Target) -> RequestAttributes:
+    kind = target.kind
+    return RequestAttributes(
+        user, verb, kind.group, kind.version, kind.resource, target.subresource, target.namespace, target.name
+    )
 
 
 def _object(raw: bytes) -> Object:

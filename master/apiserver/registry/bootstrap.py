@@ -43,14 +43,13 @@ def kubernetes_ip(cidrs: tuple[str, ...]) -> str:
 async def ensure_namespaces(reader: Reader, writer: LoopbackWriter) -> None:
     """First of all: everything else lives in them."""
     for name in NAMESPACES:
-        await _ensure(reader, writer, scheme.NAMESPACES, {"metadata": {"name": name}})
+        await ensure(reader, writer, scheme.NAMESPACES, {"metadata": {"name": name}})
 
 
 async def ensure_objects(reader: Reader, writer: LoopbackWriter, cidrs: tuple[str, ...], server: ServerAddress) -> None:
-    await _ensure(reader, writer, SERVICE_CIDRS, {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": list(cidrs)}})
+    await ensure(reader, writer, SERVICE_CIDRS, {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": list(cidrs)}})
     for kind, wanted in _objects(cidrs, server):
-        await _ensure(reader, writer, kind, wanted)
-    await _ensure_addresses(reader, writer, server)
+        await ensure(reader, writer, kind, wanted)
 
 
 def _objects(cidrs: tuple[str, ...], server: ServerAddress) -> Iterator[tuple[Kind, Object]]:
@@ -75,28 +74,8 @@ def _objects(cidrs: tuple[str, ...], server: ServerAddress) -> Iterator[tuple[Ki
     )
 
 
-async def _ensure_addresses(reader: Reader, writer: LoopbackWriter, server: ServerAddress) -> None:
-    """Endpoints and EndpointSlice of the ``kubernetes`` Service tell where this server is."""
-    meta = {"name": "kubernetes", "namespace": "default"}
-    port = {"name": "https", "port": server.port, "protocol": "TCP"}
-    skip = {"endpointslice.kubernetes.io/skip-mirror": "true"}
-    family = "IPv6" if ":" in server.ip else "IPv4"
-    endpoints = {"metadata": meta | {"labels": skip}, "subsets": [{"addresses": [{"ip": server.ip}], "ports": [port]}]}
-    slice_ = {
-        "metadata": meta | {"labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "addressType": family,
-        "endpoints": [{"addresses": [server.ip], "conditions": {"ready": True}}],
-        "ports": [port],
-    }
-    for kind, wanted in ((scheme.ENDPOINTS, endpoints), (scheme.ENDPOINT_SLICES, slice_)):
-        existing = reader.get(kind, "default", "kubernetes")
-        if existing is None:
-            await _ensure(reader, writer, kind, wanted)
-        elif any(existing.get(k) != v for k, v in wanted.items() if k != "metadata"):
-            await writer.update(kind, {**existing, **{k: v for k, v in wanted.items() if k != "metadata"}})
-
-
-async def _ensure(reader: Reader, writer: LoopbackWriter, kind: Kind, wanted: Object) -> None:
+async def ensure(reader: Reader, writer: LoopbackWriter, kind: Kind, wanted: Object) -> None:
+    """Create what is not there."""
     meta = wanted["metadata"]
     if reader.get(kind, meta.get("namespace", ""), meta["name"]) is not None:
         return

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from apimachinery import scheme
+from apimachinery.errors import NotFound
 from apimachinery.scheme import Kind, Scheme
 
 from ..storage.entry import FieldLabels
@@ -36,7 +37,11 @@ class Catalog:
         self.revision += 1
 
     def strategy(self, kind: Kind) -> Strategy:
-        return self._strategies[kind.group, kind.version, kind.resource]
+        """Raises NotFound for a custom kind that is no longer served."""
+        try:
+            return self._strategies[kind.group, kind.version, kind.resource]
+        except KeyError:
+            raise NotFound("the server could not find the requested resource") from None
 
     def field_labels(self, bucket: str) -> FieldLabels:
         """What the watch cache must know of the objects of a bucket besides name and labels."""

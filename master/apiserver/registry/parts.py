@@ -33,7 +33,7 @@ def merge(kind: Kind, subresource: str, body: Object, old: Object) -> Object:
     return old | {"spec": _spec(subresource, body, old)}
 
 
-def applicable(kind: Kind, subresource: str, wanted: Object) -> Object:
+def applicable(kind: Kind, subresource: str, wanted: Object, replicas_path: str = "spec.replicas") -> Object:
     """What of an applied configuration a subresource writes, as an object of the kind."""
     if subresource == "":
         return {k: v for k, v in wanted.items() if k != "status" or "status" not in kind.subresources}
@@ -43,6 +43,8 @@ def applicable(kind: Kind, subresource: str, wanted: Object) -> Object:
     out["metadata"] = {k: v for k, v in meta.items() if k in kept}
     field, name = _APPLIES.get(subresource, ("spec", subresource))
     value = wanted.get(field)
+    if subresource == "scale" and isinstance(value, dict) and value.get("replicas") is not None:
+        return _put(out, replicas_path, value["replicas"])
     if subresource != "status" and isinstance(value, dict):
         value = {name: value[name]} if name in value else {}
         if subresource == "resize" and name in value:
@@ -111,16 +113,21 @@ def scale(obj: Object, wanted: int, current: int, selector: str) -> Object:
     }
 
 
+def _put(obj: Object, path: str, value: Any) -> Object:
+    """The object with a value at a dotted path, in place."""
+    *way, last = path.split(".")
+    holder = obj
+    for name in way:
+        holder = holder.setdefault(name, {})
+    holder[last] = value
+    return obj
+
+
 def from_scale(scale: Object, old: Object, path: str = "spec.replicas") -> Object:
     """The object with the replicas of a Scale at ``path``. Raises BadRequest."""
     replicas = (scale.get("spec") or {}).get("replicas", 0)
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
         raise BadRequest(f"spec.replicas: Invalid value: {replicas}: must be greater than or equal to 0")
-    new: Object = copy(old)
-    *way, last = path.split(".")
-    holder = new
-    for name in way:
-        holder = holder.setdefault(name, {})
-    holder[last] = replicas
+    new = _put(copy(old), path, replicas)
     new["metadata"]["resourceVersion"] = (scale.get("metadata") or {}).get("resourceVersion", "")
     return new

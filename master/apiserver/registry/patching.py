@@ -60,7 +60,8 @@ def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions
     _refuse_untyped(target, takes, typed.problems(wanted, schemas.of(takes)))
     schemas.check(takes, wanted)
     options.applying = True
-    schema, written = schemas.of(kind), parts.applicable(kind, target.subresource, wanted)
+    path = pipeline.catalog.strategy(kind).replicas_path
+    schema, written = schemas.of(kind), parts.applicable(kind, target.subresource, wanted, path)
     manager = managed_fields.manager(kind, target.subresource, options)
     is_typed = managed_fields.is_typed(kind)
     return lambda current: patch.apply(current or None, written, schema, manager, force=options.force, typed=is_typed)

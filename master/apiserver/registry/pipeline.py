@@ -5,6 +5,7 @@ An object handed to a write belongs to the pipeline from then on.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,7 +20,7 @@ from ..admission.chain import AdmissionRequest, Chain, Operation
 from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.user import User
 from ..storage import codec
-from ..storage.interface import Mismatch, Op, Storage, Stored, TooLarge, Unavailable, Unreadable
+from ..storage.interface import Mismatch, Op, Put, Storage, Stored, TooLarge, Unavailable, Unreadable
 from ..storage.keys import KeySpace, local_key
 from . import managed_fields, refusals
 from .answers import WriteOptions
@@ -103,6 +104,10 @@ class Pipeline:
     chain: Chain
     claimers: Mapping[Kind, Claimer]
     turns: Turns = field(default_factory=Turns)
+    guards: dict[str, int] = field(default_factory=dict)
+    """By name, the revision that this server knows of a guard: what was written up to it is in the cache."""
+    moves: Counter[str] = field(default_factory=Counter)
+    """How often a guard was found moved by another server."""
     _recent: dict[str, Held] = field(default_factory=dict)
 
     def authorize(self, user: User, verb: str, target: Target) -> None:
@@ -196,6 +201,22 @@ class Pipeline:
             raise _unavailable(error) from error
         self.reads.cache.committed(ops, revision)
         return revision
+
+    def guarding(self, name: str) -> Op:
+        """The operation that moves a guard, unless another server has moved it."""
+        return Put(self._guard_key(name), b"", self.guards.get(name, 0))
+
+    def guard_moved(self, name: str, found: Mismatch) -> bool:
+        """Whether that is why a commit failed; if so, where it is now is known next time."""
+        stored = found.current.get(self._guard_key(name))
+        revision = stored.revision if stored else 0
+        moved = revision != self.guards.get(name, 0)
+        self.guards[name] = revision
+        self.moves[name] += moved
+        return moved
+
+    def _guard_key(self, name: str) -> str:
+        return f"{self.keys.root}kubeto/{name}"
 
     async def replace(self, held: Held, value: bytes, ops: Sequence[Op]) -> bytes:
         """Commit operations that put ``value`` in the place of ``held``; the object's new bytes. Raises Lost."""

@@ -65,6 +65,8 @@ class Strategy:
     translated: ClassVar[bool] = False
     """Whether objects are stored in another form than everything here and admission see, as those of custom kinds are:
     ``load`` and ``store`` translate."""
+    replicas_path: str = "spec.replicas"
+    """Where a Scale's replicas are."""
     open_api: Mapping[str, Any] | None = None
     """The schema that a custom kind publishes."""
 
@@ -77,6 +79,10 @@ class Strategy:
 
     async def store(self, obj: Object) -> Object:
         """An object of this kind in the form that is stored. Raises ApiError."""
+        return obj
+
+    async def converted(self, obj: Object) -> Object:
+        """An object of another version of this kind as this one. Raises ApiError."""
         return obj
 
     def to_stored(self, obj: Object) -> None:
@@ -99,6 +105,10 @@ class Strategy:
         """The same for a status update; everything but status, labels and annotations already equals ``old``'s."""
 
     def validate(self, obj: Object) -> list[Cause]:
+        return []
+
+    def validate_create(self, obj: Object) -> list[Cause]:
+        """Called besides ``validate``: what only a new object may not have."""
         return []
 
     def validate_update(self, obj: Object, old: Object) -> list[Cause]:
@@ -132,7 +142,7 @@ class Strategy:
 
     def from_scale(self, wanted: Object, old: Object) -> Object:
         """The workload with the replicas of a Scale. Raises BadRequest."""
-        return parts.from_scale(wanted, old)
+        return parts.from_scale(wanted, old, self.replicas_path)
 
     def grace_period(self, obj: Object, requested: int | None) -> int:
         """Seconds that a deleted object stays until its agent confirms the deletion. 0 = it goes at once."""

@@ -6,7 +6,7 @@ Resource requests bypass FastAPI's own middleware and routing, which take longer
 import asyncio
 import base64
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,13 +14,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from apimachinery.errors import ApiError, BadRequest, InternalError, Unauthorized
 from apimachinery.logging import get_logger
 
+from ..audit.records import Auditor
 from ..auth.authenticator import Authenticators
 from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.impersonation import impersonate
+from ..auth.request_header import FrontProxies
 from ..auth.user import User
 from ..fairness.fairness import Fairness
 from ..identifiers import AuditIds
 from ..registry import refusals
+from .audited import audited
 from .metrics import RequestMetrics
 from .peer import peer_of
 from .request import Request
@@ -28,36 +31,28 @@ from .respond import send_error, send_refusal
 
 _log = get_logger(__name__)
 
-REMEMBER_SECONDS = 10.0
-"""How long a credential is taken for what it was, as upstream's token cache: a revoked one works that much longer."""
-_MAX_REMEMBERED = 10_000
-
 Handler = Callable[[Request], Awaitable[None]]
 Observe = Callable[[Request, int, float], None]
 
 
 class Identities:
-    """Who a connection's certificate or a header's token says it is, remembered for a short while."""
+    """Who a connection's certificate or a header's token says it is. Tokens are looked at anew for every request: one
+    whose account, pod or secret is gone is refused at once."""
 
-    def __init__(self, authenticators: Authenticators, clock: Callable[[], float] = time.monotonic) -> None:
-        self._authenticators = authenticators
-        self._clock = clock
-        self._known: dict[tuple[bytes | None, str | None], tuple[float, User]] = {}
+    def __init__(self, authenticators: Authenticators, proxies: FrontProxies | None = None) -> None:
+        self._authenticators, self._proxies = authenticators, proxies
 
-    async def user(self, certificate: bytes | None, authorization: str | None, path: str) -> User:
-        """Raises Unauthorized."""
-        key = (certificate, authorization)
-        known = self._known.get(key)
-        now = self._clock()
-        if known and known[0] > now:
-            return known[1]
-        user = await self._authenticators.authenticate(certificate, authorization, path)
+    async def user(
+        self, certificate: bytes | None, authorization: str | None, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> User:
+        """``headers`` are ASGI's: a front proxy names its user there. Raises Unauthorized."""
+        if self._proxies:
+            named, certificate = self._proxies.look(certificate, headers)
+            if named:
+                return named
+        user = await self._authenticators.authenticate(certificate, authorization)
         if user is None:
             raise Unauthorized("Unauthorized")
-        if certificate or authorization:
-            if len(self._known) >= _MAX_REMEMBERED:
-                self._known.clear()
-            self._known[key] = (now + REMEMBER_SECONDS, user)
         return user
 
 
@@ -75,9 +70,10 @@ class Front:
         authorizer: Authorizer,
         early: Mapping[str, Handler],
         application: Callable[[], ASGIApp],
+        auditor: Auditor | None = None,
     ) -> None:
         self._resources, self._identities, self._authorizer = resources, identities, authorizer
-        self._width, self._fairness = width, fairness
+        self._width, self._fairness, self._auditor = width, fairness, auditor
         self._early, self._make_application = early, application
         self._application: asyncio.Task[ASGIApp] | None = None
         self._metrics = RequestMetrics()
@@ -85,26 +81,32 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send, _NOBODY, _audit_id())
         began = time.perf_counter()
-        await self._answer(request)
+        try:
+            await self._answer(request)
+        finally:
+            request.error = None  # its traceback leads back to the request: a circle, with the whole body in it
         self._metrics.observe(request, time.perf_counter() - began)
 
     async def _answer(self, request: Request) -> None:
-        scope = request.scope
         try:
             request.user = await self._authenticate(request)
-            await self._in_turn(request)
-        except ApiError as error:
-            await _refuse(request, error)
-        except Exception as error:  # the loop boundary of requests
-            if refused := too_deep(error):
-                await _refuse(request, refused)
-                return
-            _log.exception("Request failed", path=scope["path"], method=request.method)
-            await _refuse(request, InternalError("Internal error occurred: see the API server's log"))
-
-    async def _in_turn(self, request: Request) -> None:
-        """Who only sends slowly takes no seat: the body is read first."""
+        except Exception as error:  # the loop boundary of requests, like the one below
+            await _fail(request, error)
+            return
         about = request.locate()
+        if self._auditor is None:
+            await self._guarded(request, about)
+        else:
+            await audited(self._auditor, request, about, lambda: self._guarded(request, about))
+
+    async def _guarded(self, request: Request, about: RequestAttributes) -> None:
+        try:
+            await self._in_turn(request, about)
+        except Exception as error:  # the loop boundary of requests
+            await _fail(request, error)
+
+    async def _in_turn(self, request: Request, about: RequestAttributes) -> None:
+        """Who only sends slowly takes no seat: the body is read first."""
         if request.lasting:
             await self._route(request, about)
             return
@@ -140,9 +142,10 @@ class Front:
         user = await self._identities.user(
             peer_of(request.scope).certificate,
             authorization.decode("latin-1") if authorization else _websocket_token(request),
-            request.scope["path"],
+            request.scope["headers"],
         )
         if any(name.startswith(b"impersonate-") for name in request.headers):
+            request.impersonator = user
             return impersonate(user, request.scope["headers"], self._authorizer)
         return user
 
@@ -179,7 +182,19 @@ def _websocket_token(request: Request) -> str | None:
         raise Unauthorized("Unauthorized") from error
 
 
+async def _fail(request: Request, error: Exception) -> None:
+    """Answer what went wrong."""
+    if isinstance(error, ApiError):
+        await _refuse(request, error)
+    elif refused := too_deep(error):
+        await _refuse(request, refused)
+    else:
+        _log.exception("Request failed", path=request.scope["path"], method=request.method)
+        await _refuse(request, InternalError("Internal error occurred: see the API server's log"))
+
+
 async def _refuse(request: Request, error: ApiError) -> None:
+    request.error = error
     if request.started:
         return  # a response is under way: all that is left is to end it
     if request.scope["type"] == "websocket":

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
-from apimachinery.errors import BadRequest, RequestEntityTooLarge, Timeout
+from apimachinery.errors import ApiError, BadRequest, RequestEntityTooLarge, Timeout
 
 from ..auth.authorizer import RequestAttributes
 from ..auth.user import User
@@ -76,7 +76,9 @@ class Request:
         "_query",
         "annotations",
         "audit_id",
+        "error",
         "headers",
+        "impersonator",
         "method",
         "place",
         "receive",
@@ -102,6 +104,8 @@ class Request:
         self.status = 0
         self.target: Target | None = None
         self.place: Place | None = None
+        self.error: ApiError | None = None
+        self.impersonator: User | None = None
         self.ticket: Ticket | None = None
         self.told: list[tuple[bytes, bytes]] = []
         self._query: dict[str, str] | None = None
@@ -167,11 +171,25 @@ class Request:
             raise BadRequest(f'strconv.ParseInt: parsing "{value}": value out of range')
         return number
 
+    @property
+    def received(self) -> bytes:
+        """The body, if it has been read."""
+        return self._body or b""
+
     async def body(self) -> bytes:
         """The whole body. Raises RequestEntityTooLarge, or Timeout for a client that takes its time."""
         if self._body is None:
             self._body = await self._read_body()
         return self._body
+
+    def replay(self) -> Receive:
+        """``receive``, for somebody who does not know that the body has been read already."""
+        waiting = [] if self._body is None else [{"type": "http.request", "body": self._body, "more_body": False}]
+
+        async def receive() -> Any:
+            return waiting.pop() if waiting else await self.receive()
+
+        return receive
 
     async def _read_body(self) -> bytes:
         self._body_until = asyncio.get_running_loop().time() + BODY_SECONDS

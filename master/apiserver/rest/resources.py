@@ -9,6 +9,8 @@ from apimachinery import patch
 from apimachinery.errors import ApiError, BadRequest, NotFound
 from apimachinery.scheme import Kind
 
+from ..aggregation.proxy import Aggregator
+from ..aggregation.table import OWN_GROUPS
 from ..fairness.fairness import OBJECTS_A_SEAT
 from ..registry import patching
 from ..registry.answers import WriteOptions
@@ -41,10 +43,11 @@ _SCALE = ScaleStrategy(_BODY_KINDS["scale"])
 
 
 class Resources:
-    """``discovery`` answers the paths that name no resource."""
+    """``discovery`` answers the paths that name no resource, ``aggregator`` those of aggregated APIs."""
 
-    def __init__(self, registry: Registry, discovery: Handler, connectors: Connectors) -> None:
+    def __init__(self, registry: Registry, discovery: Handler, connectors: Connectors, aggregator: Aggregator) -> None:
         self._registry = registry
+        self._aggregator = aggregator
         self._discovery = discovery
         self._connectors = connectors
         self._collection = {"GET": self._list, "POST": self._create, "DELETE": self._delete_collection}
@@ -54,9 +57,14 @@ class Resources:
         """Raises ApiError."""
         place = request.place
         if place is None:
-            await self._discovery(request)
+            await self._discover(request)
             return
         kind = self._registry.catalog.scheme.by_resource(place.group, place.version, place.resource)
+        if kind is None or kind.group not in OWN_GROUPS:
+            remote = self._aggregator.table.remote(place.group, place.version)
+            if remote is not None:
+                await self._aggregator.serve(request, place, self._registry.pipeline, remote)
+                return
         if kind is None or (place.subresource and place.subresource not in kind.subresources):
             raise unknown_path()
         target = request.target = Target(kind, place.namespace, place.name, place.subresource)
@@ -74,6 +82,13 @@ class Resources:
             request.warnings.append(told)
         await handler(request, target)
 
+    async def _discover(self, request: Request) -> None:
+        match request.scope["path"].strip("/").split("/"):
+            case ["apis", group, version] if remote := self._aggregator.table.remote(group, version):
+                await self._aggregator.serve(request, None, self._registry.pipeline, remote)
+            case _:
+                await self._discovery(request)
+
     def width(self, request: Request) -> int:
         """The seats that a request takes: one, or for what reads a collection, one for each hundred objects."""
         place = request.place
@@ -84,10 +99,9 @@ class Resources:
             return 1
         count = self._registry.reads.bucket(kind).count(place.namespace)
         limit = request.query.get("limit", "")
-        return (
-            -(-(min(count, int(limit) or count) if limit.isdecimal() and len(limit) < 10 else count) // OBJECTS_A_SEAT)
-            or 1
-        )
+        if limit.isascii() and limit.isdecimal() and len(limit) < 10:  # what else it may be is told when it is read
+            count = min(count, int(limit) or count)
+        return -(-count // OBJECTS_A_SEAT) or 1
 
     # Reads.
 

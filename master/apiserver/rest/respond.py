@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -18,7 +19,28 @@ _CACHE = (b"cache-control", b"no-cache, private")
 _JSON_TYPE = (b"content-type", b"application/json")
 _WARNINGS_RUNES, _WARNING_RUNES = 4096, 256
 """Where all warnings together are longer than the first, each is cut to the second, and the last ones go."""
+GZIP_FROM = 128 * 1024
+"""Bytes from which a body is zipped, as upstream."""
+_GZIP_HEADERS = ((b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding"))
 _CONTROL = re.compile("[\x00-\x1f\x7f]+")
+
+
+class Gzip:
+    """A body zipped in a thread: zlib lets the event loop run meanwhile. At level 1, as upstream: twice as fast as the
+    usual level, and JSON still shrinks to a tenth."""
+
+    def __init__(self) -> None:
+        self._zipping = zlib.compressobj(1, zlib.DEFLATED, wbits=31)
+
+    async def add(self, data: bytes) -> bytes:
+        return await asyncio.to_thread(self._zipping.compress, data)
+
+    async def end(self) -> bytes:
+        return await asyncio.to_thread(self._zipping.flush)
+
+
+def _reads_gzip(request: Request) -> bool:
+    return b"gzip" in request.headers.get(b"accept-encoding", b"")
 
 
 async def send_bytes(
@@ -29,6 +51,10 @@ async def send_bytes(
     extra: Sequence[tuple[bytes, bytes]] = (_CACHE,),
 ) -> None:
     """Answer with a complete body."""
+    if len(data) > GZIP_FROM and _reads_gzip(request):
+        zipping = Gzip()
+        data = await zipping.add(data) + await zipping.end()
+        extra = (*extra, *_GZIP_HEADERS)
     headers = [
         (b"audit-id", request.audit_id.encode()),
         (b"content-type", content_type),
@@ -62,20 +88,25 @@ async def send_pieces(request: Request, pieces: Iterator[bytes], media_type: str
     if not second or media_type == YAML:
         await send_data(request, 200, b"".join((first, second, *pieces)), media_type)
         return
-    await start_stream(request, media_type.encode())
+    zipping = Gzip() if _reads_gzip(request) else None
+    await start_stream(request, media_type.encode(), _GZIP_HEADERS if zipping else ())
     for piece in chain((first, second), pieces):
-        await request.send({"type": "http.response.body", "body": piece, "more_body": True})
+        body = await zipping.add(piece) if zipping else piece
+        await request.send({"type": "http.response.body", "body": body, "more_body": True})
         await asyncio.sleep(0)
-    await request.send({"type": "http.response.body", "body": b"", "more_body": False})
+    last = await zipping.end() if zipping else b""
+    await request.send({"type": "http.response.body", "body": last, "more_body": False})
 
 
 def yaml_of(obj: Any) -> bytes:
     return yaml.safe_dump(obj, sort_keys=True, allow_unicode=True).encode()
 
 
-async def start_stream(request: Request, content_type: bytes = b"application/json") -> None:
+async def start_stream(
+    request: Request, content_type: bytes = b"application/json", extra: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
     """Begin a response whose length is not known."""
-    headers = [(b"audit-id", request.audit_id.encode()), _CACHE, (b"content-type", content_type), *request.told]
+    headers = [(b"audit-id", request.audit_id.encode()), _CACHE, (b"content-type", content_type), *request.told, *extra]
     if request.warnings:
         headers.extend(_warnings(request.warnings))
     request.started, request.status = True, 200

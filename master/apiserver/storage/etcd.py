@@ -1,40 +1,29 @@
-"""The store on a real etcd, over aetcd's stubs.
+"""The store on a real etcd: aetcd's messages on channels of our own.
 
-aetcd's own client opens one insecure channel to one host and hides the watch's progress, so its generated stubs are
-used on channels made here: several servers, TLS, keep-alive, no message limit. A channel reconnects by itself; when
-a server does not answer, the next one is asked. A read is tried again there; a write is not, for it may have happened.
+aetcd's client opens one insecure channel to one host and hides the watch's progress, and grpc.aio costs five times the
+CPU (``http2``). A channel reconnects by itself; when a server does not answer, the next one is asked. A read is tried
+again there; a write is not, for it may have happened.
 """
 
 import asyncio
+import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import grpc
 from aetcd import rpc
 
+from .channel import Channel, RpcError
 from .interface import Change, Compacted, Delete, Mismatch, Op, Page, Put, Stored, TooLarge, Unavailable
 
 CALL_TIMEOUT = 10.0
 LEASE_WINDOW = 60
 """Keys written within this many seconds share a lease, as upstream: a lease for every event would be too dear."""
 
-_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    # A server that hangs is left after 9 s. etcd refuses pings within 5 s of each other, or while no call is open.
-    ("grpc.keepalive_time_ms", 6_000),
-    ("grpc.keepalive_timeout_ms", 3_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 500),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-]
 _COMPACTED = "required revision has been compacted"
-_TOO_LARGE = "request is too large"
+_TOO_LARGE = ("request is too large", "received message larger than max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +36,16 @@ class EtcdAccess:
     key_file: str = ""
 
 
-class _Server:
-    """The stubs of one etcd server."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self.channel = channel
-        self.kv = rpc.KVStub(channel)
-        self.watch = rpc.WatchStub(channel)
-        self.lease = rpc.LeaseStub(channel)
-
-
-def _open(access: EtcdAccess, url: str) -> _Server:
+def _open(access: EtcdAccess, url: str) -> Channel:
     parts = urlsplit(url if "//" in url else f"http://{url}")
-    target = f"{parts.hostname}:{parts.port or 2379}"
+    host, port = parts.hostname or "", parts.port or 2379
     if parts.scheme == "http":
-        return _Server(grpc.aio.insecure_channel(target, options=_OPTIONS))
-    read = [Path(f).read_bytes() if f else None for f in (access.ca_file, access.key_file, access.cert_file)]
-    return _Server(grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(*read), options=_OPTIONS))
+        return Channel(host, port, None)
+    tls = ssl.create_default_context(cafile=access.ca_file or None)
+    tls.set_alpn_protocols(["h2"])
+    if access.cert_file:
+        tls.load_cert_chain(access.cert_file, access.key_file or None)
+    return Channel(host, port, tls)
 
 
 def _raw(key: str) -> bytes:
@@ -76,6 +58,15 @@ def prefix_end(prefix: bytes) -> bytes:
     return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
+_Method = tuple[bytes, Any]
+"""A method's path and the type of its replies."""
+_RANGE: _Method = (b"/etcdserverpb.KV/Range", rpc.RangeResponse)
+_TXN: _Method = (b"/etcdserverpb.KV/Txn", rpc.TxnResponse)
+_COMPACT: _Method = (b"/etcdserverpb.KV/Compact", rpc.CompactionResponse)
+_GRANT: _Method = (b"/etcdserverpb.Lease/LeaseGrant", rpc.LeaseGrantResponse)
+_WATCH = b"/etcdserverpb.Watch/Watch"
+
+
 class EtcdStorage:
     """Implements ``Storage``."""
 
@@ -86,22 +77,22 @@ class EtcdStorage:
 
     async def close(self) -> None:
         for server in self._servers:
-            await server.channel.close(None)
+            server.close()
 
     async def get(self, key: str) -> Stored | None:
-        reply = await self._read(lambda s: s.kv.Range(rpc.RangeRequest(key=_raw(key)), timeout=CALL_TIMEOUT))
+        reply = await self._read(_RANGE, rpc.RangeRequest(key=_raw(key)))
         return _stored(reply.kvs[0]) if reply.kvs else None
 
     async def page(self, prefix: str, *, start: str = "", limit: int = 0, revision: int = 0) -> Page:
         request = rpc.RangeRequest(
             key=_raw(start or prefix), range_end=prefix_end(prefix.encode()), limit=limit, revision=revision
         )
-        reply = await self._read(lambda s: s.kv.Range(request, timeout=CALL_TIMEOUT))
+        reply = await self._read(_RANGE, request)
         return Page([_stored(kv) for kv in reply.kvs], revision or reply.header.revision, reply.more, reply.count)
 
     async def revision(self) -> int:
         request = rpc.RangeRequest(key=b"\0", count_only=True)
-        reply = await self._read(lambda s: s.kv.Range(request, timeout=CALL_TIMEOUT))
+        reply = await self._read(_RANGE, request)
         return int(reply.header.revision)
 
     async def commit(self, ops: Sequence[Op]) -> int:
@@ -116,7 +107,7 @@ class EtcdStorage:
                 request.success.add(request_put=rpc.PutRequest(key=key, value=op.value, lease=lease))
             else:
                 request.success.add(request_delete_range=rpc.DeleteRangeRequest(key=key))
-        reply = await self._call(lambda s: s.kv.Txn(request, timeout=CALL_TIMEOUT))
+        reply = await self._call(_TXN, request)
         if not reply.succeeded:
             raise Mismatch({op.key: _found(r) for op, r in zip(ops, reply.responses, strict=True)})
         return int(reply.header.revision)
@@ -124,18 +115,17 @@ class EtcdStorage:
     async def compact(self, revision: int) -> None:
         request = rpc.CompactionRequest(revision=revision)
         try:
-            await self._call(lambda s: s.kv.Compact(request, timeout=CALL_TIMEOUT))
+            await self._call(_COMPACT, request)
         except Compacted:
             return
 
     async def watch(self, prefix: str, after: int) -> AsyncIterator[list[Change]]:
         index = self._current
-        call = self._servers[index].watch.Watch()
         key = _raw(prefix)
         create = rpc.WatchCreateRequest(key=key, range_end=prefix_end(key), start_revision=after + 1)
+        replies = self._servers[index].stream(_WATCH, rpc.WatchRequest(create_request=create), rpc.WatchResponse)
         try:
-            await call.write(rpc.WatchRequest(create_request=create))
-            async for reply in call:
+            async for reply in replies:
                 if reply.canceled:
                     raise (
                         Compacted(reply.compact_revision)
@@ -144,10 +134,10 @@ class EtcdStorage:
                     )
                 if reply.events:
                     yield [_change(event) for event in reply.events]
-        except grpc.aio.AioRpcError as error:
+        except RpcError as error:
             raise self._translate(error, index) from error
         finally:
-            call.cancel()
+            await replies.aclose()
         raise Unavailable("etcd ended the watch")
 
     async def _lease(self, ttl: int) -> int:
@@ -156,39 +146,39 @@ class EtcdStorage:
         if held and held[1] > now:
             return held[0]
         request = rpc.LeaseGrantRequest(TTL=ttl + LEASE_WINDOW)
-        reply = await self._call(lambda s: s.lease.LeaseGrant(request, timeout=CALL_TIMEOUT))
+        reply = await self._call(_GRANT, request)
         self._leases[ttl] = int(reply.ID), now + LEASE_WINDOW
         return int(reply.ID)
 
-    async def _read(self, ask: Callable[[_Server], Awaitable[Any]]) -> Any:
+    async def _read(self, method: _Method, request: Any) -> Any:
         """Ask the servers in turn, beginning with the one that answered last."""
         for attempt in range(len(self._servers)):
             try:
-                return await self._call(ask)
+                return await self._call(method, request)
             except Unavailable:
                 if attempt == len(self._servers) - 1:
                     raise
         raise AssertionError("no etcd server is configured")
 
-    async def _call(self, ask: Callable[[_Server], Awaitable[Any]]) -> Any:
+    async def _call(self, method: _Method, request: Any) -> Any:
         index = self._current
         try:
-            return await ask(self._servers[index])
-        except grpc.aio.AioRpcError as error:
+            return await self._servers[index].unary(method[0], request, method[1], CALL_TIMEOUT)
+        except RpcError as error:
             raise self._translate(error, index) from error
 
-    def _translate(self, error: grpc.aio.AioRpcError, index: int) -> Exception:
+    def _translate(self, error: RpcError, index: int) -> Exception:
         """The error in our words; the server at ``index`` is left, once, however many calls to it fail."""
-        details = error.details() or ""
+        details = error.details
         if _COMPACTED in details:
             return Compacted()
-        if _TOO_LARGE in details:
+        if any(text in details for text in _TOO_LARGE):
             return TooLarge(details)
         if "requested lease not found" in details:  # revoked behind our back: the next write asks for a new one
             self._leases.clear()
         if index == self._current:
             self._current = (index + 1) % len(self._servers)
-        return Unavailable(f"etcd: {details or error.code().name}")
+        return Unavailable(f"etcd: {details or error.code}")
 
 
 def _stored(kv: Any) -> Stored:

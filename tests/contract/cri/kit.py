@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +40,7 @@ class Kit:
     target: Target
     folder: Path
     pods: "list[Pod]" = field(default_factory=list)
+    containers: "list[Container]" = field(default_factory=list)
 
     @property
     def runtime(self) -> Any:
@@ -71,7 +72,17 @@ class Kit:
         self.pods.append(made)
         return made
 
+    def shared(self) -> "Pod":
+        """A plain pod for all specs that do nothing to it but run containers in it."""
+        if not self.target.shared:
+            self.target.shared.append(self.pod())
+            self.pods.pop()
+        pod: Pod = self.target.shared[0]
+        return replace(pod, kit=self)
+
     def clean_up(self) -> None:
+        for container in self.containers:
+            container.remove()
         left = {item.id for item in self.runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items}
         for pod in self.pods:
             if pod.id in left:
@@ -133,7 +144,10 @@ class Pod:
         if resources is not None:
             config.linux.resources.CopyFrom(cri.LinuxContainerResources(**resources))
         request = cri.CreateContainerRequest(pod_sandbox_id=self.id, config=config, sandbox_config=self.config)
-        return Container(self.kit, config, self.kit.runtime.CreateContainer(request).container_id)
+        made = Container(self.kit, config, self.kit.runtime.CreateContainer(request).container_id)
+        if self.kit.target.shared and self.kit.target.shared[0].id == self.id:
+            self.kit.containers.append(made)
+        return made
 
     def run(self, command: Sequence[str] = TOP, **fields: Any) -> "Container":
         made = self.create(command, **fields)

@@ -11,7 +11,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Target:
     registry: Registry | None
     folder: Path
     netns: str
+    shared: list[Any] = field(default_factory=list)
+    """The pod that specs share, once there is one."""
 
     def image(self, name: str) -> str:
         """The reference of one of the registry's images."""

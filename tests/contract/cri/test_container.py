@@ -16,7 +16,7 @@ from tests.contract.cri.kit import Kit, Pod, on_fake, refused, until
 
 @pytest.fixture
 def pod(kit: Kit) -> Pod:
-    return kit.pod()
+    return kit.shared()
 
 
 @on_fake
@@ -178,9 +178,9 @@ def test_oom_killed_reason(pod: Pod) -> None:
 
 
 @pytest.mark.parametrize("recursive", [False, True])
-def test_readonly_mounts(kit: Kit, pod: Pod, recursive: bool) -> None:
+def test_readonly_mounts(kit: Kit, recursive: bool) -> None:
     """Recursive ones only where the runtime says so; elsewhere they are refused."""
-    folder = kit.folder / "ro"
+    folder, pod = kit.folder / "ro", kit.pod()
     (folder / "tmpfs").mkdir(parents=True)
     told = kit.runtime.Status(cri.StatusRequest()).runtime_handlers
     able = any(handler.name == "" and handler.features.recursive_read_only_mounts for handler in told)
@@ -211,7 +211,8 @@ def test_multiple_containers_in_a_pod(kit: Kit, pod: Pod) -> None:
 
 
 @on_fake
-def test_a_container_needs_a_ready_sandbox(pod: Pod) -> None:
+def test_a_container_needs_a_ready_sandbox(kit: Kit) -> None:
+    pod = kit.pod()
     pod.stop()
     with refused():
         pod.create()

@@ -126,7 +126,7 @@ def test_same_identifier_across_all_apis(kit: Kit, other: bool) -> None:
         found = kit.image(reference)
         assert found and found.id == identity
     image = kit.image(kit.target.image("tagged:test"))
-    container = kit.pod().run((), image=identity)
+    container = kit.shared().run((), image=identity)
     listing = kit.runtime.ListContainers(cri.ListContainersRequest(filter=cri.ContainerFilter(id=container.id)))
     assert image and image.id == identity
     kit.needs(kit.target.name != "containerd", "image_id came after containerd 1.6")
@@ -141,12 +141,12 @@ def volume(kit: Kit) -> str:
 
 
 def test_image_volume_reports_its_digest(kit: Kit, volume: str) -> None:
-    container = kit.pod().create(image=volume, mounts=[image_mount(volume)])
+    container = kit.shared().create(image=volume, mounts=[image_mount(volume)])
     assert container.status().mounts[0].image.image_ref == volume
 
 
 def test_image_volume_is_readonly_and_executable(kit: Kit, volume: str) -> None:
-    container = kit.pod().run(mounts=[image_mount(volume)])
+    container = kit.shared().run(mounts=[image_mount(volume)])
     assert container.output("ls", "-A", "/mnt/image-volume/bin/sh")
     assert container.exec("touch", "/mnt/image-volume/test-write").exit_code
     assert "bin" in container.output("/mnt/image-volume/bin/ls", "/mnt/image-volume")
@@ -154,17 +154,17 @@ def test_image_volume_is_readonly_and_executable(kit: Kit, volume: str) -> None:
 
 def test_image_volume_that_is_writable_is_refused(kit: Kit, volume: str) -> None:
     with refused(grpc.StatusCode.INVALID_ARGUMENT):
-        kit.pod().create(mounts=[image_mount(volume, readonly=False)])
+        kit.shared().create(mounts=[image_mount(volume, readonly=False)])
 
 
 def test_image_volume_with_sub_path(kit: Kit, volume: str) -> None:
-    container = kit.pod().run(mounts=[image_mount(volume, image_sub_path="etc")])
+    container = kit.shared().run(mounts=[image_mount(volume, image_sub_path="etc")])
     assert "passwd" in container.output("ls", "/mnt/image-volume")
 
 
 def test_image_volume_without_its_sub_path_is_refused(kit: Kit, volume: str) -> None:
     with refused(grpc.StatusCode.NOT_FOUND):
-        kit.pod().create(mounts=[image_mount(volume, image_sub_path="not-existing")])
+        kit.shared().create(mounts=[image_mount(volume, image_sub_path="not-existing")])
 
 
 def image_mount(identity: str, *, readonly: bool = True, image_sub_path: str = "") -> cri.Mount:

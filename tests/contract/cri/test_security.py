@@ -25,7 +25,7 @@ def namespaced(kit: Kit, command: tuple[str, ...] = (), image: str = "web:latest
 
 
 def secured(kit: Kit, command: tuple[str, ...] = ("sleep", "60"), **security: Any) -> Container:
-    return kit.pod().run(command, security=security)
+    return kit.shared().run(command, security=security)
 
 
 def test_host_pid(kit: Kit) -> None:
@@ -82,19 +82,19 @@ def test_run_as_user_name(kit: Kit) -> None:
 
 def test_run_as_group(kit: Kit) -> None:
     user = {"run_as_user": cri.Int64Value(value=1001), "run_as_group": cri.Int64Value(value=1002)}
-    assert kit.pod().logged("echo $(id -u):$(id -g)", security=user) == [("stdout", "1001:1002")]
+    assert kit.shared().logged("echo $(id -u):$(id -g)", security=user) == [("stdout", "1001:1002")]
 
 
 def test_run_as_group_without_run_as_user_is_refused(kit: Kit) -> None:
     with refused():
-        kit.pod().create(security={"run_as_group": cri.Int64Value(value=1002)})
+        kit.shared().create(security={"run_as_group": cri.Int64Value(value=1002)})
 
 
 @pytest.mark.parametrize("readonly", [False, True])
 def test_read_only_rootfs(kit: Kit, readonly: bool) -> None:
     command = "touch /test.go && [ -f /test.go ] && echo Found"
     wanted = ("stderr", "touch: /test.go: Read-only file system") if readonly else ("stdout", "Found")
-    assert kit.pod().logged(command, security={"readonly_rootfs": readonly}) == [wanted]
+    assert kit.shared().logged(command, security={"readonly_rootfs": readonly}) == [wanted]
 
 
 @pytest.mark.parametrize("privileged", [True, False])
@@ -131,6 +131,11 @@ def test_readonly_paths(kit: Kit) -> None:
     assert container.complaint("touch", "/tmp/test") == "touch: /tmp/test: Read-only file system\n"
 
 
+def test_nothing_is_masked_unasked(kit: Kit) -> None:
+    """``procMount: Unmasked``: the kubelet tells what to mask otherwise."""
+    assert secured(kit).exec("grep", "-c", " /proc/", "/proc/mounts").stdout == b"0\n"
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_supplemental_groups_policy(kit: Kit, strict: bool) -> None:
     """Merge adds the groups that the image's /etc/group has for the user; Strict does not."""
@@ -141,7 +146,7 @@ def test_supplemental_groups_policy(kit: Kit, strict: bool) -> None:
         "supplemental_groups": [1234],
         "supplemental_groups_policy": cri.Strict if strict else cri.Merge,
     }
-    container = kit.pod().run(["sh", "-c", "id -G; sleep 1000"], image="predefined-group:latest", security=security)
+    container = kit.shared().run(["sh", "-c", "id -G; sleep 1000"], image="predefined-group:latest", security=security)
     wanted = [1000, 1234] if strict else [1000, 1234, 50000]
     text = " ".join(map(str, wanted))
     user = container.status().user.linux
@@ -194,7 +199,7 @@ def test_seccomp_profile_is_ignored_when_privileged(kit: Kit, profiles: dict[str
 @pytest.mark.parametrize("denied", [True, False])
 def test_no_new_privs(kit: Kit, denied: bool) -> None:
     security = {"no_new_privs": denied, "run_as_user": cri.Int64Value(value=1000)}
-    container = kit.pod().run((), image="nonewprivs:latest", security=security)
+    container = kit.shared().run((), image="nonewprivs:latest", security=security)
     assert (container.ended().exit_code != 0) is denied
     assert denied or container.log() == [("stdout", "Effective uid: 0")]
 
@@ -232,14 +237,14 @@ def test_user_namespaces_are_refused_by_name(kit: Kit, security: dict[str, Any],
 def test_what_this_machine_cannot_do_is_refused_by_name(kit: Kit, fields: dict[str, Any], word: str) -> None:
     kit.needs(kit.target.name != "containerd", "ignores some of these")
     with refused(grpc.StatusCode.INVALID_ARGUMENT) as failed:
-        kit.pod().create(**fields)
+        kit.shared().create(**fields)
     assert word in str(failed.value)
 
 
 @pytest.fixture
 def limited(kit: Kit) -> Iterator[Container]:
     resources = {"oom_score_adj": -997, "memory_limit_in_bytes": 64 << 20, "cpu_shares": 512}
-    yield kit.pod().run(resources=resources)
+    yield kit.shared().run(resources=resources)
 
 
 def test_oom_score_is_clamped_and_told(kit: Kit, limited: Container) -> None:

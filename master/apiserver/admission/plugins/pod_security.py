@@ -1,7 +1,7 @@
 """PodSecurity: a namespace's labels say which Pod Security Standard its pods must keep, or are warned about.
 
-``enforce`` refuses pods; ``warn`` warns, of pods and of workloads' templates; ``audit`` is accepted and has no effect,
-for there is no audit log. The newest version of a standard is the one that is applied, whatever ``*-version`` says.
+``enforce`` refuses pods; ``warn`` warns, of pods and of workloads' templates; ``audit`` notes it in the audit log.
+The newest version of a standard is the one that is applied, whatever ``*-version`` says.
 """
 
 from typing import Any
@@ -45,6 +45,10 @@ class PodSecurity(Plugin):
         if not any(key.startswith(PREFIX) for key in labels) or request.object is None:
             return
         spec, is_pod = _pod_spec(request), request.kind is scheme.PODS
+        if is_pod and PREFIX + "enforce" in labels:
+            request.annotations[PREFIX + "enforce-policy"] = f"{labels[PREFIX + 'enforce']}:latest"
+        if found := violations(labels.get(PREFIX + "audit", ""), spec):
+            request.annotations[PREFIX + "audit-violations"] = _text(labels[PREFIX + "audit"], found, "would violate")
         if is_pod and (found := violations(labels.get(PREFIX + "enforce", ""), spec)):
             raise forbidden(request, _text(labels[PREFIX + "enforce"], found, "violates"))
         if found := violations(labels.get(PREFIX + "warn", ""), spec):

@@ -4,7 +4,8 @@ What is in use is read from the watch cache at each decision, so that a deleted 
 admitted and is not in the cache yet is held as a charge, so that two creates at the same moment cannot both take the
 last place: deciding and charging is one step without an await in between. A charge whose write failed later lapses.
 
-What it cannot see: charges of another API server of the same cluster, for the milliseconds until its write arrives.
+Charges of another API server are not in this memory. So every create under a quota moves a guard key of its namespace,
+and one that finds it moved by another server decides again once that server's write is in the cache.
 """
 
 import itertools
@@ -16,7 +17,7 @@ from apimachinery import quantity, quota, scheme
 from apimachinery.scheme import Kind
 
 from ...registry.reader import Object, Reader
-from ..chain import AdmissionRequest, Plugin
+from ..chain import AdmissionRequest, Guard, Plugin
 from ..refusal import forbidden
 
 RESOURCE_QUOTAS = scheme.kind_of("resourcequotas")
@@ -53,13 +54,18 @@ class ResourceQuota(Plugin):
         relevant = [q for q in quotas if self._concerns(q, request.kind, obj)]
         if not relevant:
             return
-        pending = self._pending(request.namespace)
-        for one in relevant:
-            self._check(request, obj, one, pending)
+        self._decide(request, obj, relevant)
         if request.operation == "CREATE" and not request.dry_run:
             until = self._monotonic() + CHARGE_SECONDS
             name = str(obj["metadata"].get("name") or request.name)
             self._charges.setdefault(request.namespace, []).append(Charge(request.kind, name, obj, until))
+            request.guard = Guard(f"quota/{request.namespace}", lambda: self._decide(request, obj, relevant))
+
+    def _decide(self, request: AdmissionRequest, obj: Object, relevant: Iterable[Object]) -> None:
+        """Raises Forbidden."""
+        pending = [charge for charge in self._pending(request.namespace) if charge.object is not obj]
+        for one in relevant:
+            self._check(request, obj, one, pending)
 
     def _concerns(self, one: Object, kind: Kind, obj: Object) -> bool:
         hard = (one.get("spec") or {}).get("hard") or {}

@@ -4,6 +4,7 @@ Source: KEP-3962, ``k8s.io/apiserver/pkg/admission/plugin/policy/mutating``.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from apimachinery import cel, patch
@@ -21,7 +22,7 @@ from ..forms import Forms
 from ..refusal import forbidden
 from ..reinvocation import Reinvocations
 from . import params
-from .scope import BUDGET, Programs, Scopes, define, environment_of
+from .scope import Programs, Scopes, complete, define, environment_of, spend
 from .source import Binding, ConfigurationError, Match, Source
 
 if TYPE_CHECKING:
@@ -105,27 +106,27 @@ class MutatingPolicies(Plugin):
             key = (policy.name, binding.name, metadata.get("namespace"), metadata.get("name"))
             if request.second_round and key not in again.wanted:
                 continue
-            budget = cel.Budget(BUDGET)
-            scope = await scopes.make(match.kind, compiled.variables, param, budget)
-            if not conditions_hold(policy.raw["spec"].get("matchConditions") or (), scope, params=True):
+            common = await scopes.common(match.kind)
+            if not await spend(partial(_concerns, policy.raw, compiled, common, param)):
                 continue
             for form, program in compiled.mutations:
-                scope = await scopes.make(match.kind, compiled.variables, param, budget)
-                if self._change(request, match.kind, form, _evaluate(program, scope, budget)):
+                common = await scopes.common(match.kind)
+                made = await spend(partial(_evaluate, program, compiled, common, param))
+                if await self._change(request, match.kind, form, made):
                     again.all_of_before()
                     scopes.object_changed()
             if policy.raw["spec"].get("reinvocationPolicy") == "IfNeeded":
                 again.before.add(key)
 
-    def _change(self, request: AdmissionRequest, kind: Kind, form: str, made: Any) -> bool:
+    async def _change(self, request: AdmissionRequest, kind: Kind, form: str, made: Any) -> bool:
         """Whether that has changed the object. Raises MutationFailed."""
-        before = self._forms.shown(request, request.object, kind)
+        before = await self._forms.shown(request, request.object, kind)
         assert before is not None, "only requests with an object are mutated"  # noqa: S101 - see handles
         try:
             after = self._apply(kind, before, made) if form == "ApplyConfiguration" else _json_patch(before, made)
             if after == before:
                 return False
-            self._forms.take(request, kind, after)
+            await self._forms.take(request, kind, after)
         except ApiError as error:
             told = error.causes[0].message if error.causes else str(error)
             raise MutationFailed(f"JSONPath: {told.partition(' in {')[0]}" if form == "JSONPatch" else told) from error
@@ -135,6 +136,10 @@ class MutatingPolicies(Plugin):
         """Merge as server-side apply does. Raises MutationFailed."""
         schema = self._forms.schema(kind)
         applied = {**configuration, "apiVersion": kind.api_version, "kind": kind.kind}
+        unknown = self._forms.unknown(kind, applied)
+        if unknown:
+            told = f"failed to convert patch object to typed object: .{unknown}: field not declared in schema"
+            raise MutationFailed(f"error applying patch: {told}")
         atomic = list(_atomics(applied, schema, ""))
         if atomic:
             told = f"may not mutate atomic arrays, maps or structs: {', '.join(atomic)}"
@@ -153,14 +158,20 @@ def _atomics(value: Any, schema: structured.Schema, path: str) -> list[str]:
     return own + [p for i, v in enumerate(value) for p in _atomics(v, schema.item, f"{path}[{i}]")]
 
 
-def _evaluate(program: "Program", scope: Object, budget: cel.Budget) -> Any:
+def _concerns(policy: Object, compiled: Compiled, common: Object, param: Object | None, budget: cel.Budget) -> bool:
+    """Whether the match conditions hold. Raises ConditionsFailed."""
+    scope = complete(common, param, compiled.variables, budget)
+    return conditions_hold(policy["spec"].get("matchConditions") or (), scope, params=True, budget=budget)
+
+
+def _evaluate(program: "Program", compiled: Compiled, common: Object, param: Object | None, budget: cel.Budget) -> Any:
     """The value as JSON. Raises MutationFailed."""
     from apimachinery.cel.json import to_json
     from apimachinery.cel.patch_types import JSON_PATCH, check_names
     from apimachinery.cel.values import Struct
 
     try:
-        made = program.evaluate(scope, budget)
+        made = program.evaluate(complete(common, param, compiled.variables, budget), budget)
         for part in made if isinstance(made, list) else [made]:
             if not isinstance(part, Struct):
                 raise cel.EvaluationError("unsupported return type of the expression")

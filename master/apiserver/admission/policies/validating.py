@@ -3,8 +3,9 @@
 Source: ``k8s.io/apiserver/pkg/admission/plugin/policy/validating``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,8 +22,8 @@ from ..expressions import ConditionsFailed, conditions_hold
 from ..forms import Forms
 from ..refusal import forbidden
 from . import params
-from .scope import BUDGET, Programs, Scopes, define, environment_of
-from .source import Binding, ConfigurationError, Match, Source
+from .scope import Programs, Scopes, complete, define, environment_of, spend
+from .source import Binding, ConfigurationError, Match, Policy, Source
 
 if TYPE_CHECKING:
     from apimachinery.cel.program import Program
@@ -31,8 +32,8 @@ Object = dict[str, Any]
 _log = get_logger(__name__)
 MAX_MESSAGE = 5 * 1024
 MAX_ANNOTATION = 10 * 1024
-Notes = dict[str, list[str]]
-"""The distinct values of each audit annotation."""
+Notes = dict[str, dict[str, None]]
+"""The distinct values of each audit annotation, in order."""
 _CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "Invalid": 422}
 _FAILURE = "validation.policy.admission.k8s.io/validation_failure"
 
@@ -103,33 +104,31 @@ class ValidatingPolicies(Plugin):
         for match in matches:
             told: Notes = {}
             for binding in match.bindings:
-                for denial in await self._judge(request, match, binding, scopes, told):
-                    refusal = self._act(request, match, binding, denial)
-                    denied = denied or refusal
-            for key, values in told.items():
-                request.annotations[f"{match.policy.name}/{key}"] = ", ".join(values)
+                for verdict in await self._judge(request, match, binding, scopes):
+                    for denial in verdict.denials:
+                        refusal = self._act(request, match, binding, denial)
+                        denied = denied or refusal
+                    for key, note in verdict.notes:
+                        told.setdefault(key, {})[note] = None
+            for key, notes in told.items():
+                request.annotations[f"{match.policy.name}/{key}"] = ", ".join(notes)
         if denied is not None:
             raise denied
 
     async def _judge(
-        self, request: AdmissionRequest, match: Match[Compiled], binding: Binding, scopes: Scopes, told: Notes
-    ) -> list[Denial]:
-        policy, denials = match.policy, []
+        self, request: AdmissionRequest, match: Match[Compiled], binding: Binding, scopes: Scopes
+    ) -> list["Verdict"]:
+        """One for each parameter."""
+        policy = match.policy
         try:
-            compiled = policy.compiled
-            budget = cel.Budget(BUDGET)
+            judge = partial(_evaluate, policy, policy.compiled, await scopes.common(match.kind))
             found = await params.collect(self._reader, self._forms, policy.raw, binding.raw, request.namespace)
-            for param in found:
-                scope = await scopes.make(match.kind, compiled.variables, param, budget)
-                if conditions_hold(policy.raw["spec"].get("matchConditions") or (), scope, params=True):
-                    denials += list(_validate(compiled, scope, budget, policy.fails_open))
-                    denials += _annotate(compiled, scope, budget, told, policy.fails_open)
+            return [await spend(partial(judge, param)) for param in found]
         except (ConfigurationError, ConditionsFailed, cel.CompilationError) as error:
             if policy.fails_open:
                 _log.warning("Failed to evaluate a policy, failing open", policy=policy.name, error=str(error))
-            else:
-                denials.append(Denial(str(error), index=0 if isinstance(error, ConditionsFailed) else -1))
-        return denials
+                return []
+            return [Verdict([Denial(str(error), index=0 if isinstance(error, ConditionsFailed) else -1)])]
 
     @staticmethod
     def _act(request: AdmissionRequest, match: Match[Compiled], binding: Binding, denial: Denial) -> ApiError | None:
@@ -156,16 +155,36 @@ class ValidatingPolicies(Plugin):
         return refusal
 
 
-def _validate(compiled: Compiled, scope: Object, budget: cel.Budget, fails_open: bool) -> Iterator[Denial]:
+@dataclass(slots=True)
+class Verdict:
+    """``notes`` are audit annotations: pairs of key and value."""
+
+    denials: list[Denial] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def _evaluate(
+    policy: Policy[Compiled], compiled: Compiled, common: Object, param: Object | None, budget: cel.Budget
+) -> Verdict:
+    """Raises ConditionsFailed."""
+    scope, verdict = complete(common, param, compiled.variables, budget), Verdict()
+    if not conditions_hold(policy.raw["spec"].get("matchConditions") or (), scope, params=True, budget=budget):
+        return verdict
     for index, validation in enumerate(compiled.validations):
-        expression = validation.raw["expression"]
         try:
             if validation.program.evaluate(scope, budget) is not True:
                 reason = validation.raw.get("reason") or "Invalid"
-                yield Denial(_message(validation, scope, budget), reason, index)
+                verdict.denials.append(Denial(_message(validation, scope, budget), reason, index))
         except cel.EvaluationError as error:
-            if not fails_open:
-                yield Denial(f"expression '{expression}' resulted in error: {error}", "Invalid", index)
+            told = f"expression '{validation.raw['expression']}' resulted in error: {error}"
+            verdict.denials += [] if policy.fails_open else [Denial(told, "Invalid", index)]
+    for key, program in compiled.annotations.items():
+        try:
+            value = _note(program, scope, budget)
+            verdict.notes += [(key, value)] if value else []
+        except cel.EvaluationError as error:
+            verdict.denials += [] if policy.fails_open else [Denial(str(error))]
+    return verdict
 
 
 def _message(validation: Validation, scope: Object, budget: cel.Budget) -> str:
@@ -182,18 +201,10 @@ def _message(validation: Validation, scope: Object, budget: cel.Budget) -> str:
     return message or f"failed expression: {validation.raw['expression'].strip()}"
 
 
-def _annotate(compiled: Compiled, scope: Object, budget: cel.Budget, told: Notes, fails_open: bool) -> Sequence[Denial]:
-    """Add each audit annotation that has a value to ``told``; one that has none for an error denies."""
-    denials = []
-    for key, program in compiled.annotations.items():
-        try:
-            value = program.evaluate(scope, budget)
-            if value is not None and not isinstance(value, str):
-                why = f"valueExpression '{program.expression}' resulted in unsupported return type"
-                raise cel.EvaluationError(f"{why}. Return type must be either string or null.")
-            if value and value.strip() and value.strip()[:MAX_ANNOTATION] not in told.setdefault(key, []):
-                told[key].append(value.strip()[:MAX_ANNOTATION])
-        except cel.EvaluationError as error:
-            if not fails_open:
-                denials.append(Denial(str(error)))
-    return denials
+def _note(program: "Program", scope: Object, budget: cel.Budget) -> str:
+    """The value of an audit annotation, "" for none. Raises EvaluationError."""
+    value = program.evaluate(scope, budget)
+    if value is not None and not isinstance(value, str):
+        why = f"valueExpression '{program.expression}' resulted in unsupported return type"
+        raise cel.EvaluationError(f"{why}. Return type must be either string or null.")
+    return (value or "").strip()[:MAX_ANNOTATION]

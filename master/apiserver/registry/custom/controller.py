@@ -29,7 +29,7 @@ from ..store import LoopbackWriter, Registry
 from .conversion import Call, converter
 from .names import settled_status
 from .strategy import CustomStrategy
-from .views import Translation, Views
+from .views import UNLIMITED, Translation, Views
 
 Object = dict[str, Any]
 _log = get_logger(__name__)
@@ -37,7 +37,7 @@ _log = get_logger(__name__)
 CRDS = scheme.kind_of("customresourcedefinitions", "apiextensions.k8s.io")
 RETRY_SECONDS = 0.5
 _NEVER = 86_400.0
-_Served = tuple[Object, Object, bool]
+_Served = tuple[Object, Object]
 
 
 class CustomKinds:
@@ -56,7 +56,7 @@ class CustomKinds:
     async def run(self) -> None:
         """Until cancelled. A watch that the bucket closes, as it does when the server drains, is opened again."""
         bucket = self._reads.bucket(CRDS)
-        watcher = Watcher()
+        watcher = Watcher(limit=UNLIMITED)
         bucket.watch(watcher, bucket.revision)
         async with asyncio.TaskGroup() as tasks:
             while True:
@@ -84,7 +84,7 @@ class CustomKinds:
             self._withdraw(name)
             del self._served[name]
         for name, definition in wanted.items():
-            state = (definition["spec"], definition["status"].get("acceptedNames") or {}, is_deleting(definition))
+            state = (definition["spec"], definition["status"].get("acceptedNames") or {})
             if self._served.get(name) != state:
                 self._withdraw(name)
                 self._served[name] = state
@@ -92,22 +92,23 @@ class CustomKinds:
                     self._install(name, definition)
                 except Exception:  # the loop boundary of definitions: others must not suffer from one
                     _log.exception("Cannot serve a definition", name=name)
+            for strategy in self._strategies.get(name, ()):
+                strategy.terminating = is_deleting(definition)
 
     def _install(self, name: str, definition: Object) -> None:
-        spec, terminating = definition["spec"], is_deleting(definition)
+        spec = definition["spec"]
         envelope = self._pipeline.schemas.envelope()
         versions = [v for v in spec["versions"] if (spec["group"], v["name"]) not in self._builtin]
         made = {v["name"]: CustomStrategy(custom_kind(definition, v), v, envelope) for v in versions}
         coerce = {s.kind.api_version: s.coerce for s in made.values()}
         convert = converter(definition, self._call)
         reading = {n: Translation(s.kind.api_version, convert, coerce, s.field_labels) for n, s in made.items()}
-        storage = next(v["name"] for v in spec["versions"] if v["storage"])
+        storage = next(v["name"] for v in spec["versions"] if v.get("storage"))
         for version in versions:
             strategy = made[version["name"]]
             strategy.reading, strategy.storing = reading[version["name"]], reading[storage]
-            strategy.terminating = terminating
-            self._pipeline.catalog.add(strategy, listed=version["served"])
-            if version["served"]:
+            self._pipeline.catalog.add(strategy, listed=bool(version.get("served")))
+            if version.get("served"):
                 self._pipeline.schemas.add(strategy.kind.api_version, strategy.kind.kind, strategy.schema())
         self._strategies[name] = list(made.values())
         if made:
@@ -135,11 +136,16 @@ class CustomKinds:
         done = True
         for group, members in groups.items():
             state = [d["metadata"]["resourceVersion"] for d in members]
-            if self._settled.get(group) != state:
-                if await self._settle_group([name_of(d) for d in members]):
-                    self._settled[group] = state
-                else:
-                    done = False
+            if self._settled.get(group) == state:
+                continue
+            try:
+                settled = await self._settle_group([name_of(d) for d in members])
+            except Exception:  # the loop boundary of groups: others must not suffer from one
+                _log.exception("Cannot settle the names of a group", group=group)
+                settled = True
+            if settled:
+                self._settled[group] = state
+            done &= settled
         return done
 
     async def _settle_group(self, names: list[str]) -> bool:
@@ -188,7 +194,7 @@ class CustomKinds:
 
     async def _delete_objects(self, definition: Object) -> bool:
         """Whether none is left. Raises ApiError."""
-        version = next(v for v in definition["spec"]["versions"] if v["storage"])
+        version = next(v for v in definition["spec"]["versions"] if v.get("storage"))
         kind = custom_kind(definition, version)
         bucket = self._reads.bucket(kind)
         if not bucket.entries:

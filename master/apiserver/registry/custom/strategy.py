@@ -19,7 +19,7 @@ from apimachinery.scheme import Kind
 
 from ...storage import codec
 from ..kinds.printing import NAME, at
-from ..parts import from_scale, scale
+from ..parts import scale
 from ..strategy import Column, Strategy
 from . import validation
 from .validation import UNKNOWN
@@ -35,6 +35,7 @@ _AGE: Object = {
 }
 
 
+_NOTHING = object()
 _BLOCKING = (
     "FieldValueNotSupported",
     "FieldValueRequired",
@@ -66,6 +67,7 @@ class CustomStrategy(Strategy):
         if version.get("deprecated"):
             self.deprecated = version.get("deprecationWarning") or f"{kind.api_version} {kind.kind} is deprecated"
         self._scale: Object = (version.get("subresources") or {}).get("scale") or {}
+        self.replicas_path = self._scale.get("specReplicasPath", "").lstrip(".")
         self._envelope = envelope
         self.reading: Translation | None = None
         self.storing: Translation | None = None
@@ -88,6 +90,8 @@ class CustomStrategy(Strategy):
         unknown = prune(obj, self.structural)
         metadata = self._envelope["metadata"]
         for path, resource in [("", obj), *resources(obj, self.structural)]:
+            if resource.get("metadata", _NOTHING) is None:
+                del resource["metadata"]
             if "metadata" in resource:
                 place = f"{path}.metadata" if path else "metadata"
                 decoder.decode(metadata, resource["metadata"], place, "ObjectMeta")
@@ -112,6 +116,13 @@ class CustomStrategy(Strategy):
             return obj
         (stored,) = await self.storing.objects([copy(obj)])
         return stored
+
+    async def converted(self, obj: Object) -> Object:
+        """Raises ApiError."""
+        if self.reading is None or obj["apiVersion"] == self.kind.api_version:
+            return obj
+        (made,) = await self.reading.objects([copy(obj)])
+        return made
 
     def default(self, obj: Object) -> None:
         obj["apiVersion"] = self.kind.api_version
@@ -157,16 +168,12 @@ class CustomStrategy(Strategy):
 
     def to_scale(self, obj: Object) -> Object:
         """Raises InternalError for an object without replicas."""
-        replicas = at(obj, self._scale["specReplicasPath"].lstrip("."))
+        replicas = at(obj, self.replicas_path)
         if replicas is None:
-            path = self._scale["specReplicasPath"]
-            raise InternalError(f'the spec replicas field "{path}" does not exist')
+            raise InternalError(f'the spec replicas field ".{self.replicas_path}" does not exist')
         current = at(obj, self._scale["statusReplicasPath"].lstrip("."), 0)
         selector = at(obj, (self._scale.get("labelSelectorPath") or "").lstrip("."), "")
         return scale(obj, replicas, current, selector)
-
-    def from_scale(self, wanted: Object, old: Object) -> Object:
-        return from_scale(wanted, old, self._scale["specReplicasPath"].lstrip("."))
 
 
 def column(definition: Object) -> Column:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from apimachinery.errors import ApiError
+from apimachinery.errors import ApiError, NotFound
 from apimachinery.logging import get_logger
 
 from ...storage import codec
@@ -23,7 +23,8 @@ Object = dict[str, Any]
 Coerce = Callable[[Object], None]
 _log = get_logger(__name__)
 
-_UNLIMITED = 2**62
+UNLIMITED = 2**62
+"""What follows the cache inside of the server is never cut off."""
 RETRY_SECONDS = 1.0
 
 
@@ -98,7 +99,7 @@ class View:
 
     async def _fill(self) -> Watcher:
         """Begin with what there was before the first remembered change; the changes follow from the feed."""
-        stored, feed = self._stored, Watcher(limit=_UNLIMITED)
+        stored, feed = self._stored, Watcher(limit=UNLIMITED)
         floor, loaded, begin = stored.floor, stored.loaded, dict(stored.entries)
         stored.watch(feed, floor)
         for event in reversed(stored.events):
@@ -156,12 +157,18 @@ class Views:
         self.translations = dict(translations)
 
     async def current(self, version: str) -> Bucket:
-        """Raises ApiError, KeyError for a version that is not served."""
+        """Raises ApiError."""
         view = self._views.get(version)
         if view is None:
-            view = self._views[version] = View(self.stored, self.translations[version])
+            view = self._views[version] = View(self.stored, self._translation(version))
         return await view.current()
 
     async def entries(self, version: str, entries: Sequence[Entry]) -> list[Entry]:
         """Objects of another time, as a version shows them. Raises ApiError."""
-        return await self.translations[version].entries(entries)
+        return await self._translation(version).entries(entries)
+
+    def _translation(self, version: str) -> Translation:
+        translation = self.translations.get(version)
+        if translation is None:  # it has been withdrawn while the request was on its way
+            raise NotFound("the server could not find the requested resource")
+        return translation

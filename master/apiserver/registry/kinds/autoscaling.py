@@ -15,6 +15,7 @@ from apimachinery.errors import BadRequest
 from apimachinery.scheme import AUTOSCALING
 
 from ..strategy import Strategy
+from .autoscaling_metrics import default_behavior, targets, validate_behavior, validate_metric
 from .causes import Causes, invalid, required
 from .pod_defaults import set_default
 from .printing import AGE, NAME, at, number, text
@@ -45,7 +46,7 @@ class HorizontalPodAutoscalerStrategy(Strategy):
     columns = (
         NAME,
         text("Reference", lambda h: f"{at(h, 'spec.scaleTargetRef.kind')}/{at(h, 'spec.scaleTargetRef.name')}"),
-        text("Targets", lambda h: _targets(h)),
+        text("Targets", targets),
         text("MinPods", lambda h: str(at(h, "spec.minReplicas", "<unset>"))),
         number("MaxPods", "spec.maxReplicas"),
         number("Replicas", "status.currentReplicas"),
@@ -57,6 +58,8 @@ class HorizontalPodAutoscalerStrategy(Strategy):
         spec.setdefault("minReplicas", 1)
         cpu = {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}
         set_default(spec, "metrics", [{"type": "Resource", "resource": cpu}])
+        if spec.get("behavior") is not None:
+            default_behavior(spec["behavior"])
 
     def validate(self, obj: Object) -> Causes:
         spec = obj.get("spec") or {}
@@ -67,24 +70,10 @@ class HorizontalPodAutoscalerStrategy(Strategy):
         if high < low:
             causes.append(invalid("spec.maxReplicas", high, "must be greater than or equal to `minReplicas`"))
         missing = [k for k in ("kind", "name") if not at(spec, f"scaleTargetRef.{k}")]
-        return causes + [required(f"spec.scaleTargetRef.{k}") for k in missing]
-
-
-def _targets(autoscaler: Object) -> str:
-    current = {
-        at(m, "resource.name"): at(m, "resource.current", {}) for m in at(autoscaler, "status.currentMetrics", ())
-    }
-    shown = []
-    for metric in at(autoscaler, "spec.metrics", ()):
-        name, target = at(metric, "resource.name", ""), at(metric, "resource.target", {})
-        now = current.get(name, {})
-        if target.get("averageUtilization") is not None:
-            have = f"{now['averageUtilization']}%" if "averageUtilization" in now else "<unknown>"
-            shown.append(f"{name}: {have}/{target['averageUtilization']}%")
-        else:
-            wanted = target.get("averageValue", target.get("value", "<auto>"))
-            shown.append(f"{name}: {now.get('averageValue', '<unknown>')}/{wanted}")
-    return ", ".join(shown) or "<none>"
+        causes += [required(f"spec.scaleTargetRef.{k}") for k in missing]
+        for index, metric in enumerate(spec.get("metrics") or ()):
+            causes += validate_metric(metric, f"spec.metrics[{index}]")
+        return causes + validate_behavior(spec.get("behavior") or {}, "spec.behavior")
 
 
 class HorizontalPodAutoscalerV1Strategy(HorizontalPodAutoscalerStrategy):

@@ -3,7 +3,7 @@
 Source: ``k8s.io/apimachinery/pkg/util/validation/field/errors.go``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Any
 
 import orjson
@@ -58,6 +58,11 @@ def too_long(field: str, limit: int) -> Cause:
 
 def too_many(field: str, actual: int, limit: int) -> Cause:
     return Cause("FieldValueTooMany", f"Too many: {actual}: must have at most {limit} items", field)
+
+
+def at_most(field: str, items: Sized | None, limit: int) -> Causes:
+    have = len(items or ())
+    return [too_many(field, have, limit)] if have > limit else []
 
 
 def immutable(field: str, value: Any) -> Cause:

@@ -4,6 +4,8 @@ import base64
 from collections.abc import Iterable
 from typing import Any
 
+import orjson
+
 from apimachinery import validation
 from apimachinery.errors import Cause
 
@@ -14,12 +16,20 @@ from .printing import AGE, NAME, at, number, text
 Object = dict[str, Any]
 
 MAX_BYTES = 1024 * 1024
+_DOCKER_JSON = ".dockerconfigjson"
 _REQUIRED_KEYS = {
     "kubernetes.io/dockercfg": (".dockercfg",),
-    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+    "kubernetes.io/dockerconfigjson": (_DOCKER_JSON,),
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
     "kubernetes.io/ssh-auth": ("ssh-privatekey",),
 }
+
+
+def _is_json(encoded: str) -> bool:
+    try:
+        return isinstance(orjson.loads(base64.b64decode(encoded)), dict)
+    except ValueError:
+        return False
 
 
 def _keys(field: str, keys: Iterable[str]) -> Causes:
@@ -93,6 +103,9 @@ class SecretStrategy(Strategy):
             owner = at(obj, "metadata.annotations", {}).get("kubernetes.io/service-account.name")
             if not owner:
                 causes.append(required("metadata.annotations[kubernetes.io/service-account.name]"))
+        for kind, key in (("kubernetes.io/dockercfg", ".dockercfg"), ("kubernetes.io/dockerconfigjson", _DOCKER_JSON)):
+            if obj.get("type") == kind and key in data and not _is_json(data[key]):
+                causes.append(invalid(f"data[{key}]", "<secret contents redacted>", "not a JSON object"))
         if obj.get("type") == "kubernetes.io/basic-auth" and not {"username", "password"} & set(data):
             causes += [required("data[username]"), required("data[password]")]
         return causes

@@ -11,6 +11,7 @@ Object = dict[str, Any]
 
 
 class DaemonSetStrategy(WorkloadStrategy):
+    noun = "daemonset"
     status_zeros = dict.fromkeys(
         ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0
     )

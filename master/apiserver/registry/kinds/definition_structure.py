@@ -113,7 +113,7 @@ def _values(schema: Object, structure: Object | None, path: str) -> Causes:
     if pattern:
         try:
             validation.go_regex(pattern)
-        except re.error as error:
+        except ValueError as error:
             told = f"must be a valid regular expression, but isn't: {error}"
             causes.append(invalid(f"{path}.pattern", pattern, told))
     for junctor in ("anyOf", "allOf", "oneOf"):

@@ -56,7 +56,7 @@ def _strategy(strategy: Object, field: str) -> Causes:
         return causes
     unavailable, surge = rolling.get("maxUnavailable"), rolling.get("maxSurge")
     causes += int_or_percent(f"{field}.rollingUpdate.maxUnavailable", unavailable)
-    causes += int_or_percent(f"{field}.rollingUpdate.maxSurge", surge)
+    causes += int_or_percent(f"{field}.rollingUpdate.maxSurge", surge, limited=False)
     if is_zero(unavailable) and is_zero(surge):
         detail = "may not be 0 when `maxSurge` is 0"
         causes.append(invalid(f"{field}.rollingUpdate.maxUnavailable", unavailable, detail))

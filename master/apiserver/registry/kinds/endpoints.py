@@ -1,18 +1,21 @@
 """Endpoints and EndpointSlices."""
 
+from collections.abc import Callable
 from typing import Any
 
 from apimachinery import validation
 from apimachinery.errors import Cause
 
 from ..strategy import Strategy
-from .causes import Causes, each_invalid, immutable, one_of, required
+from .causes import Causes, at_most, duplicate, each_invalid, immutable, one_of, required
 from .pod_defaults import set_default
 from .printing import AGE, NAME, NONE, at, text
 
 Object = dict[str, Any]
 
 _SHOWN = 3
+_MAX_ENDPOINTS = 1000
+_MAX_PORTS = 20000
 
 
 class EndpointsStrategy(Strategy):
@@ -32,6 +35,7 @@ class EndpointsStrategy(Strategy):
 
     def validate(self, obj: Object) -> Causes:
         causes: list[Cause] = []
+        check = _address_check(obj)
         for si, subset in enumerate(obj.get("subsets") or ()):
             field = f"subsets[{si}]"
             if not subset.get("addresses") and not subset.get("notReadyAddresses"):
@@ -39,11 +43,19 @@ class EndpointsStrategy(Strategy):
             for key in ("addresses", "notReadyAddresses"):
                 for index, address in enumerate(subset.get(key) or ()):
                     ip = address.get("ip", "")
-                    causes += each_invalid(f"{field}.{key}[{index}].ip", ip, validation.ip_address(ip))
+                    causes += each_invalid(f"{field}.{key}[{index}].ip", ip, check(ip))
             for index, port in enumerate(subset.get("ports") or ()):
+                if len(subset["ports"]) > 1 and not port.get("name"):
+                    causes.append(required(f"{field}.ports[{index}].name"))
                 number = port.get("port", 0)
                 causes += each_invalid(f"{field}.ports[{index}].port", number, validation.port_number(number))
         return causes
+
+
+def _address_check(obj: Object) -> Callable[[str], tuple[str, ...]]:
+    """Where traffic may be sent: no address of the node's own. Only a server may be told to serve on one alone."""
+    own = (at(obj, "metadata.namespace"), at(obj, "metadata.name")) == ("default", "kubernetes")
+    return validation.ip_address if own else lambda ip: validation.ip_address(ip) or validation.unicast_ip(ip)
 
 
 def _subsets(endpoints: Object) -> str:
@@ -77,6 +89,8 @@ class EndpointSliceStrategy(Strategy):
     )
 
     def default(self, obj: Object) -> None:
+        for endpoint in obj.get("endpoints") or ():
+            endpoint.setdefault("conditions", {})
         for port in obj.get("ports") or ():
             port.setdefault("name", "")
             set_default(port, "protocol", "TCP")
@@ -84,7 +98,13 @@ class EndpointSliceStrategy(Strategy):
     def validate(self, obj: Object) -> Causes:
         kind = obj.get("addressType")
         causes = one_of("addressType", kind, ("FQDN", "IPv4", "IPv6"), optional=False)
-        check = validation.dns_subdomain if kind == "FQDN" else validation.ip_address
+        check = validation.dns_subdomain if kind == "FQDN" else _address_check(obj)
+        causes += at_most("endpoints", obj.get("endpoints"), _MAX_ENDPOINTS)
+        causes += at_most("ports", obj.get("ports"), _MAX_PORTS)
+        names = [port.get("name", "") for port in obj.get("ports") or ()]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                causes.append(duplicate(f"ports[{index}].name", name))
         for index, endpoint in enumerate(obj.get("endpoints") or ()):
             if not endpoint.get("addresses"):
                 causes.append(required(f"endpoints[{index}].addresses", "must contain at least 1 address"))

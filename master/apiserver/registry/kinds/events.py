@@ -5,10 +5,11 @@ Source: ``k8s.io/kubernetes/pkg/apis/events/v1/conversion.go`` and ``pkg/registr
 
 from typing import Any
 
+from apimachinery import validation
 from apimachinery.duration import since
 
 from ..strategy import Strategy
-from .causes import Causes, invalid, required
+from .causes import Causes, each_invalid, immutable, invalid, required
 from .printing import at, text
 
 Object = dict[str, Any]
@@ -24,6 +25,11 @@ _CORE_NAMES = {
 }
 _NEW_NAMES = {core: new for new, core in _CORE_NAMES.items()}
 _TTL_SECONDS = 3600
+_MAX_NOTE = 1024
+_FIXED = (
+    "involvedObject", "firstTimestamp", "lastTimestamp", "count", "reason", "type", "source", "eventTime", "action",
+    "related", "reportingComponent", "reportingInstance",
+)  # fmt: skip
 
 
 def to_core(event: Object) -> Object:
@@ -118,15 +124,41 @@ class EventStrategy(Strategy):
         namespace, about = at(obj, "metadata.namespace", ""), at(obj, "involvedObject.namespace", "")
         if about != namespace and not (not about and namespace == "default"):
             return [invalid("involvedObject.namespace", about, "does not match event.namespace")]
-        if at(obj, "eventTime") and not obj.get("reportingComponent"):
-            return [required("reportingController")]
-        return []
+        return _new_form(obj) if at(obj, "eventTime") else []
+
+
+def _new_form(event: Object) -> Causes:
+    """What an event with a time of its own must say; the complaints use the new names, whoever asks."""
+    needed = {"reportingComponent": "reportingController", "reportingInstance": "reportingInstance"}
+    needed |= {"action": "action", "reason": "reason"}
+    causes = [required(shown) for key, shown in needed.items() if not event.get(key)]
+    controller = event.get("reportingComponent")
+    if controller:
+        causes += each_invalid("reportingController", controller, validation.qualified_name(controller))
+    for key, limit in (("reportingInstance", 128), ("action", 128), ("reason", 128)):
+        if len(event.get(key) or "") > limit:
+            causes.append(invalid(key, "", f"can have at most {limit} characters"))
+    if len(event.get("message") or "") > _MAX_NOTE:
+        causes.append(invalid("message", "", f"can have at most {_MAX_NOTE} characters"))
+    return causes
 
 
 class SecondEventStrategy(EventStrategy):
     """The events.k8s.io/v1 view of the same events."""
 
     second_view = True
+
+    def validate_create(self, obj: Object) -> Causes:
+        causes = [] if at(obj, "eventTime") else [required("eventTime")]
+        if obj.get("type") not in ("Normal", "Warning"):
+            causes.append(invalid("type", "", f"has invalid value: {obj.get('type', '')}"))
+        old_form = ("firstTimestamp", "lastTimestamp", "count")
+        causes += [invalid(key, "", "needs to be unset") for key in old_form if obj.get(key)]
+        return causes + [invalid("source", "", "needs to be unset") for key in ("component", "host")
+                         if at(obj, f"source.{key}")]  # fmt: skip
+
+    def validate_update(self, obj: Object, old: Object) -> Causes:
+        return [immutable(key, obj.get(key)) for key in _FIXED if (obj.get(key) or None) != (old.get(key) or None)]
 
     def to_stored(self, obj: Object) -> None:
         made = to_core(obj)

@@ -18,6 +18,8 @@ Object = dict[str, Any]
 
 _COUNTS = ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished",
            "backoffLimitPerIndex", "maxFailedIndexes")  # fmt: skip
+_MAX_INDEXED_PARALLELISM = 100_000
+_ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
 _CRON_FIELD = re.compile(r"[0-9A-Za-z*/,\-?#L]+")
 _CRON_ALIAS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 
@@ -42,6 +44,7 @@ def validate_job_spec(spec: Object, field: str) -> Causes:
     causes += one_of(f"{field}.completionMode", spec.get("completionMode"), ("Indexed", "NonIndexed"))
     if spec.get("completionMode") == "Indexed" and spec.get("completions") is None:
         causes.append(required(f"{field}.completions", "when completion mode is Indexed"))
+    causes += _indexed_only(spec, field) + _failure_policy(spec, field)
     causes += validate_template(spec.get("template"), f"{field}.template")
     policy = at(spec, "template.spec.restartPolicy")
     if policy not in ("Never", "OnFailure"):
@@ -50,6 +53,50 @@ def validate_job_spec(spec: Object, field: str) -> Causes:
             # Source: upstream names the values itself where the template's default is what is wrong.
             return [*causes, required(place, 'valid values: "OnFailure", "Never"')]
         causes.append(not_supported(place, policy, ("Never", "OnFailure")))
+    return causes
+
+
+def _indexed_only(spec: Object, field: str) -> Causes:
+    """What counts by index needs a job of indexes."""
+    causes: list[Cause] = []
+    indexed, per_index = spec.get("completionMode") == "Indexed", spec.get("backoffLimitPerIndex")
+    if per_index is not None and not indexed:
+        causes.append(invalid(f"{field}.backoffLimitPerIndex", per_index, "requires indexed completion mode"))
+    if spec.get("successPolicy") is not None and not indexed:
+        causes.append(invalid(f"{field}.successPolicy", spec["successPolicy"], "requires indexed completion mode"))
+    if spec.get("maxFailedIndexes") is not None and per_index is None:
+        causes.append(required(f"{field}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
+    if indexed and (spec.get("parallelism") or 0) > _MAX_INDEXED_PARALLELISM:
+        detail = f"must be less than or equal to {_MAX_INDEXED_PARALLELISM} when completion mode is Indexed"
+        causes.append(invalid(f"{field}.parallelism", spec["parallelism"], detail))
+    return causes
+
+
+def _failure_policy(spec: Object, field: str) -> Causes:
+    policy = spec.get("podFailurePolicy")
+    if policy is None:
+        return []
+    place, causes = f"{field}.podFailurePolicy", list[Cause]()
+    if at(spec, "template.spec.restartPolicy") != "Never":
+        detail = 'only "Never" is supported when podFailurePolicy is specified'
+        policy_ = at(spec, "template.spec.restartPolicy", "")
+        causes.append(invalid(f"{field}.template.spec.restartPolicy", policy_, detail))
+    names = {c.get("name") for k in ("containers", "initContainers") for c in at(spec, f"template.spec.{k}", ())}
+    for index, rule in enumerate(policy.get("rules") or ()):
+        spot, codes = f"{place}.rules[{index}]", rule.get("onExitCodes")
+        causes += one_of(f"{spot}.action", rule.get("action"), _ACTIONS, optional=False)
+        if codes is None and not rule.get("onPodConditions"):
+            causes.append(invalid(spot, "", "specifying one of OnExitCodes and OnPodConditions is required"))
+        elif codes is not None and rule.get("onPodConditions"):
+            causes.append(invalid(spot, "", "specifying both OnExitCodes and OnPodConditions is not supported"))
+        if codes is not None:
+            causes += one_of(f"{spot}.onExitCodes.operator", codes.get("operator"), ("In", "NotIn"), optional=False)
+            if codes.get("containerName") and codes["containerName"] not in names:
+                detail = "must be one of the container or initContainer names in the pod template"
+                causes.append(invalid(f"{spot}.onExitCodes.containerName", codes["containerName"], detail))
+            if codes.get("operator") == "In" and 0 in (codes.get("values") or ()):
+                detail = "must not be 0 for the In operator"
+                causes.append(invalid(f"{spot}.onExitCodes.values[{codes['values'].index(0)}]", 0, detail))
     return causes
 
 

@@ -1,10 +1,10 @@
-"""Leases and the other small kinds of coordination and of devices."""
+"""Leases and the other small kinds of coordination."""
 
 from typing import Any
 
 from ..strategy import Strategy
 from .causes import Causes, invalid, non_negative
-from .pod_defaults import default_template, set_default
+from .pod_defaults import default_template
 from .pod_validation import validate_template
 from .printing import AGE, NAME, at, labels, number, text
 
@@ -68,62 +68,3 @@ class PodTemplateStrategy(Strategy):
 
 def _joined(template: Object, key: str) -> str:
     return ",".join(c.get(key, "") for c in at(template, "template.spec.containers", ()))
-
-
-class ResourceClaimStrategy(Strategy):
-    has_generation = False
-    status_zeros = {}
-    columns = (NAME, text("State", lambda c: _claim_state(c), "A summary of the current state."), AGE)
-
-    def default(self, obj: Object) -> None:
-        default_claim_spec(obj.get("spec") or {})
-
-
-class DeviceClassStrategy(Strategy):
-    columns = (NAME, AGE)
-
-
-class ResourceClaimTemplateStrategy(Strategy):
-    has_generation = False
-    columns = (NAME, AGE)
-
-    def default(self, obj: Object) -> None:
-        default_claim_spec(at(obj, "spec.spec", {}))
-
-
-def default_claim_spec(spec: Object) -> None:
-    """One device for each request that does not say how many."""
-    for request in at(spec, "devices.requests", ()):
-        for choice in [request.get("exactly"), *(request.get("firstAvailable") or ())]:
-            if choice is None:
-                continue
-            set_default(choice, "allocationMode", "ExactCount")
-            if choice["allocationMode"] == "ExactCount":
-                set_default(choice, "count", 1)
-
-
-def _claim_state(claim: Object) -> str:
-    states = []
-    if at(claim, "metadata.deletionTimestamp"):
-        states.append("deleted")
-    if at(claim, "status.allocation") is None:
-        states.append("pending")
-    else:
-        states.append("allocated")
-        if at(claim, "status.reservedFor"):
-            states.append("reserved")
-    return ",".join(states)
-
-
-class ResourceSliceStrategy(Strategy):
-    columns = (
-        NAME,
-        text("Node", lambda s: at(s, "spec.nodeName", "<all nodes>" if at(s, "spec.allNodes") else "")),
-        text("Driver", "spec.driver"),
-        text("Pool", "spec.pool.name"),
-        AGE,
-    )
-    field_labels = {
-        "spec.nodeName": lambda s: str(at(s, "spec.nodeName", "")),
-        "spec.driver": lambda s: str(at(s, "spec.driver", "")),
-    }

@@ -99,6 +99,8 @@ def _owners(meta: Object) -> Causes:
             for key in ("apiVersion", "kind", "name", "uid")
             if not owner.get(key)
         ]
+        if (owner.get("apiVersion"), owner.get("kind")) == ("v1", "Event"):
+            causes.append(invalid(field, owner, "/v1, Kind=Event is disallowed from being an owner"))
         if owner.get("controller"):
             controllers.append(owner.get("name"))
     if len(controllers) > 1:

@@ -6,7 +6,7 @@ from typing import Any
 from apimachinery import validation
 
 from ..strategy import Strategy
-from .causes import Causes, each_invalid, forbidden, invalid
+from .causes import Causes, duplicate, each_invalid, forbidden, one_of
 from .pod_validation import TAINT_EFFECTS
 from .printing import AGE, NAME, at, or_none, text
 
@@ -86,20 +86,19 @@ class NodeStrategy(Strategy):
             causes += each_invalid(
                 f"{field}.value", taint.get("value", ""), validation.label_value(taint.get("value", ""))
             )
-            if taint.get("effect") not in TAINT_EFFECTS:
-                causes.append(invalid(f"{field}.effect", taint.get("effect", ""), "must be a taint effect"))
+            causes += one_of(f"{field}.effect", taint.get("effect"), TAINT_EFFECTS, optional=False)
             if (key, taint.get("effect")) in seen:
-                detail = f"taints must be unique by key and effect pair: {key}"
-                causes.append(invalid(field, taint, detail))
+                causes.append(duplicate(field, taint))
             seen.add((key, taint.get("effect")))
         return causes
 
     def validate_update(self, obj: Object, old: Object) -> Causes:
         causes: Causes = []
-        for key in ("podCIDR", "providerID"):
+        for key, field in (("podCIDR", "podCIDRs"), ("providerID", "providerID")):
             before = at(old, f"spec.{key}")
             if before and at(obj, f"spec.{key}") != before:
-                causes.append(forbidden(f"spec.{key}", "node updates may not change it once it is set"))
+                detail = f'node updates may not change {key} except from "" to valid'
+                causes.append(forbidden(f"spec.{field}", detail))
         return causes
 
 

@@ -1,16 +1,19 @@
 """Ingresses, NetworkPolicies and their relatives."""
 
+import ipaddress
 from typing import Any
 
 from apimachinery import validation
 
 from ..strategy import Strategy
-from .causes import Causes, each_invalid, immutable, invalid, one_of, required
+from .causes import Causes, each_invalid, forbidden, immutable, invalid, one_of, required
 from .metadata import validate_label_selector
 from .pod_defaults import set_default
 from .printing import AGE, NAME, NONE, at, label_selector, text
 
 Object = dict[str, Any]
+
+_CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 
 
 class IngressStrategy(Strategy):
@@ -32,11 +35,24 @@ class IngressStrategy(Strategy):
         spec = obj.get("spec") or {}
         if not spec.get("rules") and not spec.get("defaultBackend"):
             return [invalid("spec", spec, "either `defaultBackend` or `rules` must be specified")]
-        causes: Causes = []
+        backend = spec.get("defaultBackend")
+        causes = _backend(backend, "spec.defaultBackend") if backend is not None else []
         for ri, rule in enumerate(spec.get("rules") or ()):
+            causes += _host(rule.get("host") or "", f"spec.rules[{ri}].host")
+            if rule.get("http") is not None and not at(rule, "http.paths"):
+                causes.append(required(f"spec.rules[{ri}].http.paths"))
             for pi, path in enumerate(at(rule, "http.paths", ())):
                 causes += _path(path, f"spec.rules[{ri}].http.paths[{pi}]")
+        for ti, tls in enumerate(spec.get("tls") or ()):
+            for hi, host in enumerate(tls.get("hosts") or ()):
+                causes += _host(host, f"spec.tls[{ti}].hosts[{hi}]")
         return causes
+
+    def validate_create(self, obj: Object) -> Causes:
+        named = at(obj, "metadata.annotations", {}).get(_CLASS_ANNOTATION)
+        if named is None or at(obj, "spec.ingressClassName") is None:
+            return []
+        return [invalid(f"annotations.{_CLASS_ANNOTATION}", named, "can not be set when the class field is also set")]
 
 
 def _path(path: Object, field: str) -> Causes:
@@ -44,16 +60,52 @@ def _path(path: Object, field: str) -> Causes:
     if not path.get("pathType"):
         return [required(f"{field}.pathType", "pathType must be specified")]
     causes = one_of(f"{field}.pathType", path["pathType"], kinds, optional=False)
-    if path["pathType"] != "ImplementationSpecific" and not (path.get("path") or "").startswith("/"):
-        causes.append(invalid(f"{field}.path", path.get("path", ""), "must be an absolute path"))
-    service = at(path, "backend.service")
-    if service is not None and not service.get("name"):
-        causes.append(required(f"{field}.backend.service.name"))
+    text_ = path.get("path") or ""
+    if path["pathType"] != "ImplementationSpecific":
+        if not text_.startswith("/"):
+            causes.append(invalid(f"{field}.path", text_, "must be an absolute path"))
+        for part in ("//", "/./", "/../", "%2f", "%2F"):
+            if part in text_:
+                causes.append(invalid(f"{field}.path", text_, f"must not contain '{part}'"))
+        for end in ("/..", "/."):
+            if text_.endswith(end):
+                causes.append(invalid(f"{field}.path", text_, f"cannot end with '{end}'"))
+    return causes + _backend(path.get("backend") or {}, f"{field}.backend")
+
+
+def _backend(backend: Object, field: str) -> Causes:
+    service, resource = backend.get("service"), backend.get("resource")
+    if resource is not None:
+        if service is not None:
+            return [invalid(field, "", "cannot set both resource and service backends")]
+        return [required(f"{field}.resource.{key}") for key in ("kind", "name") if not resource.get(key)]
+    if service is None:
+        return [required(field, "port name or number is required")]
+    name, port = service.get("name") or "", service.get("port") or {}
+    causes = each_invalid(f"{field}.service.name", name, validation.dns_label(name)) if name else [
+        required(f"{field}.service.name")
+    ]  # fmt: skip
+    if port.get("name") and port.get("number"):
+        causes.append(invalid(field, "", "cannot set both port name & port number"))
+    elif port.get("name"):
+        causes += each_invalid(f"{field}.service.port.name", port["name"], validation.port_name(port["name"]))
+    elif port.get("number"):
+        causes += each_invalid(f"{field}.service.port.number", port["number"], validation.port_number(port["number"]))
+    else:
+        causes.append(required(field, "port name or number is required"))
     return causes
 
 
+def _host(host: str, field: str) -> Causes:
+    if not host:
+        return []
+    if not validation.ip_address(host):
+        return [invalid(field, host, "must be a DNS name, not an IP address")]
+    return each_invalid(field, host, validation.dns_subdomain(host.removeprefix("*.")))
+
+
 def _annotated_class(ingress: Object) -> str:
-    return str(at(ingress, "metadata.annotations", {}).get("kubernetes.io/ingress.class") or NONE)
+    return str(at(ingress, "metadata.annotations", {}).get(_CLASS_ANNOTATION) or NONE)
 
 
 def _hosts(ingress: Object) -> str:
@@ -82,6 +134,12 @@ class IngressClassStrategy(Strategy):
         parameters = at(obj, "spec.parameters")
         if parameters is not None:
             set_default(parameters, "scope", "Cluster")
+
+    def validate(self, obj: Object) -> Causes:
+        controller = at(obj, "spec.controller", "")
+        if controller and "/" not in controller:
+            return [invalid("spec.controller", controller, 'must be a domain-prefixed path (such as "acme.io/foo")')]
+        return []
 
     def validate_update(self, obj: Object, old: Object) -> Causes:
         new = at(obj, "spec.controller")
@@ -120,9 +178,34 @@ class NetworkPolicyStrategy(Strategy):
         causes = validate_label_selector(spec.get("podSelector"), "spec.podSelector")
         for direction, peers in (("ingress", "from"), ("egress", "to")):
             for ri, rule in enumerate(spec.get(direction) or ()):
+                for pi, port in enumerate(rule.get("ports") or ()):
+                    causes += _policy_port(port, f"spec.{direction}[{ri}].ports[{pi}]")
                 for pi, peer in enumerate(rule.get(peers) or ()):
                     causes += _peer(peer, f"spec.{direction}[{ri}].{peers}[{pi}]")
+        types = spec.get("policyTypes") or ()
+        if len(types) > 2:
+            return [*causes, invalid("spec.policyTypes", types, "may not specify more than two policyTypes")]
+        for index, kind in enumerate(types):
+            causes += one_of(f"spec.policyTypes[{index}]", kind, ("Egress", "Ingress"), optional=False)
         return causes
+
+
+def _policy_port(port: Object, field: str) -> Causes:
+    causes = one_of(f"{field}.protocol", port.get("protocol"), ("SCTP", "TCP", "UDP"))
+    number, end = port.get("port"), port.get("endPort")
+    if isinstance(number, str):
+        causes += each_invalid(f"{field}.port", number, validation.port_name(number))
+    elif number is not None:
+        causes += each_invalid(f"{field}.port", number, validation.port_number(number))
+    if end is None:
+        return causes
+    if number is None:
+        return [*causes, invalid(f"{field}.endPort", end, "may not be specified when `port` is not specified")]
+    if isinstance(number, str):
+        return [*causes, invalid(f"{field}.endPort", end, "may not be specified when `port` is non-numeric")]
+    if end < number:
+        causes.append(invalid(f"{field}.endPort", end, "must be greater than or equal to `port`"))
+    return causes + each_invalid(f"{field}.endPort", end, validation.port_number(end))
 
 
 def _peer(peer: Object, field: str) -> Causes:
@@ -131,10 +214,27 @@ def _peer(peer: Object, field: str) -> Causes:
         return [required(field, "must specify a peer")]
     if "ipBlock" in given:
         if len(given) > 1:
-            return [invalid(field, peer, "may not specify both ipBlock and another peer")]
-        block = at(peer, "ipBlock.cidr", "")
-        return each_invalid(f"{field}.ipBlock.cidr", block, validation.cidr(block))
+            return [forbidden(field, "may not specify both ipBlock and another peer")]
+        return _ip_block(peer["ipBlock"], f"{field}.ipBlock")
     return [c for k in given for c in validate_label_selector(peer[k], f"{field}.{k}")]
+
+
+def _ip_block(block: Object, field: str) -> Causes:
+    whole = block.get("cidr") or ""
+    causes = each_invalid(f"{field}.cidr", whole, validation.cidr(whole)) if whole else [required(f"{field}.cidr")]
+    for index, part in enumerate(block.get("except") or ()):
+        problems = each_invalid(f"{field}.except[{index}]", part, validation.cidr(part))
+        if not problems and not causes and not _inside(part, whole):
+            problems = [invalid(f"{field}.except[{index}]", part, "must be a strict subset of `cidr`")]
+        causes += problems
+    return causes
+
+
+def _inside(part: str, whole: str) -> bool:
+    small, big = (ipaddress.ip_network(text_, strict=False) for text_ in (part, whole))
+    if small.version != big.version or small.prefixlen <= big.prefixlen:
+        return False
+    return small.network_address in big
 
 
 class ServiceCIDRStrategy(Strategy):
@@ -161,6 +261,17 @@ class ServiceCIDRStrategy(Strategy):
 
 class IPAddressStrategy(Strategy):
     has_generation = False
+
+    def validate(self, obj: Object) -> Causes:
+        parent = at(obj, "spec.parentRef")
+        if parent is None:
+            return [required("spec.parentRef")]
+        return [required(f"spec.parentRef.{key}") for key in ("resource", "name") if not parent.get(key)]
+
+    def validate_update(self, obj: Object, old: Object) -> Causes:
+        parent = at(obj, "spec.parentRef")
+        return [] if parent == at(old, "spec.parentRef") else [immutable("spec.parentRef", parent)]
+
     columns = (
         NAME,
         text(

@@ -7,10 +7,10 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from apimachinery import patch, validation
+from apimachinery import validation
 from apimachinery.errors import Cause
 
-from .causes import Causes, duplicate, each_invalid, forbidden, immutable, invalid, non_negative, one_of, required
+from .causes import Causes, duplicate, each_invalid, forbidden, invalid, non_negative, one_of, required
 from .metadata import validate_annotations, validate_label_selector, validate_labels
 from .pod_containers import validate_containers
 
@@ -18,11 +18,6 @@ Object = dict[str, Any]
 
 _SYSCTL = re.compile(r"[a-z0-9]([-_a-z0-9]*[a-z0-9])?([./][a-z0-9]([-_a-z0-9]*[a-z0-9])?)*")
 TAINT_EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
-_MUTABLE = (
-    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
-)
 
 
 def validate_pod_spec(spec: Object, field: str) -> Causes:
@@ -55,7 +50,20 @@ def validate_template(template: Object | None, field: str) -> Causes:
         *validate_labels(meta.get("labels"), f"{field}.labels"),
         *validate_annotations(meta.get("annotations"), f"{field}.annotations"),
         *validate_pod_spec(template.get("spec") or {}, f"{field}.spec"),
+        *_no_ephemeral(template.get("spec") or {}, f"{field}.spec", "ephemeral containers not allowed in pod template"),
     ]
+
+
+def validate_new_pod(spec: Object) -> Causes:
+    """What only a stored pod may have."""
+    causes = _no_ephemeral(spec, "spec", "cannot be set on create")
+    if spec.get("nodeName") and spec.get("schedulingGates"):
+        causes.append(forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared"))
+    return causes
+
+
+def _no_ephemeral(spec: Object, field: str, why: str) -> Causes:
+    return [forbidden(f"{field}.ephemeralContainers", why)] if spec.get("ephemeralContainers") else []
 
 
 def _volumes(volumes: Collection[Object], field: str) -> Causes:
@@ -223,69 +231,4 @@ def _sysctls(sysctls: Collection[Object], field: str) -> Causes:
         elif name in seen:
             causes.append(duplicate(f"{field}[{index}].name", name))
         seen.add(name)
-    return causes
-
-
-def validate_spec_update(spec: Object, old: Object) -> Causes:
-    """What a main update may change of a stored pod's spec."""
-    counts = [len(s.get(g) or ()) for s in (spec, old) for g in ("containers", "initContainers")]
-    if counts[:2] != counts[2:]:
-        return [forbidden("spec.containers", "pod updates may not add or remove containers")]
-    causes = _deadline_update(spec, old) + _tolerations_update(spec, old)
-    if _comparable(spec, old) != _comparable(old, old):
-        causes.append(forbidden("spec", _MUTABLE))
-    return causes
-
-
-def _comparable(spec: Object, old: Object) -> Object:
-    """The spec with everything that may change set to what ``old`` has."""
-    out: Object = patch.copy(spec)
-    for group in ("containers", "initContainers"):
-        for container, before in zip(out.get(group) or (), old.get(group) or (), strict=True):
-            container["image"] = before.get("image")
-    for key in ("activeDeadlineSeconds", "tolerations", *_gated(old)):
-        out.pop(key, None)
-    if out.get("terminationGracePeriodSeconds") == 1 and (old.get("terminationGracePeriodSeconds") or 0) < 0:
-        out["terminationGracePeriodSeconds"] = old["terminationGracePeriodSeconds"]
-    return {k: v for k, v in out.items() if v not in (None, "", [], {})}
-
-
-def _gated(old: Object) -> tuple[str, ...]:
-    """A pod that waits behind scheduling gates may still be told where to go, and the gates be lifted."""
-    return ("schedulingGates", "nodeSelector", "affinity") if old.get("schedulingGates") else ()
-
-
-def _deadline_update(spec: Object, old: Object) -> Causes:
-    new, before = spec.get("activeDeadlineSeconds"), old.get("activeDeadlineSeconds")
-    if new == before or before is None:
-        return []
-    if new is None:
-        return [invalid("spec.activeDeadlineSeconds", new, "must not update from a positive integer to nil value")]
-    if new > before:
-        detail = "must be less than or equal to previous value"
-        return [invalid("spec.activeDeadlineSeconds", new, detail)]
-    return []
-
-
-def _tolerations_update(spec: Object, old: Object) -> Causes:
-    now = spec.get("tolerations") or []
-    changed = [t for t in old.get("tolerations") or () if t not in now]
-    keys = [{k: v for k, v in t.items() if k != "tolerationSeconds"} for t in now]
-    if any({k: v for k, v in t.items() if k != "tolerationSeconds"} not in keys for t in changed):
-        return [forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds")]
-    return []
-
-
-def validate_ephemeral_update(spec: Object, old: Object) -> Causes:
-    """The ephemeralcontainers subresource may only add."""
-    now = {c.get("name"): c for c in spec.get("ephemeralContainers") or ()}
-    causes: list[Cause] = []
-    for container in old.get("ephemeralContainers") or ():
-        name = container.get("name", "")
-        if name not in now:
-            causes.append(
-                forbidden("spec.ephemeralContainers", f'existing ephemeral containers "{name}" may not be removed')
-            )
-        elif now[name] != container:
-            causes.append(immutable("spec.ephemeralContainers", name))
     return causes

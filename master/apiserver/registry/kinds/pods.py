@@ -9,7 +9,8 @@ from ..strategy import Strategy
 from .causes import Causes, forbidden
 from .pod_defaults import default_pod
 from .pod_resources import qos_class, validate_resize
-from .pod_validation import validate_ephemeral_update, validate_pod_spec, validate_spec_update
+from .pod_updates import validate_ephemeral_update, validate_spec_update
+from .pod_validation import validate_new_pod, validate_pod_spec
 from .printing import AGE, NAME, NONE, at, or_none, text
 
 Object = dict[str, Any]
@@ -64,6 +65,9 @@ class PodStrategy(Strategy):
 
     def validate(self, obj: Object) -> Causes:
         return validate_pod_spec(obj.get("spec") or {}, "spec")
+
+    def validate_create(self, obj: Object) -> Causes:
+        return validate_new_pod(obj.get("spec") or {})
 
     def validate_update(self, obj: Object, old: Object) -> Causes:
         causes = validate_spec_update(obj.get("spec") or {}, old.get("spec") or {})

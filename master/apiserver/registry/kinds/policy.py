@@ -1,11 +1,13 @@
 """ResourceQuotas, LimitRanges, PodDisruptionBudgets, PriorityClasses, RuntimeClasses."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from apimachinery import quantity, validation
+from apimachinery.errors import Cause
 
 from ..strategy import Strategy
-from .causes import Causes, each_invalid, forbidden, immutable, invalid, one_of
+from .causes import Causes, duplicate, each_invalid, forbidden, immutable, invalid, one_of, required
 from .metadata import validate_label_selector
 from .pod_defaults import set_default
 from .printing import AGE, NAME, at, number, text
@@ -86,8 +88,10 @@ class LimitRangeStrategy(Strategy):
 
     def validate(self, obj: Object) -> Causes:
         causes: Causes = []
+        types = [item.get("type") for item in at(obj, "spec.limits", ())]
         for index, item in enumerate(at(obj, "spec.limits", ())):
             field = f"spec.limits[{index}]"
+            causes += _limit_form(item, types[:index], field)
             low, high = item.get("min") or {}, item.get("max") or {}
             for name, amount in low.items():
                 if name in high and quantity.parse(amount) > quantity.parse(high[name]):
@@ -96,6 +100,27 @@ class LimitRangeStrategy(Strategy):
             for key in ("default", "defaultRequest"):
                 causes += _within(item.get(key) or {}, low, high, f"{field}.{key}", key)
         return causes
+
+
+def _limit_form(item: Object, before: Sequence[Any], field: str) -> Causes:
+    """What a limit of its type may have."""
+    kind, causes = item.get("type") or "", list[Cause]()
+    if kind in before:
+        causes.append(duplicate(f"{field}.type", kind))
+    if kind == "Pod":
+        causes += [
+            forbidden(f"{field}.{key}", "may not be specified when `type` is 'Pod'")
+            for key in ("default", "defaultRequest")
+            if item.get(key)
+        ]
+    if kind == "PersistentVolumeClaim" and not (at(item, "min.storage") or at(item, "max.storage")):
+        detail = "either minimum or maximum storage value is required, but neither was provided"
+        causes.append(required(f"{field}.limits", detail))
+    for name, ratio in (item.get("maxLimitRequestRatio") or {}).items():
+        if quantity.parse(ratio) < 1:
+            detail = f"ratio {ratio} is less than 1"
+            causes.append(invalid(f"{field}.maxLimitRequestRatio[{name}]", ratio, detail))
+    return causes
 
 
 def _within(amounts: Object, low: Object, high: Object, field: str, what: str) -> Causes:

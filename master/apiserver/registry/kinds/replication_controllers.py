@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .causes import Causes, invalid, required
+from .causes import Causes, invalid, non_negative, required
 from .metadata import validate_labels
 from .pod_validation import validate_template
 from .printing import AGE, NAME, at, containers, labels, number, text
@@ -39,13 +39,14 @@ class ReplicationControllerStrategy(WorkloadStrategy):
     def validate(self, obj: Object) -> Causes:
         spec = obj.get("spec") or {}
         selector, own = spec.get("selector") or {}, at(spec, "template.metadata.labels", {})
-        causes = validate_labels(selector, "spec.selector")
+        causes = non_negative("spec.replicas", spec.get("replicas")) + validate_labels(selector, "spec.selector")
         if not selector:
             causes.append(required("spec.selector"))
         elif any(own.get(k) != v for k, v in selector.items()):
             detail = "`selector` does not match template `labels`"
             causes.append(invalid("spec.template.metadata.labels", own, detail))
-        return causes + validate_template(spec.get("template"), "spec.template") + self._restart_policy(spec)
+        causes += validate_template(spec.get("template"), "spec.template")
+        return causes + self._restart_policy(spec) + self._deadline(spec)
 
     def validate_update(self, obj: Object, old: Object) -> Causes:
         return []

@@ -7,7 +7,7 @@ from apimachinery import validation
 from apimachinery.errors import Cause
 
 from ..strategy import Strategy
-from .causes import Causes, duplicate, each_invalid, forbidden, immutable, invalid, one_of, required
+from .causes import Causes, duplicate, each_invalid, forbidden, invalid, one_of, required
 from .metadata import validate_labels
 from .pod_containers import PROTOCOLS
 from .pod_defaults import set_default
@@ -18,6 +18,7 @@ Object = dict[str, Any]
 TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _EXTERNAL = ("NodePort", "LoadBalancer")
 _AFFINITY_SECONDS = 10800
+_FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 
 
 class ServiceStrategy(Strategy):
@@ -86,8 +87,12 @@ class ServiceStrategy(Strategy):
         if "ExternalName" in (new.get("type"), before.get("type")):
             return []
         address = before.get("clusterIP")
+        if new.get("type") == before.get("type") == "LoadBalancer" and (
+            new.get("loadBalancerClass") != before.get("loadBalancerClass")
+        ):
+            return [invalid("spec.loadBalancerClass", new.get("loadBalancerClass"), "may not change once set")]
         if address and new.get("clusterIP") != address:
-            return [immutable("spec.clusterIPs[0]", new.get("clusterIPs"))]
+            return [invalid("spec.clusterIPs[0]", new.get("clusterIPs"), "may not change once set")]
         return []
 
 
@@ -184,7 +189,7 @@ def _validate_cluster_ip(spec: Object) -> Causes:
     address = spec.get("clusterIP")
     if spec.get("type") == "ExternalName":
         if address:
-            return [forbidden("spec.clusterIPs[0]", "may not be set when `type` is 'ExternalName'")]
+            return [forbidden("spec.clusterIP", "may not be set for ExternalName services")]
         return _external_name(spec)
     if address == "None":
         if spec.get("type") != "ClusterIP":
@@ -216,6 +221,31 @@ def _validate_external(spec: Object) -> Causes:
         causes += problems
     for key in ("externalTrafficPolicy", "internalTrafficPolicy"):
         causes += one_of(f"spec.{key}", spec.get(key), ("Cluster", "Local"))
+    preferences = ("PreferClose", "PreferSameNode", "PreferSameZone")
+    causes += one_of("spec.trafficDistribution", spec.get("trafficDistribution"), preferences)
+    causes += one_of("spec.ipFamilyPolicy", spec.get("ipFamilyPolicy"), _FAMILY_POLICIES)
+    return causes + _load_balancer(spec)
+
+
+def _load_balancer(spec: Object) -> Causes:
+    """What only a Service has that a load balancer, or at least a node port, brings traffic to."""
+    causes: list[Cause] = []
+    if spec.get("type") != "LoadBalancer":
+        causes += [
+            forbidden(f"spec.{key}", "may only be used when `type` is 'LoadBalancer'")
+            for key in ("loadBalancerSourceRanges", "loadBalancerClass", "allocateLoadBalancerNodePorts")
+            if spec.get(key) is not None
+        ]
+    external = spec.get("type") in _EXTERNAL or (spec.get("type") == "ClusterIP" and spec.get("externalIPs"))
+    policy, port = spec.get("externalTrafficPolicy"), spec.get("healthCheckNodePort")
+    if policy and not external:
+        detail = "may only be set for externally-accessible services"
+        causes.append(invalid("spec.externalTrafficPolicy", policy, detail))
+    if port and not (spec.get("type") == "LoadBalancer" and policy == "Local"):
+        detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
+        causes.append(invalid("spec.healthCheckNodePort", port, detail))
+    for index, block in enumerate(spec.get("loadBalancerSourceRanges") or ()):
+        causes += each_invalid(f"spec.loadBalancerSourceRanges[{index}]", block, validation.cidr(block.strip()))
     return causes
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from .causes import Causes, forbidden, one_of
+from .causes import Causes, forbidden, invalid, non_negative, one_of
 from .pod_defaults import set_default
 from .printing import AGE, NAME, at, containers, text
-from .workloads import WorkloadStrategy
+from .workloads import WorkloadStrategy, int_or_percent
 
 Object = dict[str, Any]
 
@@ -20,6 +20,7 @@ _UPDATE_ERROR = (
 
 
 class StatefulSetStrategy(WorkloadStrategy):
+    noun = "statefulset"
     status_zeros = {"replicas": 0, "availableReplicas": 0}
     columns = (
         NAME,
@@ -52,10 +53,24 @@ class StatefulSetStrategy(WorkloadStrategy):
             claim.setdefault("status", {}).setdefault("phase", "Pending")
 
     def validate_spec(self, spec: Object) -> Causes:
-        return [
-            *one_of("spec.podManagementPolicy", spec.get("podManagementPolicy"), ("OrderedReady", "Parallel")),
-            *one_of("spec.updateStrategy.type", at(spec, "updateStrategy.type"), ("OnDelete", "RollingUpdate")),
-        ]
+        policy, strategy = spec.get("podManagementPolicy"), spec.get("updateStrategy") or {}
+        causes: Causes = []
+        if policy not in ("OrderedReady", "Parallel"):
+            detail = "must be 'OrderedReady' or 'Parallel'"
+            causes.append(invalid("spec.podManagementPolicy", policy, detail))
+        if strategy.get("type") not in ("OnDelete", "RollingUpdate"):
+            detail = "must be 'RollingUpdate' or 'OnDelete'"
+            causes.append(invalid("spec.updateStrategy", strategy, detail))
+        if strategy.get("type") == "OnDelete" and strategy.get("rollingUpdate") is not None:
+            detail = "only allowed for updateStrategy 'RollingUpdate'"
+            causes.append(invalid("spec.updateStrategy.rollingUpdate", strategy["rollingUpdate"], detail))
+        rolling = strategy.get("rollingUpdate") or {}
+        causes += non_negative("spec.updateStrategy.rollingUpdate.partition", rolling.get("partition"))
+        causes += int_or_percent("spec.updateStrategy.rollingUpdate.maxUnavailable", rolling.get("maxUnavailable"))
+        for key in ("whenDeleted", "whenScaled"):
+            kept = at(spec, f"persistentVolumeClaimRetentionPolicy.{key}")
+            causes += one_of(f"spec.persistentVolumeClaimRetentionPolicy.{key}", kept, ("Delete", "Retain"))
+        return causes + non_negative("spec.ordinals.start", at(spec, "ordinals.start"))
 
     def whole_template(self, spec: Object) -> Object | None:
         """With the volumes of the claims that each pod gets."""

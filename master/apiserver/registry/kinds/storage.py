@@ -6,7 +6,7 @@ from apimachinery import quantity
 from apimachinery.errors import Cause
 
 from ..strategy import Strategy
-from .causes import Causes, forbidden, invalid, one_of, required
+from .causes import Causes, duplicate, forbidden, immutable, invalid, one_of, required
 from .pod_defaults import set_default
 from .printing import AGE, NAME, access_modes, at, number, or_none, text
 
@@ -14,6 +14,11 @@ Object = dict[str, Any]
 
 _MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 _UNSET = "<unset>"
+_PV_FIELDS = frozenset(
+    ("accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity", "persistentVolumeReclaimPolicy",
+     "storageClassName", "volumeAttributesClassName", "volumeMode")
+)  # fmt: skip
+"""What a PersistentVolume's spec has besides its volume source."""
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 _CLAIM_UPDATE = (
@@ -78,7 +83,25 @@ class PersistentVolumeStrategy(Strategy):
             *_positive_storage(spec.get("capacity"), "spec.capacity"),
             *one_of(field, spec.get("persistentVolumeReclaimPolicy"), policies),
             *one_of("spec.volumeMode", spec.get("volumeMode"), ("Block", "Filesystem")),
+            *_volume_source(spec),
         ]
+
+    def validate_update(self, obj: Object, old: Object) -> Causes:
+        new, before = obj.get("spec") or {}, old.get("spec") or {}
+        causes = []
+        if any(new.get(k) != before.get(k) for k in {*new, *before} - _PV_FIELDS):
+            detail = "spec.persistentvolumesource is immutable after creation"
+            causes.append(forbidden("spec.persistentvolumesource", detail))
+        if new.get("volumeMode") != before.get("volumeMode"):
+            causes.append(immutable("spec.volumeMode", new.get("volumeMode")))
+        return causes
+
+
+def _volume_source(spec: Object) -> Causes:
+    sources = [k for k in spec if k not in _PV_FIELDS and isinstance(spec[k], dict)]
+    if not sources:
+        return [required("spec", "must specify a volume type")]
+    return [forbidden(f"spec.{k}", "may not specify more than 1 volume type") for k in sources[1:]]
 
 
 class PersistentVolumeClaimStrategy(Strategy):
@@ -175,10 +198,34 @@ class CSIDriverStrategy(Strategy):
             spec.setdefault(key, value)
         set_default(spec, "volumeLifecycleModes", ["Persistent"])
 
+    def validate(self, obj: Object) -> Causes:
+        modes, policies = ("Ephemeral", "Persistent"), ("File", "None", "ReadWriteOnceWithFSType")
+        causes = one_of("spec.fsGroupPolicy", at(obj, "spec.fsGroupPolicy"), policies)
+        for mode in at(obj, "spec.volumeLifecycleModes", ()):
+            causes += one_of("spec.volumeLifecycleModes", mode, modes, optional=False)
+        return causes
+
+    def validate_update(self, obj: Object, old: Object) -> Causes:
+        fixed = ("attachRequired", "volumeLifecycleModes", "fsGroupPolicy")
+        return [
+            immutable(f"spec.{k}", at(obj, f"spec.{k}")) for k in fixed if at(obj, f"spec.{k}") != at(old, f"spec.{k}")
+        ]
+
 
 class CSINodeStrategy(Strategy):
     has_generation = False
     unconditional_update = False
+
+    def validate(self, obj: Object) -> Causes:
+        causes: list[Cause] = []
+        names = [driver.get("name", "") for driver in at(obj, "spec.drivers", ())]
+        for index, driver in enumerate(at(obj, "spec.drivers", ())):
+            field = f"spec.drivers[{index}]"
+            causes += [required(f"{field}.{key}") for key in ("name", "nodeID") if not driver.get(key)]
+            if names[index] in names[:index]:
+                causes.append(duplicate(f"{field}.name", names[index]))
+        return causes
+
     columns = (
         NAME,
         number(
@@ -205,6 +252,14 @@ class VolumeAttachmentStrategy(Strategy):
         AGE,
     )
 
+    def validate(self, obj: Object) -> Causes:
+        causes = [required(f"spec.{key}") for key in ("attacher", "nodeName") if not at(obj, f"spec.{key}")]
+        given = [k for k in ("inlineVolumeSpec", "persistentVolumeName") if at(obj, f"spec.source.{k}") is not None]
+        if len(given) != 1:
+            detail = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
+            causes.append(required("spec.source", detail))
+        return causes
+
     def validate_update(self, obj: Object, old: Object) -> Causes:
         spec = obj.get("spec")
         return [] if spec == old.get("spec") else [invalid("spec", spec, "field is immutable")]
@@ -215,7 +270,10 @@ class VolumeAttributesClassStrategy(Strategy):
     columns = (NAME, text("DriverName", "driverName", "Name of the CSI driver"), AGE)
 
     def validate(self, obj: Object) -> Causes:
-        return [] if obj.get("driverName") else [required("driverName")]
+        causes = [] if obj.get("driverName") else [required("driverName")]
+        if not obj.get("parameters"):
+            causes.append(required("parameters", "must contain at least one key/value pair"))
+        return causes
 
     def validate_update(self, obj: Object, old: Object) -> Causes:
         fixed = ("driverName", "parameters")
@@ -229,3 +287,14 @@ class CSIStorageCapacityStrategy(Strategy):
         text("StorageClassName", "storageClassName"),
         text("Capacity", lambda c: at(c, "capacity", "<unset>")),
     )
+
+    def validate(self, obj: Object) -> Causes:
+        causes = [] if obj.get("storageClassName") else [required("storageClassName")]
+        amount = obj.get("capacity")
+        if amount is not None and quantity.parse(amount) < 0:
+            causes.append(invalid("capacity", amount, "must be greater than or equal to 0"))
+        return causes
+
+    def validate_update(self, obj: Object, old: Object) -> Causes:
+        fixed = ("nodeTopology", "storageClassName")
+        return [immutable(k, obj.get(k)) for k in fixed if obj.get(k) != old.get(k)]
