@@ -81,7 +81,10 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send, _NOBODY, _audit_id())
         began = time.perf_counter()
-        await self._answer(request)
+        try:
+            await self._answer(request)
+        finally:
+            request.error = None  # its traceback leads back to the request: a circle, with the whole body in it
         self._metrics.observe(request, time.perf_counter() - began)
 
     async def _answer(self, request: Request) -> None:
