@@ -142,19 +142,20 @@ def _timestamp(data: bytes) -> tuple[int, int]:
 
 def _time(data: bytes) -> Value:
     seconds, nanos = _timestamp(data)
-    return _ABSENT if (seconds, nanos) == (0, 0) else _utc(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _ABSENT if (seconds, nanos) == (0, 0) else _utc(seconds) + "Z"
 
 
 def _micro_time(data: bytes) -> Value:
     seconds, nanos = _timestamp(data)
     if (seconds, nanos) == (0, 0):
         return _ABSENT
-    return _utc(seconds).strftime("%Y-%m-%dT%H:%M:%S") + f".{nanos // 1000:06d}Z"
+    return _utc(seconds) + f".{nanos // 1000:06d}Z"
 
 
-def _utc(seconds: int) -> datetime:
+def _utc(seconds: int) -> str:
+    """To the second, without a zone; the platform does not pad early years."""
     try:
-        return datetime.fromtimestamp(seconds, UTC)
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
     except (OverflowError, OSError, ValueError) as e:
         raise WireError(f"time {seconds} is out of range") from e
 
