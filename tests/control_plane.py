@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -23,12 +24,19 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 ADMIN_TOKEN = "admin-token"
 USER_TOKEN = "user-token"
+_random = random.SystemRandom()
 
 
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+    """A port that nobody listens on, from a range that no outgoing connection takes its own from."""
+    while True:
+        with socket.socket() as s:
+            port = _random.randrange(15_000, 29_000)
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def eventually(check: Any, within: float = 10.0) -> Any:
