@@ -245,9 +245,11 @@ def test_a_front_proxy_names_users(apiserver: ApiServerProgram) -> None:
     assert (code, info["username"]) == (201, "carol")
     assert info["groups"] == ["system:masters", "system:authenticated"]
     assert info["extra"] == {"acme.com/scope": ["a"]}
-    assert who(apiserver.front_proxy)[0] == 401, "its certificate is no user's"
+    code, refusal = who(apiserver.front_proxy)
+    assert code == 403 and "system:anonymous" in refusal["message"], "its certificate is no user's"
     other = apiserver.front_proxy_ca.ensure_client(apiserver.directory / "other-proxy", "other-proxy")
-    assert who(other, **told)[0] == 401
+    code, refusal = who(other, **told)
+    assert code == 403 and "system:anonymous" in refusal["message"], "its name is not allowed"
     admin = apiserver.directory / "admin"
     pair = type("Pair", (), {"certificate_path": f"{admin}.crt", "key_path": f"{admin}.key"})
     assert who(pair, **told)[1]["status"]["userInfo"]["username"] == "kubernetes-admin"
