@@ -1,4 +1,4 @@
-"""What one noisy client does to the others: their latencies alone, beside it with fairness, and beside it without.
+"""What one noisy client does to the others: their latencies alone, beside it, and beside it without limits of seats.
 
 ``python -m bench.fairness``. The noise comes from a process of its own: hundreds of connections that list 1,000 pods or
 create ConfigMaps as fast as they are answered. The victims read and write one small object after the other: a second
@@ -122,7 +122,7 @@ def _measure(about: str, target: http_load.Target, sort: str) -> list[Figure]:
 def run() -> list[Figure]:
     """Milliseconds of the victims' requests."""
     figures: list[Figure] = []
-    for about, flags in (("fair", ()), ("unlimited", _OFF)):
+    for about, flags in (("fair", ()), ("without seats", _OFF)):
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             target, _, _ = stack.enter_context(api_server.api_server(folder, *flags, tokens=_TOKENS))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.control_plane import ApiServerProgram, Etcd, have_etcd
-from tests.e2e.local_cluster import LocalCluster, local_cluster
+from tests.e2e.local_cluster import RUNTIME, LocalCluster, local_cluster
 
 
 @pytest.fixture(scope="session")
@@ -45,5 +45,5 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     if os.geteuid() != 0 or shutil.which("docker") is None:
         pytest.skip("needs root and Docker")
     directory = tmp_path_factory.mktemp("kubeto") / "cluster"
-    with local_cluster(directory, "--nodes=3") as running:
+    with local_cluster(directory, "--nodes=3", f"--runtime={RUNTIME}") as running:
         yield running

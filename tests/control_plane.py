@@ -134,7 +134,17 @@ class ApiServerProgram:
         command += ["--grpc-port", str(free_port()), "--grpc-token-port", str(free_port())]
         command += ["--tls-cert-file", str(pair.certificate_path), "--tls-private-key-file", str(pair.key_path)]
         command += ["--client-ca-file", self.ca_file, "--token-auth-file", str(tokens), *self.flags]
+        command += self._front_proxy()
         self.program = Program(command, self.directory / "apiserver.log")
+
+    def _front_proxy(self) -> list[str]:
+        """What aggregated API servers know this one by, and how it knows other front proxies."""
+        self.front_proxy_ca = pki.ensure_ca(self.directory, "front-proxy-ca", "front-proxy-ca")
+        self.front_proxy = self.front_proxy_ca.ensure_client(self.directory / "front-proxy", "front-proxy-client")
+        flags = [f"--requestheader-client-ca-file={self.front_proxy_ca.path}"]
+        flags += ["--requestheader-allowed-names=front-proxy-client"]
+        flags += [f"--proxy-client-cert-file={self.front_proxy.certificate_path}"]
+        return [*flags, f"--proxy-client-key-file={self.front_proxy.key_path}"]
 
     def _write_kubeconfig(self, name: str, ca: Any, certificate: Any = None, token: str = "") -> str:
         pems = (certificate.certificate_pem, certificate.key_pem) if certificate else (b"", b"")

@@ -8,12 +8,14 @@ from typing import Any
 
 from . import members
 from .errors import Budget, EvaluationError
-from .values import NUMBERS, compare, equal, no_such_overload, number
+from .values import NUMBERS, Unordered, compare, equal, no_such_overload, number
 
 
 def _add(budget: Budget, a: Any, b: Any) -> Any:
     kind = type(a)
-    if kind in (str, bytes, list) and type(b) is kind:
+    if isinstance(a, Unordered) and isinstance(b, list):
+        return a.merged(b, budget)
+    if (kind in (str, bytes) and type(b) is kind) or (kind is list and isinstance(b, list)):
         budget.charge((len(a) + len(b)) // 10)
         return a + b
     if isinstance(a, (datetime, timedelta)) and isinstance(b, (datetime, timedelta)):

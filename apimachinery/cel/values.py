@@ -4,7 +4,7 @@ int, str, bool, float, bytes, list, dict and None are themselves; a timestamp is
 ``timedelta``. ``bool`` is never an ``int`` here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -40,6 +40,34 @@ class Struct(dict[str, Any]):
     def __init__(self, type_name: str, members: dict[str, Any]) -> None:
         super().__init__(members)
         self.type_name = type_name
+
+
+class Unordered(list[Any]):
+    """A list that a schema says is a set, or with ``keys`` a map: its order does not count."""
+
+    def __init__(self, items: Iterable[Any], keys: Sequence[str] = ()) -> None:
+        super().__init__(items)
+        self.keys = keys
+
+    def key(self, item: Any) -> Any:
+        """What tells an item from others; itself in a set."""
+        return [item.get(k) for k in self.keys] if self.keys and isinstance(item, dict) else item
+
+    def equals(self, other: list[Any], budget: Budget) -> bool:
+        budget.charge(len(self) * len(other))
+        return len(self) == len(other) and all(any(equal(a, b, budget) for b in other) for a in self)
+
+    def merged(self, other: list[Any], budget: Budget) -> "Unordered":
+        """``self + other``: what both have keeps its place and is that of ``other``."""
+        budget.charge(len(self) * len(other))
+        made = Unordered(self, self.keys)
+        for item in other:
+            at = next((i for i, own in enumerate(made) if equal(self.key(own), self.key(item), budget)), None)
+            if at is None:
+                made.append(item)
+            else:
+                made[at] = item
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +115,9 @@ def type_name(value: object) -> str:
     if isinstance(value, (Opaque, Struct)):
         return value.cel_type if isinstance(value, Opaque) else value.type_name
     name = _NAMES.get(type(value))
-    return name if name is not None else "map" if isinstance(value, dict) else type(value).__name__
+    if name is not None:
+        return name
+    return "map" if isinstance(value, dict) else "list" if isinstance(value, list) else type(value).__name__
 
 
 def no_such_overload(function: str, *arguments: object) -> EvaluationError:
@@ -118,6 +148,8 @@ def equal(a: Any, b: Any, budget: Budget) -> bool:
             budget.charge(len(a) // 10)
         return bool(a == b) if kind is type(b) or (kind in NUMBERS and type(b) in NUMBERS) else False
     if isinstance(a, list) and isinstance(b, list):
+        if isinstance(a, Unordered):
+            return a.equals(b, budget)
         budget.charge(len(a))
         return len(a) == len(b) and all(equal(x, y, budget) for x, y in zip(a, b, strict=True))
     if isinstance(a, dict) and isinstance(b, dict):

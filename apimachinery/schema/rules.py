@@ -36,11 +36,13 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``transition``: it compares with the old value, and is kept only where there is one, or if that is optional."""
+    """``names`` are what its programs call ``self`` and ``oldSelf``. ``transition``: it compares with the old value,
+    and is kept only where there is one, or if that is optional."""
 
     raw: Raw
     program: "Program"
     message: "Program | None"
+    names: tuple[str, str]
     transition: bool
     optional_old: bool
 
@@ -51,9 +53,11 @@ class Rule:
 
 @dataclass(slots=True)
 class Node:
-    """The rules of one value, and of what is inside. Parts without any rule are absent."""
+    """The rules of one value, and of what is inside. Parts without any rule are absent. ``unordered``: there are lists
+    inside whose order does not count."""
 
     raw: Raw
+    unordered: bool
     rules: list[Rule] = field(default_factory=list)
     properties: dict[str, "Node"] = field(default_factory=dict)
     extra: "Node | None" = None
@@ -92,7 +96,7 @@ def compile_rules(schema: Raw) -> Rules:
     if not has_rules(schema):
         return Rules(None)
     types = Types()
-    root = _compile(schema, schema, types.declare(schema, resource=True), types)
+    root = _compile(schema, schema, types.prepare(schema, resource=True), types)
     return Rules(root if root.any() else None)
 
 
@@ -105,7 +109,7 @@ def has_rules(schema: Any) -> bool:
 
 def _compile(raw: Raw, spine: Raw, cel_type: str, types: Types) -> Node:
     """``spine`` is the schema that says what the value is; ``raw`` may be one of its ``allOf``."""
-    node = Node(spine, [compile_rule(rule, cel_type, types) for rule in raw.get(RULES) or ()])
+    node = Node(spine, _has_unordered(spine), [compile_rule(rule, cel_type, types) for rule in raw.get(RULES) or ()])
     for name, member in (raw.get("properties") or {}).items():
         known = (spine.get("properties") or {}).get(name)
         if known is not None and (made := _inner(member, known, types)):
@@ -126,22 +130,29 @@ def _inner(raw: Raw, spine: Raw, types: Types) -> Node | None:
 
 def compile_rule(rule: Raw, cel_type: str, types: Types) -> Rule:
     """Raises CompilationError."""
-    variables = _variables(rule, cel_type)
-    program = cel.compile(rule["rule"], variables, result="bool", messages=types.messages)
-    told = rule.get("messageExpression")
-    message = cel.compile(told, variables, result="string", messages=types.messages) if told else None
-    return Rule(rule, program, message, "oldSelf" in program.variables, bool(rule.get("optionalOldSelf")))
+    names, optional = types.names(cel_type), bool(rule.get("optionalOldSelf"))
+
+    def make(part: str, result: str) -> "Program":
+        try:
+            translated = names.translate(rule[part], optional)
+            return cel.compile(translated, types.variables, result=result, messages=types.messages)
+        except cel.CompilationError as error:
+            raise cel.CompilationError(names.restore(str(error))) from None
+
+    program = make("rule", "bool")
+    message = make("messageExpression", "string") if rule.get("messageExpression") else None
+    old = names.optional_old if optional else names.old
+    return Rule(rule, program, message, (names.own, old), old in program.variables, optional)
 
 
-def syntax_tree(rule: Raw, part: str, cel_type: str, types: Types) -> Any:
-    """Of the rule's expression, or of its ``messageExpression``."""
+def syntax_tree(rule: Raw, part: str, cel_type: str, types: Types) -> tuple[Any, tuple[str, str]]:
+    """Of the rule's expression, or of its ``messageExpression``; and what ``self`` and ``oldSelf`` are called in it."""
     from apimachinery.cel import checker
 
-    return checker.check(rule[part], _variables(rule, cel_type), types.messages).tree.expr
-
-
-def _variables(rule: Raw, cel_type: str) -> dict[str, str]:
-    return {"self": cel_type, "oldSelf": f"optional_type<{cel_type}>" if rule.get("optionalOldSelf") else cel_type}
+    names, optional = types.names(cel_type), bool(rule.get("optionalOldSelf"))
+    text = names.translate(rule[part], optional)
+    tree = checker.check(text, types.variables, types.messages).tree.expr
+    return tree, (names.own, names.optional_old if optional else names.old)
 
 
 class _Exhausted(Exception):
@@ -157,7 +168,7 @@ def _check(node: Node, path: str, value: Any, old: Any, budget: cel.Budget) -> I
     unchanged = old is not MISSING and old == value
     for rule in node.rules:
         if not (unchanged and not rule.transition):
-            yield from _keep(rule, node.raw, path, value, old, budget)
+            yield from _keep(rule, node, path, value, old, budget)
     for part in node.all_of:
         yield from _check(part, path, value, old, budget)
     if isinstance(value, dict):
@@ -192,12 +203,14 @@ def _key(item: Object, keys: Any) -> tuple[Any, ...]:
     return tuple(str(item.get(k)) for k in keys)
 
 
-def _keep(rule: Rule, raw: Raw, path: str, value: Any, old: Any, budget: cel.Budget) -> Iterator[Cause]:
+def _keep(rule: Rule, node: Node, path: str, value: Any, old: Any, budget: cel.Budget) -> Iterator[Cause]:
     if rule.transition and old is MISSING and not rule.optional_old:
         return
-    shown = str(raw.get("type") or "")
+    shown = str(node.raw.get("type") or "")
+    if node.unordered:
+        value, old = _typed(value, node.raw), old if old is MISSING else _typed(old, node.raw)
     try:
-        values = {"self": value, "oldSelf": _old(rule, old)}
+        values = {rule.names[0]: value, rule.names[1]: _old(rule, old)}
         if rule.program.evaluate(values, _call(budget)) is not True:
             yield _broken(rule, path, shown, values, budget)
     except cel.BudgetExceeded as error:
@@ -209,6 +222,31 @@ def _keep(rule: Rule, raw: Raw, path: str, value: Any, old: Any, budget: cel.Bud
             yield invalid(path, shown, f"'{error}': {told}: {rule.text}")
         else:
             yield invalid(path, shown, f"{error} evaluating rule: {rule.text}")
+
+
+def _has_unordered(schema: Any) -> bool:
+    """Whether a list in a schema is a set or a map."""
+    if not isinstance(schema, Mapping):
+        return False
+    if schema.get("x-kubernetes-list-type") in ("set", "map"):
+        return True
+    inner = [*(schema.get("properties") or {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    return any(map(_has_unordered, inner))
+
+
+def _typed(value: Any, schema: Any) -> Any:
+    """A value whose lists compare and add up as its schema says."""
+    from apimachinery.cel.values import Unordered
+
+    if not isinstance(schema, Mapping) or not isinstance(value, dict | list):
+        return value
+    if isinstance(value, dict):
+        members, extra = schema.get("properties") or {}, schema.get("additionalProperties")
+        return {k: _typed(v, members.get(k, extra)) for k, v in value.items()}
+    items = [_typed(v, schema.get("items")) for v in value]
+    if schema.get("x-kubernetes-list-type") not in ("set", "map"):
+        return items
+    return Unordered(items, schema.get("x-kubernetes-list-map-keys") or ())
 
 
 def _old(rule: Rule, old: Any) -> Any:

@@ -27,10 +27,13 @@ from .admission import setup as admission
 from .admission.forms import Forms
 from .admission.plugins.service_account_secret import ServiceAccountSecret
 from .admission.policies.status import PolicyStatus
+from .aggregation.availability import Availability
+from .aggregation.documents import Documents
+from .aggregation.registration import Registration
 from .audit import setup as audit
 from .audit.records import Auditor
 from .auth import setup
-from .auth.bootstrap import ensure_auth_config_map, ensure_rbac_defaults
+from .auth.bootstrap import auth_config_data, ensure_auth_config_map, ensure_rbac_defaults
 from .fairness import upkeep
 from .fairness.fairness import Fairness, Limits
 from .fairness.metrics import FairnessMetrics
@@ -112,7 +115,8 @@ class ApiServer:
         settings = self._settings
         reads = Reads(storage, cache, keys, catalog)
         auth = self._build_auth(reads)
-        connections = Connections(reads, self._agent_access())
+        connections = Connections(reads, self._agent_access(), settings.proxy_client)
+        documents = Documents()
         claimers = {scheme.SERVICES: ServiceClaims(reads, keys, settings.service_cidrs)}
         schemas = schema.load()
         configured = admission.extensions(reads, Forms(catalog, schemas), connections.webhooks, auth.authorizer)
@@ -125,13 +129,17 @@ class ApiServer:
         writer = LoopbackWriter(registry)
         registry.answers["", "pods", "binding"] = registry.answers["", "bindings", ""] = BindingAnswer(pipeline)
         registry.answers["", "pods", "eviction"] = EvictionAnswer(registry)
-        identities = Identities(auth.authenticators)
+        identities = Identities(auth.authenticators, auth.front_proxies)
         fairness = self._fairness(reads)
         auditor, sinks = audit.build(settings.audit, auth.authorizer)
-        api = self._api(registry, auth, identities, fairness, auditor, storage, connections)
+        api = self._api(registry, auth, identities, fairness, auditor, storage, connections, documents)
         servers = await self._bootstrap(reads, writer)
         tasks.start("API servers", servers.run())
         tasks.start("flow control objects", upkeep.keep(fairness, reads, writer))
+        registration = Registration(reads, writer, catalog)
+        tasks.start("API registration", registration.run(), may_end=True)
+        availability = Availability(reads, writer, connections.aggregator, documents)
+        tasks.start("API availability", availability.run(), may_end=True)
         custom = CustomKinds(registry, connections.webhooks.call)
         custom.serve()
         tasks.start("custom kinds", custom.run(), may_end=True)
@@ -191,6 +199,7 @@ class ApiServer:
         auditor: Auditor | None,
         storage: EtcdStorage,
         connections: Connections,
+        documents: Documents,
     ) -> Front:
         serving = self._settings.serving
 
@@ -218,9 +227,11 @@ class ApiServer:
         def application() -> ASGIApp:
             from .rest import application  # with FastAPI, which a cluster's own processes have no need of
 
-            return application.build(health, inside, auth, registry.catalog, connections.scheduler)
+            return application.build(health, inside, auth, registry.catalog, documents, connections.scheduler)
 
-        resources = Resources(registry, Discovery(registry.catalog), connections.connectors())
+        aggregator = connections.aggregator
+        discovery = Discovery(registry.catalog, aggregator.table, documents)
+        resources = Resources(registry, discovery, connections.connectors(), aggregator)
         return Front(
             resources,
             resources.width,
@@ -242,8 +253,8 @@ class ApiServer:
         servers = Servers(reads, writer, address, self._worker)
         await ensure_rbac_defaults(reads, writer)
         await upkeep.ensure_defaults(reads, writer)
-        ca = await asyncio.to_thread(_contents, serving.client_ca_file)
-        await ensure_auth_config_map(reads, writer, ca.decode())
+        known = auth_config_data(serving.client_ca_file, settings.auth.request_header)
+        await ensure_auth_config_map(reads, writer, known)
         return servers
 
     def _uvicorn(self, api: Front) -> uvicorn.Config:
@@ -265,7 +276,7 @@ class ApiServer:
             ssl_keyfile=serving.tls_private_key_file,
         )
         config.load()
-        config.ssl = tls.server_context(serving)
+        config.ssl = tls.server_context(serving, self._settings.auth.request_header.client_ca_file)
         return config
 
     async def _drain(self, server: "_Server", listeners: Listeners, cache: WatchCache, servers: Servers) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from apimachinery.flags import add_boolean, duration
 
+from .auth.request_header import RequestHeaderConfig
 from .auth.setup import DEFAULT_ISSUER, AuthConfig
 from .storage.etcd import EtcdAccess
 
@@ -74,6 +75,8 @@ class Settings:
     workers: int
     shutdown_delay: float
     verbosity: int
+    proxy_client: tuple[str, str] | None
+    """Files of the certificate and key by which aggregated API servers know this one."""
 
 
 def _refused(flag: str) -> Callable[[str], str]:
@@ -95,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     _serving_flags(p.add_argument_group("serving"))
     _auth_flags(p.add_argument_group("authentication and authorization"))
     _audit_flags(p.add_argument_group("audit"))
+    _front_proxy_flags(p.add_argument_group("aggregation and front proxies"))
     _cluster_flags(p.add_argument_group("cluster"))
     return p
 
@@ -165,6 +169,21 @@ def _audit_flags(g: argparse._ArgumentGroup) -> None:
     g.add_argument("--audit-webhook-initial-backoff", type=duration, default=10.0, help="before a retry (default: 10s)")
 
 
+def _front_proxy_flags(g: argparse._ArgumentGroup) -> None:
+    usual = RequestHeaderConfig()
+    g.add_argument("--proxy-client-cert-file", default="", help="client certificate for aggregated API servers")
+    g.add_argument("--proxy-client-key-file", default="", help="its key")
+    g.add_argument("--requestheader-client-ca-file", default="", help="CA of front proxies, who name users in headers")
+    g.add_argument("--requestheader-allowed-names", type=_list, default=(), help="their names (default: any)")
+    for flag, names in (
+        ("username-headers", usual.username_headers),
+        ("uid-headers", usual.uid_headers),
+        ("group-headers", usual.group_headers),
+        ("extra-headers-prefix", usual.extra_headers_prefix),
+    ):
+        g.add_argument(f"--requestheader-{flag}", type=_list, default=names, help=f"default: {names[0]}")
+
+
 def _cluster_flags(g: argparse._ArgumentGroup) -> None:
     g.add_argument("--service-cluster-ip-range", type=_list, default=("10.96.0.0/16",), help="default: 10.96.0.0/16")
     g.add_argument("--event-ttl", type=duration, default=3600.0, help="how long events are kept (default: 1h)")
@@ -197,6 +216,15 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
         a.api_audiences,
         a.anonymous_auth,
         a.enable_bootstrap_token_auth,
+        a.client_ca_file,
+        RequestHeaderConfig(
+            a.requestheader_client_ca_file,
+            a.requestheader_allowed_names,
+            a.requestheader_username_headers,
+            a.requestheader_uid_headers,
+            a.requestheader_group_headers,
+            a.requestheader_extra_headers_prefix,
+        ),
     )
     return Settings(
         EtcdAccess(a.etcd_servers, a.etcd_cafile, a.etcd_certfile, a.etcd_keyfile),
@@ -222,4 +250,5 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
         a.workers,
         a.shutdown_delay_duration,
         a.v,
+        (a.proxy_client_cert_file, a.proxy_client_key_file) if a.proxy_client_cert_file else None,
     )

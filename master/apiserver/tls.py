@@ -15,14 +15,16 @@ from .settings import ServingSettings
 _log = get_logger(__name__)
 
 
-def server_context(serving: ServingSettings) -> ssl.SSLContext:
-    """Raises OSError for files that cannot be read or do not hold what they should."""
+def server_context(serving: ServingSettings, front_proxy_ca: str = "") -> ssl.SSLContext:
+    """Client certificates of either CA are accepted; what they are worth is decided later.
+
+    Raises OSError for files that cannot be read or do not hold what they should."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(serving.tls_cert_file, serving.tls_private_key_file)
     context.set_alpn_protocols(["http/1.1"])
-    if serving.client_ca_file:
-        context.load_verify_locations(serving.client_ca_file)
+    for path in filter(None, (serving.client_ca_file, front_proxy_ca)):
+        context.load_verify_locations(path)
         context.verify_mode = ssl.CERT_OPTIONAL
     return context
 

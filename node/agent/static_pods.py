@@ -21,7 +21,7 @@ from apimachinery.scheme import NODES, PODS
 from node.agent.pod_state import MIRROR_HASH, Object, uid_of
 
 _log = get_logger(__name__)
-_LOOK_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 1.0
 _SOURCE, _HASH, _SEEN = "kubernetes.io/config.source", "kubernetes.io/config.hash", "kubernetes.io/config.seen"
 
 
@@ -68,7 +68,8 @@ class StaticPods:
         """Keep folder, pods and mirrors in step until cancelled."""
         while True:
             try:
-                await asyncio.wait_for(self._wake.wait(), _LOOK_SECONDS if self._folder else None)
+                async with asyncio.timeout(_LOOK_SECONDS if self._folder else None):
+                    await self._wake.wait()
             except TimeoutError:
                 self.load()
             if self._wake.is_set():

@@ -26,7 +26,7 @@ from apimachinery.logging import get_logger
 API_VERSION = "1.41"
 CALL_SECONDS = 60.0
 STREAM_SECONDS = 10.0
-_SLOW_SECONDS = 1.0
+_SLOW_SECONDS, _PROBE_SECONDS = 1.0, 5.0
 _IDLE_CONNECTIONS = 8
 _HEAD_LIMIT = 1 << 20
 log = get_logger(__name__)
@@ -246,6 +246,7 @@ class Engine:
         if self._pid:
             return self._pid
         with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_PROBE_SECONDS)
             try:
                 probe.connect(self.path)
             except OSError as error:

@@ -11,7 +11,7 @@ _PIDS = "pids.max"
 
 def host_config(resources: cri.LinuxContainerResources, limits: EngineLimits) -> dict[str, Any]:
     """HostConfig fields. Memory and swap are bytes; the OOM score is clamped to what this engine may set."""
-    _refuse_unsupported(resources)
+    _refuse_unsupported(resources, limits)
     return update(resources) | {"OomScoreAdj": limits.clamp_oom_score(resources.oom_score_adj)}
 
 
@@ -41,10 +41,12 @@ def _memory_and_swap(resources: cri.LinuxContainerResources) -> int:
     return resources.memory_swap_limit_in_bytes or resources.memory_limit_in_bytes
 
 
-def _refuse_unsupported(resources: cri.LinuxContainerResources) -> None:
+def _refuse_unsupported(resources: cri.LinuxContainerResources, limits: EngineLimits) -> None:
     for limit in resources.hugepage_limits:
         if limit.limit:
             raise Refused(f"hugepage limits ({limit.page_size}) are not supported on Docker")
     for name in resources.unified:
         if "/" in name or name.startswith("."):
             raise Refused(f"{name!r} is no cgroup setting")
+        if not limits.cgroup_v2 and name != _PIDS:
+            raise Refused(f"{name!r} is a setting of cgroup v2, which this machine does not use")

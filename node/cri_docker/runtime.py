@@ -1,6 +1,7 @@
 """The runtime put together: one engine, one cache, the verbs on them, and the order in which they come to life."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ class Runtime:
         self.network = make_network(options.cni_conf_dir, options.cni_bin_dirs, str(state / "cni"))
         self._limits: EngineLimits | None = None
         host = Host(self.engine, self.cache, self.images, self.limits)
-        shape = SandboxShape(options.node_name, options.sandbox_image, options.host_network_container)
+        node_network = options.host_network_container
+        shape = SandboxShape(options.node_name, options.sandbox_image, node_network, socket.gethostname())
         self.sandboxes = Sandboxes(host, shape, SandboxNetworks(host, self.network, self.attachments))
         self.image_mounts = ImageMounts(self.engine, self.images, state / "images")
         self.containers = Containers(host, options.node_name, self.logs, self.image_mounts, self._pod_mounts)

@@ -80,7 +80,7 @@ class Sandboxes:
                 created = await self._host.engine.post("/containers/create", body, name=name)
                 return created["Id"], False
             except EngineError as error:
-                if error.not_found and attempt == 0:
+                if error.not_found and "image" in error.message.lower() and attempt == 0:
                     await self._host.images.pull(self._shape.image, None)
                 elif not error.conflict or attempt == 2:
                     raise

@@ -49,12 +49,9 @@ def host_config(
     if security.privileged:
         return out | _privileged(limits)
     add, drop = _capabilities(security.capabilities, limits)
-    out |= {"CapAdd": add, "CapDrop": drop, "SecurityOpt": _options(security, limits, read_profile)}
-    if security.masked_paths:
-        out["MaskedPaths"] = list(security.masked_paths)
-    if security.readonly_paths:
-        out["ReadonlyPaths"] = list(security.readonly_paths)
-    return out
+    # Empty lists are what a kubelet asks for with ``procMount: Unmasked``; the engine's own would come without any.
+    paths = {"MaskedPaths": list(security.masked_paths), "ReadonlyPaths": list(security.readonly_paths)}
+    return out | paths | {"CapAdd": add, "CapDrop": drop, "SecurityOpt": _options(security, limits, read_profile)}
 
 
 def user(security: cri.LinuxContainerSecurityContext) -> str | None:

@@ -28,6 +28,8 @@ class SandboxShape:
     image: str
     host_network_container: str = ""
     """The container whose network namespace is the node's; "" when it is the engine's."""
+    hostname: str = ""
+    """Of sandboxes that ask for none: the node's, as on containerd. The engine would invent one."""
     unshare: Sequence[str] = field(default=())
     """The pause command that makes its own network namespace; () leaves that to the engine."""
 
@@ -45,7 +47,7 @@ def sandbox(config: cri.PodSandboxConfig, handler: str, shape: SandboxShape, lim
         "HostConfig": _sandbox_host_config(config, handler, shape, limits),
     }
     if namespaces.network != cri.NODE:
-        body["Hostname"] = config.hostname
+        body["Hostname"] = config.hostname or shape.hostname
     if _unshares(config, shape):
         body |= {"Entrypoint": list(shape.unshare), "Cmd": []}
     context = config.linux.security_context

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 BIN = Path(sys.executable).parent
+RUNTIME = os.environ.get("KUBETO_TEST_RUNTIME", "docker")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -45,7 +46,7 @@ class LocalCluster:
     def run(self, *command: str, input: str | None = None, check: bool = True, timeout: float = 60) -> str:
         """Run a program with this cluster's kubeconfig; returns what it printed."""
         done = subprocess.run(
-            command, input=input, capture_output=True, text=True, timeout=timeout, check=False,
+            command, input=input, capture_output=True, text=True, errors="replace", timeout=timeout, check=False,
             env={**os.environ, "KUBECONFIG": self.kubeconfig}, cwd=ROOT,
         )  # fmt: skip
         if check and done.returncode:

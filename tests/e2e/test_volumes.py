@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.local_cluster import LocalCluster, eventually
+from tests.e2e.local_cluster import RUNTIME, LocalCluster, eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -117,6 +117,7 @@ def test_a_claim_that_cannot_be_met_says_why(cluster: LocalCluster, namespace: s
     assert words
 
 
+@pytest.mark.skipif(RUNTIME == "containerd", reason="Debian's containerd 1.6 has no image volumes")
 def test_an_image_is_a_read_only_volume(cluster: LocalCluster, namespace: str) -> None:
     image = {"name": "data", "image": {"reference": "kubeto/busybox:1", "pullPolicy": "IfNotPresent"}}
     apply(cluster, namespace, pod("p", "ls /data; touch /data/x || echo refused; sleep 1000", image))

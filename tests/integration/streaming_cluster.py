@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import httpx
+import psutil
 import yaml
 
 from apimachinery import pki
@@ -35,6 +36,11 @@ class StreamingCluster:
     ca: pki.CertificateAuthority
     agent: FakeNodeAgent
     api: httpx.AsyncClient
+    server: asyncio.subprocess.Process
+
+    def memory(self) -> int:
+        """Bytes that the API server has in memory."""
+        return int(psutil.Process(self.server.pid).memory_info().rss)
 
     async def run(self, *command: str, input: bytes = b"", user: str = "admin") -> tuple[int, str, str]:
         """Run a program with a kubeconfig of ``user``: exit code, stdout, stderr."""
@@ -81,7 +87,7 @@ async def streaming_cluster(directory: Path) -> AsyncIterator[StreamingCluster]:
                 "--advertise-client-urls", etcd_url, "--listen-peer-urls", f"http://127.0.0.1:{peer_port}",
             )
         )  # fmt: skip
-        await stack.enter_async_context(
+        program = await stack.enter_async_context(
             process(
                 sys.executable, "-m", "master.apiserver", "--etcd-servers", etcd_url, "--bind-address", "127.0.0.1",
                 "--secure-port", str(port), "--grpc-port", str(grpc_port), "--grpc-token-port", str(token_port),
@@ -96,7 +102,7 @@ async def streaming_cluster(directory: Path) -> AsyncIterator[StreamingCluster]:
         headers = {"Authorization": "Bearer secret"}
         api = httpx.AsyncClient(base_url=url, verify=tls(ca), headers=headers, timeout=20)
         await stack.enter_async_context(api)
-        cluster = StreamingCluster(directory, url, ca, agent, api)
+        cluster = StreamingCluster(directory, url, ca, agent, api, program)
         cluster.kubeconfig("admin", ["system:masters"])
         await wait_ready(api)
         await populate(cluster, agent_port)
@@ -104,11 +110,11 @@ async def streaming_cluster(directory: Path) -> AsyncIterator[StreamingCluster]:
 
 
 @contextlib.asynccontextmanager
-async def process(*command: str) -> AsyncIterator[None]:
+async def process(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
     log = asyncio.subprocess.DEVNULL if not os.environ.get("KUBETO_TEST_LOGS") else None
     running = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
     try:
-        yield
+        yield running
     finally:
         running.terminate()
         await running.wait()

@@ -43,7 +43,8 @@ class Watching:
 
 def test_errors_are_statuses_in_upstreams_words(apiserver: ApiServerProgram, namespace: str) -> None:
     maps = f"/api/v1/namespaces/{namespace}/configmaps"
-    assert apiserver.request("GET", maps, token="").json["reason"] == "Unauthorized"
+    assert apiserver.request("GET", maps, token="nobody").json["reason"] == "Unauthorized"
+    assert apiserver.request("GET", maps, token="").json["reason"] == "Forbidden"
     forbidden = apiserver.request("GET", maps, token=USER_TOKEN)
     assert forbidden.code == 403
     assert forbidden.json["message"] == (
@@ -239,4 +240,4 @@ def test_health_is_for_everybody(apiserver: ApiServerProgram, verbose: str) -> N
     for path in ("/livez", "/readyz", "/healthz"):
         assert apiserver.request("GET", path + verbose, token="").code == 200
     assert apiserver.request("GET", "/version", token="").json["minor"] == "36"
-    assert apiserver.request("GET", "/metrics", token="").code == 401
+    assert apiserver.request("GET", "/metrics", token="").code == 403

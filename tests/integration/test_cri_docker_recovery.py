@@ -92,26 +92,6 @@ async def test_pods_outlive_the_shim_and_are_not_run_twice(shim: Shim) -> None:
     assert shim.addresses() == set()
 
 
-async def test_a_run_cut_short_by_a_kill_is_repeated_cleanly(shim: Shim) -> None:
-    async with connected(shim) as client:
-        config = client.pod()
-        running = asyncio.create_task(client.run_pod(config))
-        async with asyncio.timeout(10):
-            while not docker("ps", "-q", "--filter", f"label=io.kubeto.node={shim.node}"):
-                await asyncio.sleep(0.005)
-        shim.kill(signal.SIGKILL)
-        shim.start()
-        with pytest.raises(grpc.aio.AioRpcError):
-            await running
-    async with connected(shim) as client:
-        sandbox = await client.run_pod(config)
-        listed = docker("ps", "-aq", "--no-trunc", "--filter", f"label=io.kubeto.node={shim.node}").split()
-        assert listed == [sandbox]
-        assert len(shim.addresses()) == 1
-        await client.remove_pod(sandbox)
-    assert shim.addresses() == set()
-
-
 async def test_an_address_is_given_back_for_a_sandbox_removed_behind_our_back(shim: Shim) -> None:
     async with connected(shim) as client:
         sandbox = await client.run_pod(client.pod())
@@ -151,3 +131,17 @@ async def test_a_failed_network_leaves_nothing(shim: Shim, cri_docker: Cri) -> N
     assert "no-such-subnet" in str(failed.value.details())
     assert docker("ps", "-aq", "--filter", f"label=io.kubeto.node={shim.node}") == ""
     assert shim.addresses() == set()
+
+
+async def test_a_network_that_can_neither_be_given_nor_taken_back_is_told_twice(shim: Shim, cri_docker: Cri) -> None:
+    conflist = shim.folder / "net.d" / "10-kd.conflist"
+    good = conflist.read_text()
+    conflist.write_text('{"cniVersion": "1.0.0", "name": "kd", "plugins": [{"type": "host-device"}]}')
+    try:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await cri_docker.run_pod(cri_docker.pod())
+    finally:
+        conflist.write_text(good)
+    first, _, second = str(failed.value.details()).partition("could not be undone")
+    assert "specify" in first and "specify" in second
+    assert docker("ps", "-aq", "--filter", f"label=io.kubeto.node={shim.node}") == ""

@@ -368,9 +368,12 @@ def test_fields_to_select_by(apiserver: ApiServerProgram, namespace: str, conver
 
 
 def test_several_servers_agree(apiserver: ApiServerProgram, etcd: Etcd, tmp_path: Any) -> None:
+    early = Custom(apiserver, definition(version("v1"), scope="Cluster"))
+    early.create("x")
     other = ApiServerProgram(tmp_path / "other", etcd.url)
     other.start()
     try:
+        assert names(other.request("GET", early.path()).json) == ["x"]
         custom = Custom(apiserver, definition(version("v1", an_object(a=STRING)), scope="Cluster"))
         eventually(lambda: other.request("GET", custom.path()).code == 200)
         there = Watching(other, f"{custom.path()}?watch=1&resourceVersion=0")
@@ -400,3 +403,35 @@ def test_rules_in_the_schema(apiserver: ApiServerProgram, namespace: str) -> Non
     spec["x-kubernetes-validations"] = [{"rule": "self.z == 100"}]
     wrong = apiserver.request("POST", CRDS, definition(version("v1", an_object(spec=spec))))
     assert (wrong.code, "undefined field 'z'" in wrong.text) == (422, True)
+
+
+def test_admission_sees_the_version_that_its_rules_name(
+    apiserver: ApiServerProgram, namespace: str, converter: Converter
+) -> None:
+    versions = [version("v1", HOST_PORT), version("v2", SPLIT)]
+    custom = Custom(apiserver, definition(*versions, conversion=converter.conversion()), namespace)
+    group = "/apis/admissionregistration.k8s.io/v1"
+    rule = {
+        "apiGroups": ["test.example.com"],
+        "apiVersions": ["v2"],
+        "operations": ["CREATE"],
+        "resources": [custom.plural],
+    }
+    spec = {
+        "matchConstraints": {"resourceRules": [rule], "matchPolicy": "Equivalent"},
+        "validations": [{"expression": "object.host != 'bad'", "message": "not this host"}],
+    }
+    name = {"metadata": {"name": custom.name}}
+    custom.ok("POST", f"{group}/validatingadmissionpolicies", {**name, "spec": spec})
+    binding = {"policyName": custom.name, "validationActions": ["Deny"]}
+    custom.ok("POST", f"{group}/validatingadmissionpolicybindings", {**name, "spec": binding})
+
+    def refused() -> Any:
+        reply = apiserver.request("POST", f"{custom.path()}?dryRun=All", custom.obj("x", hostPort="bad:1"))
+        return reply.code == 422 and "not this host" in reply.text
+
+    eventually(refused)
+    custom.create("y", hostPort="good:1")
+    custom.delete()
+    for kind in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
+        custom.ok("DELETE", f"{group}/{kind}/{custom.name}")

@@ -52,7 +52,7 @@ async def backend() -> AsyncIterator[int]:
         except asyncio.IncompleteReadError:
             writer.close()
 
-    listener = await asyncio.start_server(guarded, "127.0.0.1", 0)
+    listener = await asyncio.start_server(guarded, "0.0.0.0", 0)
     yield listener.sockets[0].getsockname()[1]
     listener.close()
 
@@ -87,7 +87,7 @@ async def test_services_by_port_name(cluster: StreamingCluster, backend: int) ->
     piece = {
         "metadata": {"name": "s-1", "labels": {"kubernetes.io/service-name": "s"}},
         "addressType": "IPv4",
-        "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}],
+        "endpoints": [{"addresses": [own_address()], "conditions": {"ready": True}}],
         "ports": [{"name": "web", "port": backend}],
     }
     await cluster.post("/apis/discovery.k8s.io/v1/namespaces/a/endpointslices", piece)
@@ -97,6 +97,51 @@ async def test_services_by_port_name(cluster: StreamingCluster, backend: int) ->
     assert [a.text for a in answers] == [f"GET /{n} none " for n in range(32)]
     refused = await cluster.api.get(f"{BASE}/services/s/proxy/")
     assert refused.status_code == 503 and "no service port" in refused.json()["message"]
+
+
+async def test_sixteen_at_once_in_twenty_rounds(cluster: StreamingCluster, backend: int) -> None:
+    for _ in range(20):
+        urls = [f"{BASE}/{'services/s:web' if n % 2 else f'pods/http:p:{backend}'}/proxy/{n}" for n in range(16)]
+        answers = await asyncio.gather(*(cluster.api.get(url) for url in urls))
+        assert [a.text for a in answers] == [f"GET /{n} none " for n in range(16)]
+
+
+async def test_large_bodies_stream_both_ways_in_bounded_memory(cluster: StreamingCluster) -> None:
+    size = 48 * 1024 * 1024
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"POST"):
+            received = len(await reader.readexactly(1))
+            while received < size:
+                received += len(await reader.read(65536))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n%8d" % received)
+        else:
+            kind = b"text/html" if b"/page" in head else b"application/octet-stream"
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nConnection: close\r\n\r\n" % kind)
+            for _ in range(size // 65536):
+                writer.write(bytes(65536))
+                await writer.drain()
+        writer.close()
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(size // 65536):
+            yield bytes(65536)
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"{BASE}/pods/p:{server.sockets[0].getsockname()[1]}/proxy"
+        before = cluster.memory()
+        headers = {"Content-Length": str(size)}
+        assert (await cluster.api.post(f"{url}/up", content=body(), headers=headers)).text == str(size)
+        most = cluster.memory()
+        for path in ("file", "page"):
+            received = 0
+            async with cluster.api.stream("GET", f"{url}/{path}") as answer:
+                async for chunk in answer.aiter_raw():
+                    received += len(chunk)
+                    most = max(most, cluster.memory())
+            assert received == size
+        assert most - before < size / 2
 
 
 async def test_nobody_listens(cluster: StreamingCluster) -> None:

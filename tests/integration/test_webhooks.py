@@ -403,3 +403,36 @@ def test_kubectl_sees_a_denial_of_attach(hooks: Hooks) -> None:
     command = ["kubectl", "--kubeconfig", hooks.api.kubeconfig, "attach", "-i", "-n", hooks.namespace, "p"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
     assert done.returncode and "attaching is not allowed" in done.stderr
+
+
+def test_custom_resources_and_their_definitions(hooks: Hooks) -> None:
+    """What a webhook adds is pruned; a rule for one version gets objects of the other; definitions can be denied."""
+    data = {"type": "object", "additionalProperties": {"type": "string"}}
+    pruned = {"type": "object", "properties": {k: {"type": "string"} for k in ("mutation-start", "mutation-stage-1")}}
+    for field, expected in ((pruned, 2), (data, 3)):
+        plural = f"things{expected}"
+        schema = {"openAPIV3Schema": {"type": "object", "properties": {"data": field}}}
+        versions = [{"name": v, "served": True, "storage": v == "v1", "schema": schema} for v in ("v1", "v2")]
+        names = {"plural": plural, "kind": plural.title()}
+        spec = {"group": "hooks.example.com", "scope": "Namespaced", "names": names, "versions": versions}
+        definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        made = {"metadata": {"name": f"{plural}.hooks.example.com"}, "spec": spec}
+        assert hooks.api.request("POST", definitions, made).code == 201
+        rule = {"operations": ["CREATE"], "apiGroups": ["hooks.example.com"], "apiVersions": ["v2"], "resources": ["*"]}
+        stages = [patch({"op": "add", "path": f"/data/mutation-stage-{stage}", "value": "yes"}) for stage in (1, 2)]
+        configs = [hooks.server.config(f"/{plural}-{n}", stage) for n, stage in enumerate(stages)]
+        webhooks = [{"clientConfig": c, "rules": [rule], "name": f"s{n}.example.com"} for n, c in enumerate(configs)]
+        hooks.register("Mutating", *webhooks, name=f"test-{plural}")
+        path = f"/apis/hooks.example.com/v1/namespaces/{hooks.namespace}/{plural}"
+        thing = {"apiVersion": "hooks.example.com/v1", "kind": plural.title(), "metadata": {"name": "x"}}
+        body = thing | {"data": {"mutation-start": "yes"}}
+        stored = eventually(lambda path=path, body=body: (r := hooks.api.request("POST", path, body)).code == 201 and r)
+        assert len(stored.json["data"]) == expected and stored.json["apiVersion"] == "hooks.example.com/v1"
+        assert hooks.server.asked[-1]["object"]["apiVersion"] == "hooks.example.com/v2"
+        hooks.api.request("DELETE", f"{definitions}/{plural}.hooks.example.com")
+    rule = CREATE_CONFIGMAPS | {"apiGroups": ["apiextensions.k8s.io"], "apiVersions": ["*"], "resources": ["*"]}
+    config = hooks.server.config("/crd", deny("the crd contains unwanted label"))
+    selector = {"matchLabels": {"e2e-test": "denied"}}
+    hooks.register("Validating", {"clientConfig": config, "rules": [rule], "objectSelector": selector})
+    made["metadata"] = {"name": made["metadata"]["name"], "labels": {"e2e-test": "denied"}}
+    assert "the crd contains unwanted label" in hooks.api.request("POST", definitions, made).text

@@ -214,9 +214,9 @@ def test_a_restricted_pod_passes() -> None:
 
 
 async def test_what_is_not_enforced_says_so(server: Server) -> None:
-    kind = scheme.kind_of("apiservices", "apiregistration.k8s.io")
+    kind = scheme.kind_of("horizontalpodautoscalers", "autoscaling")
     request = await server.admit(kind, {})
-    assert request.warnings == ["APIService is stored, but has no effect in this build of Kubeto"]
+    assert request.warnings == ["HorizontalPodAutoscaler is stored, but has no effect in this build of Kubeto"]
 
 
 async def test_certificate_requests(server: Server) -> None:

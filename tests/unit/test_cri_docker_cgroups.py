@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from node.cri_docker.cgroup_figures import device_rows, figures
 from node.cri_docker.cgroups import Cgroup, Usage, usage
 
 
@@ -45,3 +46,24 @@ def test_version_2(tmp_path: Path) -> None:
 
 def test_a_container_that_has_just_ended_uses_nothing(tmp_path: Path) -> None:
     assert usage(Cgroup({"": str(tmp_path / "gone")})) == Usage()
+
+
+def test_the_rarer_figures_of_version_2(tmp_path: Path) -> None:
+    files = {
+        "cpu__stat": "usage_usec 12\nuser_usec 8000000\nsystem_usec 4000000\nnr_periods 7\nthrottled_usec 3000000\n",
+        "memory__stat": "file 300\nfile_mapped 20\npgfault 5\npgmajfault 6\nkernel 9\n",
+        "memory__events": "low 0\nmax 4\noom_kill 2\n",
+        "cpu__pressure": "some avg10=0.00 total=5000000\nfull avg10=0.00 total=2000000\n",
+        "io__stat": "8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0\n",
+        "pids__max": "max\n",
+    }
+    cgroup = Cgroup({"": write(tmp_path / "c", **files)})
+    seen = figures(cgroup)
+    assert (seen["user_seconds"], seen["system_seconds"], seen["throttled_seconds"]) == (8, 4, 3)
+    assert (seen["failcnt"], seen["oom_kills"], seen["threads_max"], seen["total_pgfault"]) == (4, 2, 0, 5)
+    assert (seen["cpu_some"], seen["cpu_full"]) == (5, 2) and "io_some" not in seen
+    rows = device_rows(cgroup)
+    assert rows == {
+        "bytes": [("8:0", "Read", 10), ("8:0", "Write", 20)],
+        "operations": [("8:0", "Read", 1), ("8:0", "Write", 2)],
+    }

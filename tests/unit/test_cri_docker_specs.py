@@ -98,7 +98,7 @@ def test_a_sandbox_makes_its_own_network_namespace_where_that_is_all_there_is_to
     host.linux.security_context.namespace_options.network = cri.NODE
     assert mode(with_sysctl) == mode(shared) == ("none", False, [])
     assert mode(host) == ("host", False, [])
-    owned = specs.SandboxShape("n1", "pause", "owner", SHAPE.unshare)
+    owned = specs.SandboxShape("n1", "pause", "owner", unshare=SHAPE.unshare)
     assert mode(host, owned) == ("container:owner", False, [])
 
 

@@ -8,7 +8,7 @@ from apimachinery.errors import Cause
 from apimachinery.schema.structural import compile_root, compile_schema, fill_defaults, prune
 from master.apiserver.registry.custom import validation
 from master.apiserver.registry.custom.formats import fits
-from master.apiserver.registry.kinds.definition_schemas import check_schema
+from master.apiserver.registry.kinds.definition_schemas import check_schema, decode_schema
 
 PRESERVE = "x-kubernetes-preserve-unknown-fields"
 STRING = {"type": "string"}
@@ -278,3 +278,13 @@ def test_what_stands_in_real_definitions() -> None:
         metadata={"type": "object"},
     )
     assert check_schema(schema, "s", status=True) == []
+
+
+def test_schemas_inside_of_lists_and_maps_are_decoded_too() -> None:
+    inner = {"type": "string", "unknown": 1, "items": None, "maxLength": 3}
+    raw = an_object(a={"type": "array", "items": inner}, b={"type": "object", "additionalProperties": True})
+    assert decode_schema(raw) == ""
+    assert raw["properties"]["a"]["items"] == {"type": "string", "maxLength": 3}
+    inner["maxLength"] = "x"
+    assert "cannot unmarshal string into Go struct field JSONSchemaProps.maxLength" in decode_schema(raw)
+    assert "cannot unmarshal 5 into items" in decode_schema(an_object(a={"type": "array", "items": 5}))

@@ -69,6 +69,15 @@ def test_values_have_the_types_of_the_schema() -> None:
     assert broken(rules, spec) == []
 
 
+def test_names_in_texts_and_fields_are_left_alone() -> None:
+    member = {"type": "object", "properties": {"self": {"type": "string"}, "b": {"type": "string"}}}
+    rule = """self.self == 'self' && self . self == "oldSelf".replace('oldSelf', r'self') && self.b == 'it\\'s self'"""
+    spec = {**member, "x-kubernetes-validations": [{"rule": rule}]}
+    rules = {"type": "object", "properties": {"spec": spec}}
+    assert check_rules(rules, "schema") == []
+    assert broken(rules, {"self": "self", "b": "it's self"}) == []
+
+
 def test_transition_rules_need_an_old_value() -> None:
     rules = schema(
         {"rule": "self.x >= oldSelf.x"}, {"rule": "oldSelf.hasValue() || self.x == 1", "optionalOldSelf": True}
@@ -88,6 +97,20 @@ def test_what_did_not_change_is_not_held_against_an_update() -> None:
     spec = {"extra": {"k": "long"}, "x": 1}
     assert broken(schema(), spec) == [("spec.extra[k]", 'Invalid value: "string": failed rule: self.size() < 3')]
     assert broken(schema(), {**spec, "x": 2}, spec) == []
+
+
+def test_order_does_not_count_in_sets_and_maps() -> None:
+    words = {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}}
+    pairs = {**SPEC["items"], "items": {**ITEM, "x-kubernetes-validations": []}}
+    spec = {"type": "object", "properties": {"a": words, "b": words, "c": pairs, "d": pairs}}
+    spec["x-kubernetes-validations"] = [
+        {"rule": "self.a == self.b && self.a + self.b == self.a && (self.a + ['z']).size() == 3"},
+        {"rule": "self.c == self.d && (self.c + [self.d[0]]).size() == 2"},
+        {"rule": "(self.c + self.d.map(p, p)).map(p, p.name) == ['x', 'y']"},
+    ]
+    rules = {"type": "object", "properties": {"spec": spec}}
+    one, two = {"name": "x", "v": 1}, {"name": "y", "v": 2}
+    assert broken(rules, {"a": ["p", "q"], "b": ["q", "p"], "c": [one, two], "d": [two, one]}) == []
 
 
 def test_errors_at_run_time_break_a_rule() -> None:

@@ -36,7 +36,7 @@ def compile_condition(expression: str, *, params: bool = False) -> "Program":
     return Environment(params="dyn" if params else "").compile(expression, "bool")
 
 
-def values(request: AdmissionRequest, kind: Kind, forms: Forms, authorizer: Authorizer) -> Object:
+async def values(request: AdmissionRequest, kind: Kind, forms: Forms, authorizer: Authorizer) -> Object:
     """The variables for a request whose object is wanted as ``kind``."""
     from apimachinery.cel.library import authorizer as library
 
@@ -52,8 +52,8 @@ def values(request: AdmissionRequest, kind: Kind, forms: Forms, authorizer: Auth
         name=request.name,
     )
     return {
-        "object": forms.shown(request, request.object, kind),
-        "oldObject": forms.shown(request, request.old, kind),
+        "object": await forms.shown(request, request.object, kind),
+        "oldObject": await forms.shown(request, request.old, kind),
         "request": request_json(request, kind),
         "authorizer": library.Authorizer(ask),
         "authorizer.requestResource": library.ResourceCheck(ask, about),

@@ -36,18 +36,20 @@ class Forms:
         """The path of the first field that objects of a kind do not have."""
         return next((p.path for p in self._schemas.check(kind, copy(obj)) if p.form == "unknown"), "")
 
-    def shown(self, request: AdmissionRequest, obj: Object | None, kind: Kind) -> Object | None:
-        """``request``'s object, or its old one, as ``kind``; shared with the request, so never to be changed."""
+    async def shown(self, request: AdmissionRequest, obj: Object | None, kind: Kind) -> Object | None:
+        """``request``'s object, or its old one, as ``kind``; shared with the request, so never to be changed. Raises
+        ApiError for a custom kind that cannot be converted."""
         if obj is None or _is_separate(request):
             return obj
         if request.subresource == "scale":
             return self.catalog.strategy(request.kind).to_scale(obj)
-        return self.catalog.strategy(kind).shown(obj)
+        strategy = self.catalog.strategy(kind)
+        return await strategy.converted(obj) if strategy.translated else strategy.shown(obj)
 
-    def take(self, request: AdmissionRequest, kind: Kind, changed: Object) -> None:
+    async def take(self, request: AdmissionRequest, kind: Kind, changed: Object) -> None:
         """Make ``changed``, which is of ``kind``, the request's object: checked, pruned and with its defaults.
 
-        Raises InternalError for what is no object of the kind any more."""
+        Raises InternalError for what is no object of the kind any more, or cannot be converted."""
         assert request.object is not None, "what has no object cannot be changed"  # noqa: S101 - callers look
         if request.subresource == "scale":
             request.object = self.catalog.strategy(request.kind).from_scale(changed, request.object)
@@ -57,9 +59,11 @@ class Forms:
             request.object = changed
         else:
             self._check(kind, changed)
-            strategy = self.catalog.strategy(kind)
-            strategy.to_stored(changed)
-            self.catalog.strategy(request.kind).default(changed)
+            self.catalog.strategy(kind).to_stored(changed)
+            own = self.catalog.strategy(request.kind)
+            if own.translated:
+                changed = await own.converted(changed)
+            own.default(changed)
             request.object = changed
         request.again = True
 

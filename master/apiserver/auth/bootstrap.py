@@ -5,7 +5,10 @@ annotation ``rbac.authorization.kubernetes.io/autoupdate`` is "false".
 """
 
 import copy
+from pathlib import Path
 from typing import Protocol
+
+import orjson
 
 from apimachinery import scheme
 from apimachinery.errors import AlreadyExists
@@ -15,6 +18,7 @@ from ..registry.reader import Object, Reader
 from . import bootstrap_policy as policy
 from .rbac import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES
 from .rbac_rules import rules_of, uncovered
+from .request_header import RequestHeaderConfig
 
 
 class Writer(Protocol):
@@ -38,9 +42,19 @@ async def ensure_rbac_defaults(reader: Reader, writer: Writer) -> None:
             await _ensure(kind, wanted, reader, writer)
 
 
-async def ensure_auth_config_map(reader: Reader, writer: Writer, client_ca_pem: str) -> None:
-    """The ConfigMap by which extension API servers learn the client CA. Needs the kube-system namespace."""
-    name, data = policy.AUTH_CONFIG_MAP, {"client-ca-file": client_ca_pem} if client_ca_pem else {}
+def auth_config_data(client_ca_file: str, config: RequestHeaderConfig) -> dict[str, str]:
+    """What extension API servers must know to authenticate users and us. Raises OSError."""
+    data = {"client-ca-file": Path(client_ca_file).read_text()} if client_ca_file else {}
+    if config.client_ca_file:
+        data["requestheader-client-ca-file"] = Path(config.client_ca_file).read_text()
+        for key in ("allowed_names", "username_headers", "uid_headers", "group_headers", "extra_headers_prefix"):
+            data[f"requestheader-{key.replace('_', '-')}"] = orjson.dumps(getattr(config, key)).decode()
+    return data
+
+
+async def ensure_auth_config_map(reader: Reader, writer: Writer, data: dict[str, str]) -> None:
+    """The ConfigMap by which extension API servers learn ``auth_config_data``. Needs the kube-system namespace."""
+    name = policy.AUTH_CONFIG_MAP
     existing = reader.get(scheme.CONFIG_MAPS, "kube-system", name)
     if existing is None:
         meta = {"name": name, "namespace": "kube-system"}

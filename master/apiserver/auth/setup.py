@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..registry.answers import Answers
@@ -13,6 +13,7 @@ from .authorizer import Authorizer
 from .authorizers import for_modes
 from .bootstrap_token import BootstrapTokens
 from .rbac import RbacAuthorizer
+from .request_header import FrontProxies, RequestHeaderConfig
 from .reviews import Reviews
 from .service_account import (
     ServiceAccountTokens,
@@ -42,6 +43,8 @@ class AuthConfig:
     api_audiences: tuple[str, ...] = ()
     anonymous_auth: bool = True
     enable_bootstrap_token_auth: bool = True
+    client_ca_file: str = ""
+    request_header: RequestHeaderConfig = field(default_factory=RequestHeaderConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Auth:
     issuer: TokenIssuer | None
     answers: Answers
     documents: Mapping[str, tuple[str, dict[str, Any]]]
+    front_proxies: FrontProxies
 
 
 def build(config: AuthConfig, reader: Reader) -> Auth:
@@ -74,7 +78,8 @@ def build(config: AuthConfig, reader: Reader) -> Auth:
     answers = dict(Reviews(authenticators, authorizer, rbac).answers())
     if issuer is not None:
         answers["", "serviceaccounts", "token"] = TokenRequests(reader, issuer, audiences)
-    return Auth(authenticators, authorizer, rbac, issuer, answers, _documents(config, keys))
+    proxies = FrontProxies.load(config.request_header, config.client_ca_file)
+    return Auth(authenticators, authorizer, rbac, issuer, answers, _documents(config, keys), proxies)
 
 
 def _issuer(config: AuthConfig) -> TokenIssuer | None:

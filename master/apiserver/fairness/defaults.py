@@ -52,6 +52,8 @@ def schemas() -> Iterator[Object]:
     yield _schema("exempt", "exempt", 1, "", [_group("system:masters")])
     yield _schema("probes", "exempt", 2, "", everyone, [], [probes])
     yield _schema("system-leader-election", "leader-election", 100, "ByUser", components, [electing])
+    # Thousands of hollow nodes are one user here: to give them one user's seats would be to test nothing.
+    yield _schema("kubeto-hollow-nodes", "exempt", 90, "", [_group("kubeto:hollow-nodes")])
     controllers = [_user(_MANAGER), _account("endpoint-controller"), _account("endpointslicemirroring-controller")]
     yield _schema("endpoint-controller", "workload-high", 150, "ByUser", controllers, endpoints)
     yield _schema("workload-leader-election", "leader-election", 200, "ByUser", accounts, [electing])

@@ -24,7 +24,8 @@ from . import services
 if TYPE_CHECKING:
     import httpcore
 
-    from .http import Connect, Pools
+    from .http import Pools
+    from .trust import Connect
 
 Object = dict[str, Any]
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -75,14 +76,15 @@ class WebhookClient:
         import httpcore
 
         from . import http
+        from .trust import Trust
 
         if self._pools is None:
             self._pools = http.Pools(self._connect)
         try:
-            pool = self._pools.get(http.Trust(ca))
+            pool = self._pools.get(Trust(ca))
             try:
                 return await _exchange(pool, url, data)
-            except (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError):
+            except http.CUT_OFF:
                 # Most likely a kept connection that the other end was just closing: a new one will tell.
                 return await _exchange(pool, url, data)
         except httpcore.TimeoutException as error:

@@ -1,50 +1,23 @@
 """HTTP over the connections that ``dial`` opens: one pool of kept connections for each way to trust the other end."""
 
 import asyncio
-import socket
 import ssl
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import httpcore
 
-Connect = Callable[[str, int, float], Awaitable[socket.socket]]
-"""Host, port, seconds. Raises OSError."""
+from .trust import Connect, Trust
 
 CONNECT_SECONDS = 10.0
 _IDLE_CONNECTIONS, _IDLE_SECONDS = 64, 30.0
 _MAX_POOLS = 64
 
+CUT_OFF = (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError)
+"""How it shows that the other end has closed the connection."""
 BROKEN = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
 """What goes wrong on the way to the other end and back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """``ca``: PEM; without one the system's. ``verify``: whether the other end's certificate is looked at at all.
-    ``certificate``: files with our own certificate and key, to show on demand."""
-
-    ca: str = ""
-    verify: bool = True
-    certificate: tuple[str, str] | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """Raises OSError (ssl.SSLError among them) for what is no certificate."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if not self.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        elif self.ca:
-            # As in Go, whatever certificate is named is trusted, not only one that has signed itself.
-            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-            context.load_verify_locations(cadata=self.ca)
-        else:
-            context.load_default_certs()
-        if self.certificate:
-            context.load_cert_chain(*self.certificate)
-        return context
 
 
 class Pools:

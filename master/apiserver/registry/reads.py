@@ -178,7 +178,7 @@ class Reads:
             if at:
                 await asyncio.sleep(0)
             entries += [e for e in everything[at : at + _SLICE] if wanted(e)]
-            if limit and len(entries) > limit:
+            if 0 < limit < len(entries):
                 break
         return _page(entries, revision, limit, counted=False)
 

@@ -81,6 +81,10 @@ class Strategy:
         """An object of this kind in the form that is stored. Raises ApiError."""
         return obj
 
+    async def converted(self, obj: Object) -> Object:
+        """An object of another version of this kind as this one. Raises ApiError."""
+        return obj
+
     def to_stored(self, obj: Object) -> None:
         """A body of this kind in the form that is stored, in place."""
 

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 
 from apimachinery.errors import ApiError, MethodNotAllowed, NotFound
 
+from ..aggregation.documents import Documents
 from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.setup import Auth
 from ..registry import refusals
@@ -17,12 +18,17 @@ from .health import Health
 
 
 def build(
-    health: Health, inside: Mapping[str, int], auth: Auth, catalog: Catalog, scheduler: SchedulerClient
+    health: Health,
+    inside: Mapping[str, int],
+    auth: Auth,
+    catalog: Catalog,
+    aggregated: Documents,
+    scheduler: SchedulerClient,
 ) -> FastAPI:
     """The application. It is given requests that are authenticated and authorized by their path."""
     api = FastAPI(title="Kubeto", version=system.VERSION["gitVersion"], redoc_url=None)
     api.include_router(system.router(health, inside, auth.documents))
-    api.include_router(openapi.router(openapi.OpenApi(catalog, computed=node_metrics.KINDS)))
+    api.include_router(openapi.router(openapi.OpenApi(catalog, node_metrics.KINDS, aggregated)))
     api.include_router(_explanations(scheduler, auth.authorizer))
     api.add_exception_handler(ApiError, _api_error)
     api.add_exception_handler(404, _unknown_path)

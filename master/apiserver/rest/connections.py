@@ -6,6 +6,8 @@ from starlette.types import Receive, Scope, Send
 
 from apimachinery.config import ClusterAccess
 
+from ..aggregation.proxy import Aggregator
+from ..aggregation.table import ApiServices
 from ..outgoing.client import WebhookClient
 from ..outgoing.dial import Dialer
 from ..registry.reader import Reader
@@ -22,10 +24,13 @@ if TYPE_CHECKING:
 class Connections:
     """``access`` holds the client certificate for agents and the scheduler; without it they are not reached."""
 
-    def __init__(self, reader: Reader, access: ClusterAccess | None) -> None:
+    def __init__(
+        self, reader: Reader, access: ClusterAccess | None, proxy_client: tuple[str, str] | None = None
+    ) -> None:
         self._agents = NodeAgents(reader, access)
         self.dialer = Dialer(reader, self._agents)
         self.webhooks = WebhookClient(self.dialer.connect)
+        self.aggregator = Aggregator(ApiServices(reader), self.dialer.connect, proxy_client)
         self._proxy: Proxy | None = None
         self._reader = reader
         self._streaming = Streaming(reader, self._agents)
@@ -49,6 +54,7 @@ class Connections:
         if self._proxy is not None:
             await self._proxy.close()
         await self.webhooks.close()
+        await self.aggregator.close()
         await self.dialer.close()
         await self.scheduler.close()
         await self._agents.close()

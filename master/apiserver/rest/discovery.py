@@ -4,6 +4,7 @@ Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-a
 """
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +13,8 @@ import orjson
 
 from apimachinery.scheme import Kind
 
+from ..aggregation.documents import Documents, aggregated_resources
+from ..aggregation.table import ApiServices, group_version, is_available
 from ..registry.catalog import Catalog
 from ..registry.subresources import subresource_kind
 from . import negotiation
@@ -20,6 +23,7 @@ from .resources import unknown_path
 from .respond import send_bytes, send_object
 
 Object = dict[str, Any]
+State = tuple[int, int, int]
 
 _AGGREGATED = "APIGroupDiscoveryList"
 
@@ -27,9 +31,13 @@ _AGGREGATED = "APIGroupDiscoveryList"
 class Discovery:
     """Documents are made once for each state of the catalog."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self._made: dict[str, tuple[int, bytes, bytes]] = {}
+    def __init__(self, catalog: Catalog, table: ApiServices, documents: Documents) -> None:
+        self._catalog, self._table, self._documents = catalog, table, documents
+        self._made: dict[str, tuple[State, bytes, bytes]] = {}
+
+    @property
+    def _state(self) -> State:
+        return self._catalog.revision, self._table.version, self._documents.revision
 
     async def __call__(self, request: Request) -> None:
         """``/api``, ``/apis`` and below, as far as they name no resource."""
@@ -60,11 +68,16 @@ class Discovery:
                 return self._resources(group, version)
         return None
 
+    def _served(self) -> Iterable[tuple[str, str]]:
+        """Group versions, our own first."""
+        own = ((k.group, k.version) for k in self._catalog.scheme)
+        return itertools.chain(own, map(group_version, self._table.all_remote()))
+
     def _groups(self) -> list[str]:
-        return list(dict.fromkeys(k.group for k in self._catalog.scheme))
+        return list(dict.fromkeys(group for group, _ in self._served()))
 
     def _versions(self, group: str) -> list[str]:
-        return sorted({k.version for k in self._catalog.scheme if k.group == group}, key=_priority)
+        return sorted({version for of, version in self._served() if of == group}, key=_priority)
 
     def _group(self, group: str) -> Object:
         versions = [{"groupVersion": f"{group}/{v}", "version": v} for v in self._versions(group)]
@@ -87,10 +100,11 @@ class Discovery:
 
     async def _send_aggregated(self, request: Request, root: str, media: str) -> None:
         made = self._made.get(media + root)
-        if made is None or made[0] != self._catalog.revision:
+        state = self._state
+        if made is None or made[0] != state:
             data = orjson.dumps(self._aggregate(root, media))
             etag = b'"%b"' % hashlib.sha256(data).hexdigest().upper().encode()
-            made = self._made[media + root] = (self._catalog.revision, data, etag)
+            made = self._made[media + root] = (state, data, etag)
         _, data, etag = made
         known = request.headers.get(b"if-none-match") == etag
         headers = [(b"etag", etag), (b"vary", b"Accept"), (b"cache-control", b"public")]
@@ -109,8 +123,12 @@ class Discovery:
         return {"kind": _AGGREGATED, "apiVersion": f"apidiscovery.k8s.io/{version}", "metadata": {}, "items": items}
 
     def _version(self, group: str, version: str) -> Object:
-        resources = [_aggregated_resource(k) for k in self._kinds(group, version)]
-        return {"version": version, "resources": resources, "freshness": "Current"}
+        remote = self._table.remote(group, version)
+        if remote is None:
+            resources = [_aggregated_resource(k) for k in self._kinds(group, version)]
+            return {"version": version, "resources": resources, "freshness": "Current"}
+        told = aggregated_resources(self._documents.resources(group, version) or {}, (group, version))
+        return {"version": version, "resources": told, "freshness": "Current" if is_available(remote) else "Stale"}
 
 
 _VERSION = re.compile(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?")

@@ -6,7 +6,7 @@ Resource requests bypass FastAPI's own middleware and routing, which take longer
 import asyncio
 import base64
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,6 +18,7 @@ from ..audit.records import Auditor
 from ..auth.authenticator import Authenticators
 from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.impersonation import impersonate
+from ..auth.request_header import FrontProxies
 from ..auth.user import User
 from ..fairness.fairness import Fairness
 from ..identifiers import AuditIds
@@ -38,11 +39,17 @@ class Identities:
     """Who a connection's certificate or a header's token says it is. Tokens are looked at anew for every request: one
     whose account, pod or secret is gone is refused at once."""
 
-    def __init__(self, authenticators: Authenticators) -> None:
-        self._authenticators = authenticators
+    def __init__(self, authenticators: Authenticators, proxies: FrontProxies | None = None) -> None:
+        self._authenticators, self._proxies = authenticators, proxies
 
-    async def user(self, certificate: bytes | None, authorization: str | None) -> User:
-        """Raises Unauthorized."""
+    async def user(
+        self, certificate: bytes | None, authorization: str | None, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> User:
+        """``headers`` are ASGI's: a front proxy names its user there. Raises Unauthorized."""
+        if self._proxies:
+            named, certificate = self._proxies.look(certificate, headers)
+            if named:
+                return named
         user = await self._authenticators.authenticate(certificate, authorization)
         if user is None:
             raise Unauthorized("Unauthorized")
@@ -74,7 +81,10 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send, _NOBODY, _audit_id())
         began = time.perf_counter()
-        await self._answer(request)
+        try:
+            await self._answer(request)
+        finally:
+            request.error = None  # its traceback leads back to the request: a circle, with the whole body in it
         self._metrics.observe(request, time.perf_counter() - began)
 
     async def _answer(self, request: Request) -> None:
@@ -132,6 +142,7 @@ class Front:
         user = await self._identities.user(
             peer_of(request.scope).certificate,
             authorization.decode("latin-1") if authorization else _websocket_token(request),
+            request.scope["headers"],
         )
         if any(name.startswith(b"impersonate-") for name in request.headers):
             request.impersonator = user
@@ -144,9 +155,11 @@ class Front:
             raise refusals.forbidden(about, decision.reason)
 
 
-def _too_deep(error: Exception) -> bool:
+def too_deep(error: Exception) -> ApiError | None:
     """Python and orjson both stop at some depth. Nothing has been written then: encoding comes first."""
-    return isinstance(error, RecursionError) or (isinstance(error, orjson.JSONEncodeError) and "ecursion" in str(error))
+    if isinstance(error, RecursionError) or (isinstance(error, orjson.JSONEncodeError) and "ecursion" in str(error)):
+        return BadRequest("the object is nested too deeply: exceeded max depth")
+    return None
 
 
 _NOBODY = User("")
@@ -173,8 +186,8 @@ async def _fail(request: Request, error: Exception) -> None:
     """Answer what went wrong."""
     if isinstance(error, ApiError):
         await _refuse(request, error)
-    elif _too_deep(error):
-        await _refuse(request, BadRequest("the object is nested too deeply: exceeded max depth"))
+    elif refused := too_deep(error):
+        await _refuse(request, refused)
     else:
         _log.exception("Request failed", path=request.scope["path"], method=request.method)
         await _refuse(request, InternalError("Internal error occurred: see the API server's log"))

@@ -182,6 +182,15 @@ class Request:
             self._body = await self._read_body()
         return self._body
 
+    def replay(self) -> Receive:
+        """``receive``, for somebody who does not know that the body has been read already."""
+        waiting = [] if self._body is None else [{"type": "http.request", "body": self._body, "more_body": False}]
+
+        async def receive() -> Any:
+            return waiting.pop() if waiting else await self.receive()
+
+        return receive
+
     async def _read_body(self) -> bytes:
         self._body_until = asyncio.get_running_loop().time() + BODY_SECONDS
         announced = self.headers.get(b"content-length", b"")

@@ -9,6 +9,8 @@ from apimachinery import patch
 from apimachinery.errors import ApiError, BadRequest, NotFound
 from apimachinery.scheme import Kind
 
+from ..aggregation.proxy import Aggregator
+from ..aggregation.table import OWN_GROUPS
 from ..fairness.fairness import OBJECTS_A_SEAT
 from ..registry import patching
 from ..registry.answers import WriteOptions
@@ -41,10 +43,11 @@ _SCALE = ScaleStrategy(_BODY_KINDS["scale"])
 
 
 class Resources:
-    """``discovery`` answers the paths that name no resource."""
+    """``discovery`` answers the paths that name no resource, ``aggregator`` those of aggregated APIs."""
 
-    def __init__(self, registry: Registry, discovery: Handler, connectors: Connectors) -> None:
+    def __init__(self, registry: Registry, discovery: Handler, connectors: Connectors, aggregator: Aggregator) -> None:
         self._registry = registry
+        self._aggregator = aggregator
         self._discovery = discovery
         self._connectors = connectors
         self._collection = {"GET": self._list, "POST": self._create, "DELETE": self._delete_collection}
@@ -54,9 +57,14 @@ class Resources:
         """Raises ApiError."""
         place = request.place
         if place is None:
-            await self._discovery(request)
+            await self._discover(request)
             return
         kind = self._registry.catalog.scheme.by_resource(place.group, place.version, place.resource)
+        if kind is None or kind.group not in OWN_GROUPS:
+            remote = self._aggregator.table.remote(place.group, place.version)
+            if remote is not None:
+                await self._aggregator.serve(request, place, self._registry.pipeline, remote)
+                return
         if kind is None or (place.subresource and place.subresource not in kind.subresources):
             raise unknown_path()
         target = request.target = Target(kind, place.namespace, place.name, place.subresource)
@@ -74,6 +82,13 @@ class Resources:
             request.warnings.append(told)
         await handler(request, target)
 
+    async def _discover(self, request: Request) -> None:
+        match request.scope["path"].strip("/").split("/"):
+            case ["apis", group, version] if remote := self._aggregator.table.remote(group, version):
+                await self._aggregator.serve(request, None, self._registry.pipeline, remote)
+            case _:
+                await self._discovery(request)
+
     def width(self, request: Request) -> int:
         """The seats that a request takes: one, or for what reads a collection, one for each hundred objects."""
         place = request.place
@@ -84,7 +99,9 @@ class Resources:
             return 1
         count = self._registry.reads.bucket(kind).count(place.namespace)
         limit = request.query.get("limit", "")
-        return -(-(min(count, int(limit) or count) if limit.isdecimal() else count) // OBJECTS_A_SEAT) or 1
+        if limit.isascii() and limit.isdecimal() and len(limit) < 10:  # what else it may be is told when it is read
+            count = min(count, int(limit) or count)
+        return -(-count // OBJECTS_A_SEAT) or 1
 
     # Reads.
 
@@ -111,16 +128,17 @@ class Resources:
         options = ListOptions(
             query.get("resourceVersion", ""),
             query.get("resourceVersionMatch", ""),
-            request.number("limit") or 0,
+            max(0, request.number("limit") or 0),
             query.get("continue", ""),
         )
         listing = await self._registry.list(request.user, target, selection, options)
         pieces = shapes.list_pieces(self._strategy(target), wanted, listing, query)
         await send_pieces(request, pieces, wanted.media_type)
 
-    # Writes.
+    # Writes. Who may not is told so before the body is read; the registry asks again, whoever comes.
 
     async def _create(self, request: Request, target: Target) -> None:
+        self._registry.pipeline.authorize(request.user, "create", target)
         wanted = self._accept(request, shapes=target.kind.stored)
         options = body.write_options(request)
         obj = await body.read_object(request, _BODY_KINDS.get(target.subresource, target.kind), options)
@@ -130,6 +148,7 @@ class Resources:
         await self._answer(request, target, wanted, 201, result.data, lambda: result.object)
 
     async def _update(self, request: Request, target: Target) -> None:
+        self._registry.pipeline.authorize(request.user, "update", target)
         wanted = self._accept(request)
         options = body.write_options(request)
         obj = await body.read_object(request, _BODY_KINDS.get(target.subresource, target.kind), options)
@@ -139,6 +158,7 @@ class Resources:
         await self._answer(request, target, wanted, 201 if result.created else 200, result.data, lambda: result.object)
 
     async def _patch(self, request: Request, target: Target) -> None:
+        self._registry.pipeline.authorize(request.user, "patch", target)
         wanted = self._accept(request)
         options = body.write_options(request)
         media = body.media_type(request)
@@ -151,12 +171,14 @@ class Resources:
         await self._answer(request, target, wanted, 201 if result.created else 200, result.data, lambda: result.object)
 
     async def _delete(self, request: Request, target: Target) -> None:
+        self._registry.pipeline.authorize(request.user, "delete", target)
         wanted = self._accept(request)
         options = await body.delete_options(request)
         result = await self._registry.delete(request.user, target, options, body.write_options(request))
         await self._answer(request, target, wanted, 200, result.data, lambda: result.object)
 
     async def _delete_collection(self, request: Request, target: Target) -> None:
+        self._registry.pipeline.authorize(request.user, "deletecollection", target)
         selection = self._selection(target, request.query)
         options = await body.delete_options(request)
         write = body.write_options(request)

@@ -72,11 +72,11 @@ class Bucket:
         return self.page(namespace, start, 0)[0]
 
     def page(self, namespace: str, start: str, limit: int) -> tuple[list[Entry], int]:
-        """The first ``limit`` entries of a selection (0 = all), and how many follow."""
+        """The first ``limit`` entries of a selection (0 or less = all), and how many follow."""
         keys = self._sorted
         low = bisect_left(keys, max(start, f"{namespace}/" if namespace else "")) if start or namespace else 0
         high = bisect_left(keys, f"{namespace}0") if namespace else len(keys)  # "0" follows "/"
-        end = min(high, low + limit) if limit else high
+        end = min(high, low + limit) if limit > 0 else high
         return list(map(self.entries.__getitem__, keys[low:end])), max(high - end, 0)
 
     def count(self, namespace: str = "") -> int:

@@ -159,7 +159,7 @@ def test_mount_propagation(kit: Kit, propagation: cri.MountPropagation, inwards:
         _mount("--bind", str(source), str(source))
         _mount("--make-rprivate" if propagation == cri.PROPAGATION_PRIVATE else "--make-rshared", str(source))
         asked = cri.Mount(host_path=str(source), container_path=str(source), propagation=propagation)
-        made = kit.shared().run(security={"privileged": True}, mounts=[asked])
+        made = kit.pod(security={"privileged": True}).run(security={"privileged": True}, mounts=[asked])
         assert list(made.status().mounts) == [asked]
         _mount("--bind", str(kit.folder / "flag"), str(source / "in"))
         assert bool(made.output("ls", "-A", str(source / "in"))) is inwards

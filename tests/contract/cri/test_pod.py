@@ -1,5 +1,6 @@
 """Specs "Runtime info", "PodSandbox", "Idempotence" (of sandboxes) and "Networking"."""
 
+import socket
 import urllib.request
 import uuid
 
@@ -92,8 +93,10 @@ def test_dns_config(kit: Kit) -> None:
     assert {"nameserver 10.10.10.10", "search google.com", "options ndots:8"} <= set(lines)
 
 
-def test_set_hostname(kit: Kit) -> None:
-    assert kit.pod(hostname="test-hostname").run().output("hostname") == "test-hostname\n"
+@pytest.mark.parametrize("name", ["test-hostname", ""])
+def test_set_hostname(kit: Kit, name: str) -> None:
+    """Without one, it is the node's."""
+    assert kit.pod(hostname=name).run().output("hostname") == (name or socket.gethostname()) + "\n"
 
 
 def test_port_mapping_with_only_container_port(kit: Kit) -> None:

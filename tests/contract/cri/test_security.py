@@ -131,6 +131,11 @@ def test_readonly_paths(kit: Kit) -> None:
     assert container.complaint("touch", "/tmp/test") == "touch: /tmp/test: Read-only file system\n"
 
 
+def test_nothing_is_masked_unasked(kit: Kit) -> None:
+    """``procMount: Unmasked``: the kubelet tells what to mask otherwise."""
+    assert secured(kit).exec("grep", "-c", " /proc/", "/proc/mounts").stdout == b"0\n"
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_supplemental_groups_policy(kit: Kit, strict: bool) -> None:
     """Merge adds the groups that the image's /etc/group has for the user; Strict does not."""

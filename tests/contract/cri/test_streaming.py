@@ -32,7 +32,7 @@ async def over_spdy(url: str, stdin: bytes | None, tty: bool) -> tuple[bytes, by
             await connection.open_stream({"streamtype": "resize"})
         if writer and stdin:
             await writer.write(stdin)
-        if writer:
+        if writer and not tty:  # a terminal has no end but that of its command
             await writer.close_write()
         texts = [*await asyncio.gather(*map(read_all, streams)), b""]
         return texts[0], texts[1], orjson.loads(await read_all(error))
@@ -53,7 +53,7 @@ async def over_websocket(url: str, stdin: bytes | None, tty: bool) -> tuple[byte
     async with asyncio.timeout(_SECONDS), websockets.connect(url.replace("http", "ws", 1), subprotocols=[v5]) as opened:
         if stdin:
             await opened.send(b"\0" + stdin)
-        if stdin is not None:
+        if stdin is not None and not tty:
             await opened.send(b"\xff\0")
         async for message in opened:
             assert isinstance(message, bytes)

@@ -291,7 +291,7 @@ async def test_static_pods_run_and_are_mirrored(world: World, tmp_path: Path) ->
     name = f"web-{NODE}"
 
     def image() -> str:
-        running = [s for s in world.status(name)["containerStatuses"] if "running" in s["state"]]
+        running = [s for s in world.status(name).get("containerStatuses", ()) if "running" in s["state"]]
         return str(running[0]["image"]) if running else ""
 
     async with world.node(pod_manifest_path=str(folder)):

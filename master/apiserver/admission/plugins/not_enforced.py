@@ -2,7 +2,7 @@
 
 from ..chain import AdmissionRequest, Plugin
 
-GROUPS = ("apiregistration.k8s.io", "autoscaling")
+GROUPS = ("autoscaling",)
 
 
 class NotEnforced(Plugin):

@@ -112,21 +112,21 @@ class MutatingPolicies(Plugin):
             for form, program in compiled.mutations:
                 common = await scopes.common(match.kind)
                 made = await spend(partial(_evaluate, program, compiled, common, param))
-                if self._change(request, match.kind, form, made):
+                if await self._change(request, match.kind, form, made):
                     again.all_of_before()
                     scopes.object_changed()
             if policy.raw["spec"].get("reinvocationPolicy") == "IfNeeded":
                 again.before.add(key)
 
-    def _change(self, request: AdmissionRequest, kind: Kind, form: str, made: Any) -> bool:
+    async def _change(self, request: AdmissionRequest, kind: Kind, form: str, made: Any) -> bool:
         """Whether that has changed the object. Raises MutationFailed."""
-        before = self._forms.shown(request, request.object, kind)
+        before = await self._forms.shown(request, request.object, kind)
         assert before is not None, "only requests with an object are mutated"  # noqa: S101 - see handles
         try:
             after = self._apply(kind, before, made) if form == "ApplyConfiguration" else _json_patch(before, made)
             if after == before:
                 return False
-            self._forms.take(request, kind, after)
+            await self._forms.take(request, kind, after)
         except ApiError as error:
             told = error.causes[0].message if error.causes else str(error)
             raise MutationFailed(f"JSONPath: {told.partition(' in {')[0]}" if form == "JSONPatch" else told) from error

@@ -78,7 +78,7 @@ class Scopes:
     async def common(self, kind: Kind) -> Object:
         """The variables but for ``params`` and ``variables``. Raises NotFound for a namespace that is not there."""
         if kind not in self._common:
-            common = values(self._request, kind, self._forms, self._authorizer)
+            common = await values(self._request, kind, self._forms, self._authorizer)
             self._common[kind] = {**common, "namespaceObject": await self._namespace()}
         return self._common[kind]
 

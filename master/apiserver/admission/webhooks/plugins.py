@@ -58,7 +58,7 @@ class _Webhooks(Plugin):
         if not conditions:
             return True
         try:
-            return conditions_hold(conditions, values(request, candidate.kind, self._forms, self._authorizer))
+            return conditions_hold(conditions, await values(request, candidate.kind, self._forms, self._authorizer))
         except ConditionsFailed as error:
             if webhook.fails_open:
                 return False
@@ -72,7 +72,7 @@ class _Webhooks(Plugin):
             raise BadRequest(f'admission webhook "{name}" does not support dry run')
         uid = new_uid()
         version = next(v for v in hook["admissionReviewVersions"] if v in review.VERSIONS)
-        obj, old = (self._forms.shown(request, o, kind) for o in (request.object, request.old))
+        obj, old = [await self._forms.shown(request, o, kind) for o in (request.object, request.old)]
         question = review.build(request_json(request, kind), uid, version, obj, old)
         try:
             answer = await self._client.call(
@@ -155,16 +155,16 @@ class MutatingWebhooks(_Webhooks):
                 operations = review.patch_of(response)
             except review.InvalidAnswer as error:
                 raise WebhookFailed(f'failed calling webhook "{webhook.name}": {error}') from error
-            changed = bool(operations) and self._apply(request, candidate, operations)
+            changed = bool(operations) and await self._apply(request, candidate, operations)
         except WebhookFailed as error:
             self._fail(request, webhook, error)
         finally:
             self._annotate(request, webhook, operations, changed)
         return changed
 
-    def _apply(self, request: AdmissionRequest, candidate: Candidate, operations: list[Object]) -> bool:
+    async def _apply(self, request: AdmissionRequest, candidate: Candidate, operations: list[Object]) -> bool:
         name, kind = candidate.webhook.name, candidate.kind
-        before = self._forms.shown(request, request.object, kind)
+        before = await self._forms.shown(request, request.object, kind)
         if before is None:
             why = (
                 f'admission webhook "{name}" attempted to modify the object, which is not supported for this operation'
@@ -178,7 +178,7 @@ class MutatingWebhooks(_Webhooks):
             ) from error
         if after == before:
             return False
-        self._forms.take(request, kind, after)
+        await self._forms.take(request, kind, after)
         return True
 
     @staticmethod

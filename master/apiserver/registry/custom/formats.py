@@ -15,9 +15,8 @@ from apimachinery import validation
 Check = Callable[[str], bool]
 
 
-def _matches(pattern: str, flags: int = 0) -> Check:
-    compiled = re.compile(pattern, flags)
-    return lambda text: compiled.fullmatch(text) is not None
+def _matches(pattern: str) -> Check:
+    return lambda text: re.fullmatch(pattern, text) is not None  # compiled when first needed, then kept by ``re``
 
 
 def _parses(parse: Callable[[str], object]) -> Check:
@@ -73,11 +72,10 @@ _UNITS = (
 )
 _WORDS = rf"[0-9]+(\.[0-9]+)?\s*({_UNITS})"
 _DATE_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.,][0-9]+)?([Zz]|[+-][0-9]{2}:?[0-9]{2})?"
-_date_time = re.compile(_DATE_TIME)
 
 
 def _moment(text: str) -> object:
-    if not _date_time.fullmatch(text):
+    if not re.fullmatch(_DATE_TIME, text):
         raise ValueError(text)
     return datetime.fromisoformat(text[:19].upper())
 

@@ -117,15 +117,12 @@ class CustomStrategy(Strategy):
         (stored,) = await self.storing.objects([copy(obj)])
         return stored
 
-    def shown(self, obj: Object) -> Object:
-        """The object as another version of the same kind, for admission. Raises InternalError where only a webhook
-        knows how."""
-        if obj["apiVersion"] == self.kind.api_version:
+    async def converted(self, obj: Object) -> Object:
+        """Raises ApiError."""
+        if self.reading is None or obj["apiVersion"] == self.kind.api_version:
             return obj
-        if self.reading is None or not self.reading.by_name:
-            told = f"{obj['apiVersion']} as {self.kind.api_version}"
-            raise InternalError(f"admission cannot see {told}: conversion by webhook is not supported there")
-        return {**obj, "apiVersion": self.kind.api_version}
+        (made,) = await self.reading.objects([copy(obj)])
+        return made
 
     def default(self, obj: Object) -> None:
         obj["apiVersion"] = self.kind.api_version

@@ -17,7 +17,7 @@ from ...storage import codec
 from ...storage.bucket import Bucket
 from ...storage.entry import Entry, Event, FieldLabels
 from ...storage.watcher import Watcher
-from .conversion import Convert, by_name
+from .conversion import Convert
 
 Object = dict[str, Any]
 Coerce = Callable[[Object], None]
@@ -35,7 +35,6 @@ class Translation:
     def __init__(self, api_version: str, convert: Convert, coerce: Mapping[str, Coerce], labels: FieldLabels) -> None:
         self.api_version, self.labels = api_version, labels
         self._convert, self._coerce = convert, coerce
-        self.by_name = convert is by_name
 
     async def objects(self, objects: list[Object]) -> list[Object]:
         """Raises ApiError."""

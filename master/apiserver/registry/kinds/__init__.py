@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from ..strategy import Strategy
 from . import (
     admission,
+    api_services,
     autoscaling,
     configuration,
     daemonsets,
@@ -60,7 +61,7 @@ STRATEGIES: Mapping[tuple[str, str], type[Strategy]] = {
     ): admission.ValidatingBindingStrategy,
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): webhooks.WebhookConfigurationStrategy,
     ("apiextensions.k8s.io", "customresourcedefinitions"): definitions.CustomResourceDefinitionStrategy,
-    ("apiregistration.k8s.io", "apiservices"): extensions.APIServiceStrategy,
+    ("apiregistration.k8s.io", "apiservices"): api_services.APIServiceStrategy,
     ("apps", "controllerrevisions"): leases.ControllerRevisionStrategy,
     ("apps", "daemonsets"): daemonsets.DaemonSetStrategy,
     ("apps", "deployments"): deployments.DeploymentStrategy,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from apimachinery import schema as schemas
 from apimachinery.patch import copy
 from apimachinery.schema.rule_checks import check_rules
 from apimachinery.schema.structural import META, compile_root, compile_schema, prune
@@ -29,6 +30,31 @@ _ROOT_KEYS = {n[0].lower() + n[1:] for n in _AT_ROOT_WITH_STATUS.split()} | {
     "x-kubernetes-preserve-unknown-fields",
     "x-kubernetes-validations",
 }
+
+
+_PROPS = "apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
+
+
+def decode_schema(raw: Any) -> str:
+    """Bring the schemas that stand where there may also be a boolean or a list, which the decoder passes over, into
+    form, in place. What is wrong with their types, or nothing."""
+    for key in ("items", "additionalProperties", "additionalItems"):
+        nested = raw.get(key)
+        if isinstance(nested, dict):
+            problems = schemas.load().check(schemas.load().types.object(_PROPS), nested)
+            wrong = next((p.message for p in problems if p.form == "type"), "") or decode_schema(nested)
+        else:
+            other = list if key == "items" else bool
+            fits = nested is None or isinstance(nested, other)
+            wrong = "" if fits else f"json: cannot unmarshal {nested!r} into {key} of a JSONSchemaProps"
+        if wrong:
+            return wrong
+    branches = [b for key in ("allOf", "anyOf", "oneOf") for b in raw.get(key) or ()]
+    branches += [raw["not"]] if raw.get("not") else []
+    for nested in (*(raw.get("properties") or {}).values(), *branches):
+        if wrong := decode_schema(nested):
+            return wrong
+    return ""
 
 
 def check_schema(schema: Object, path: str, *, status: bool) -> Causes:
@@ -133,8 +159,10 @@ def _list_type(schema: Object, path: str) -> Causes:
     causes += must_be(schema, path, "array", "x-kubernetes-list-type is specified")
     if form not in ("atomic", "set", "map"):
         causes.append(not_supported(where, form, ("atomic", "set", "map")))
-    items = schema.get("items") or {}
-    if form in ("set", "map") and isinstance(items, Mapping) and items.get("nullable"):
+    items = schema.get("items")
+    if not isinstance(items, Mapping):
+        items = {}
+    if form in ("set", "map") and items.get("nullable"):
         causes.append(forbidden(f"{path}.items.nullable", f"cannot be nullable when x-kubernetes-list-type is {form}"))
     if form == "set":
         causes += _set_items(items, path)
@@ -156,7 +184,7 @@ def _list_map(schema: Object, keys: list[str], items: Object, path: str) -> Caus
     causes: Causes = []
     if not keys:
         causes.append(required(where, "must not be empty if x-kubernetes-list-type is map"))
-    if "items" not in schema:
+    if not isinstance(schema.get("items"), Mapping):
         causes.append(required(f"{path}.items", "must have a schema if x-kubernetes-list-type is map"))
         return causes
     if items.get("type") != "object":

@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 
 from apimachinery import validation
 from apimachinery.meta import condition_is_true, now_time, with_condition
+from apimachinery.schema import DecodingError
 from apimachinery.schema.structural import Structural, compile_schema
 
 from ..strategy import Strategy
 from .causes import Causes, duplicate, forbidden, immutable, invalid, one_of, required
-from .definition_schemas import check_schema
+from .definition_schemas import check_schema, decode_schema
 from .pod_defaults import set_default
 from .policy import CREATED_AT
 from .printing import NAME, at
@@ -32,6 +33,13 @@ _MAX_SELECTABLE = 8
 class CustomResourceDefinitionStrategy(Strategy):
     unconditional_update = False
     columns = (NAME, CREATED_AT)
+
+    def to_stored(self, obj: Object) -> None:
+        """Raises DecodingError."""
+        for version in at(obj, "spec.versions", ()):
+            wrong = decode_schema(at(version, "schema.openAPIV3Schema", {}))
+            if wrong:
+                raise DecodingError(self.kind, wrong)
 
     def default(self, obj: Object) -> None:
         spec = obj.setdefault("spec", {})
@@ -60,8 +68,8 @@ class CustomResourceDefinitionStrategy(Strategy):
     def _note_storage(obj: Object) -> None:
         """Every version that objects were ever stored in is remembered until somebody says that none is left."""
         stored = list(at(obj, "status.storedVersions", ()))
-        new = [v["name"] for v in at(obj, "spec.versions", ()) if v.get("storage") and v.get("name") not in stored]
-        obj["status"]["storedVersions"] = stored + new
+        used = [v.get("name") for v in at(obj, "spec.versions", ()) if v.get("storage")]
+        obj["status"]["storedVersions"] = stored + [n for n in used if n and n not in stored]
 
     def mark_deleted(self, obj: Object) -> None:
         finalizers = obj["metadata"].setdefault("finalizers", [])

@@ -10,39 +10,6 @@ from .printing import AGE, NAME, at, number, or_none, text
 Object = dict[str, Any]
 
 
-class APIServiceStrategy(Strategy):
-    has_generation = False
-    unconditional_update = False
-    status_zeros = {}
-    columns = (
-        NAME,
-        text(
-            "Service",
-            lambda a: _service(at(a, "spec.service")),
-            "The reference to the service that hosts this API endpoint.",
-        ),
-        text("Available", lambda a: _available(a), "Whether this service is available."),
-        AGE,
-    )
-
-    def default(self, obj: Object) -> None:
-        service = at(obj, "spec.service")
-        if service is not None:
-            service.setdefault("port", 443)
-
-
-def _service(reference: Object | None) -> str:
-    return f"{reference.get('namespace')}/{reference.get('name')}" if reference else "Local"
-
-
-def _available(api: Object) -> str:
-    condition = next((c for c in at(api, "status.conditions", ()) if c.get("type") == "Available"), None)
-    if condition is None:
-        return "Unknown"
-    reason = f" ({condition['reason']})" if condition.get("reason") and condition.get("status") != "True" else ""
-    return f"{condition.get('status')}{reason}"
-
-
 class FlowSchemaStrategy(Strategy):
     status_zeros = {}
     columns = (

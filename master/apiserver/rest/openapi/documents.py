@@ -12,6 +12,7 @@ from apimachinery import scheme
 from apimachinery.schema import compile as package
 from apimachinery.scheme import Kind
 
+from ...aggregation.documents import Documents, merged
 from ...registry.catalog import Catalog
 from ...registry.strategy import Strategy
 from ...registry.subresources import subresource_kind
@@ -37,18 +38,20 @@ def group_path(kind: Kind) -> str:
 class OpenApi:
     """Documents by name: ``v2``, and group paths for version 3.
 
-    ``computed`` are kinds that are always served, though nothing of them is stored and they have no schema.
+    ``computed`` are kinds that are always served, though nothing of them is stored and they have no schema;
+    ``aggregated`` are the documents of other servers.
     """
 
-    def __init__(self, catalog: Catalog, computed: Iterable[Kind] = ()) -> None:
+    def __init__(self, catalog: Catalog, computed: Iterable[Kind] = (), aggregated: Documents | None = None) -> None:
         self._catalog = catalog
+        self._aggregated = aggregated or Documents()
         self._fixed = frozenset((*scheme.KINDS, *computed))
         self._builtin = BuiltinDocuments((*scheme.KINDS, *computed))
         self._common: Common | None = None
         self._pieces: dict[Strategy, tuple[Piece, Piece]] = {}
         self._made: dict[str, bytes] = {}
         self._hashes: dict[str, str] = {}
-        self._revision = 0
+        self._revision = (0, 0)
         self._lock = asyncio.Lock()
 
     async def hashes(self) -> Mapping[str, str]:
@@ -69,7 +72,9 @@ class OpenApi:
     def _protobuf(self) -> bytes:
         if _V2 not in self._made:
             return self._builtin.protobuf()
-        if _PROTOBUF not in self._made:
+        if _PROTOBUF not in self._made and self._aggregated.openapi_v2():
+            self._made[_PROTOBUF] = encode_document(orjson.loads(self._made[_V2]))
+        elif _PROTOBUF not in self._made:
             # Messages are merged by putting one behind the other.
             own = [
                 encode_document({"paths": _members(p.paths), "definitions": _members(p.schemas)})
@@ -80,7 +85,7 @@ class OpenApi:
 
     async def _refresh(self) -> None:
         async with self._lock:
-            revision = self._catalog.revision
+            revision = self._catalog.revision, self._aggregated.revision
             if revision != self._revision:
                 custom = [self._catalog.strategy(k) for k in self._catalog.scheme if k not in self._fixed]
                 await asyncio.to_thread(self._make, custom)
@@ -96,6 +101,9 @@ class OpenApi:
                 groups.setdefault(group_path(strategy.kind), []).append(piece)
             self._made = {name: join_v3(pieces, self._shared()) for name, pieces in groups.items()}
             self._made[_V2] = join_v2(self._builtin.read(_V2) or b"", [p for p, _ in self._pieces.values()])
+        if others := self._aggregated.openapi_v2():
+            self._made[_V2] = merged(self._made.get(_V2) or self._builtin.read(_V2) or b"{}", others)
+        self._made.update(self._aggregated.openapi_v3())
         self._hashes.update({name: _hash(content) for name, content in self._made.items()})
 
     def _make_pieces(self, strategy: Strategy) -> tuple[Piece, Piece]:
