@@ -14,6 +14,7 @@ from apimachinery.protobuf.decoder import MAGIC, _facts, message_of
 from apimachinery.protobuf.wire import encode_varint
 
 CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
+_PROPS = "apiextensions/v1.JSONSchemaProps"
 _ZERO = {"string": "", "bytes": "", "bool": False, "int32": 0, "int64": 0}
 
 
@@ -70,6 +71,12 @@ def _content(kind: str, value: Any) -> bytes:
         case "util/intstr.IntOrString":
             text = value if isinstance(value, str) else ""
             return b"".join(_parts((1, int(bool(text))), (2, 0 if text else value), (3, text)))
+        case "apiextensions/v1.JSONSchemaPropsOrBool":
+            return _one(1, "bool", bool(value)) + (_one(2, _PROPS, value) if isinstance(value, dict) else b"")
+        case "apiextensions/v1.JSONSchemaPropsOrArray":
+            return _one(1, _PROPS, value) if isinstance(value, dict) else b"".join(_one(2, _PROPS, v) for v in value)
+        case "apiextensions/v1.JSONSchemaPropsOrStringArray":
+            return _one(1, _PROPS, value) if isinstance(value, dict) else b"".join(_one(2, "string", v) for v in value)
     if kind.endswith(".ExtraValue") or kind == "meta/v1.Verbs":
         return b"".join(_bytes(1, v.encode()) for v in value)
     return _message(kind, value)
