@@ -50,7 +50,8 @@ class PolicyStatus:
             # In a thread: a policy with many kinds and variables may take half a second.
             warnings = await asyncio.to_thread(type_checking.check, policy, pipeline.catalog, pipeline.schemas)
             checked = {"expressionWarnings": warnings} if warnings else {}
-            status = {"observedGeneration": policy["metadata"]["generation"], "typeChecking": checked}
+            found = {"observedGeneration": policy["metadata"]["generation"], "typeChecking": checked}
+            status = {**(policy.get("status") or {}), **found}
             await self._writer.update(POLICIES, {**copy(policy), "status": status}, "status")
         except (Conflict, NotFound):
             return True  # somebody else has written: the cache will tell
