@@ -53,7 +53,7 @@ def json_patch(obj: Object, operations: Any) -> Object:
 
 def _copied(operation: Object, obj: Any) -> int:
     """Bytes that a copy operation adds to ``obj``. Raises JsonPointerException."""
-    if operation.get("op") != "copy":
+    if operation.get("op") != "copy" or not isinstance(operation.get("from"), str):
         return 0
     return len(orjson.dumps(jsonpatch.JsonPointer(operation["from"]).resolve(obj)))
 

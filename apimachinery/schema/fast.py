@@ -7,6 +7,7 @@ Nearly every object is, and then nothing else looks at it: a pod takes some ten 
 import binascii
 import re
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 from apimachinery import quantity
@@ -14,8 +15,18 @@ from apimachinery.schema.model import Schema
 
 Check = Callable[[Any], bool]
 
-_time = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z").fullmatch
-_microtime = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z").fullmatch
+_SECOND = r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+_time = re.compile(_SECOND + "Z").fullmatch
+_microtime = re.compile(_SECOND + r"\.[0-9]{6}Z").fullmatch
+
+
+def _is_day(time: str) -> bool:
+    """Whether the calendar has the day: not every month has 31, and there is no year 0."""
+    try:
+        date.fromisoformat(time[:10])
+    except ValueError:
+        return False
+    return True
 
 
 def checker(schema: Schema) -> Check:
@@ -151,8 +162,10 @@ SCALAR_CHECKS: dict[str, Check] = {
     "int64": _int64,
     "double": _double,
     "bytes": _bytes,
-    "time": lambda v: v.__class__ is str and _time(v) is not None,
-    "microtime": lambda v: v.__class__ is str and _microtime(v) is not None,
+    "time": lambda v: v.__class__ is str and _time(v) is not None and ((v[8:10] < "29" and v[0] != "0") or _is_day(v)),
+    "microtime": lambda v: (
+        v.__class__ is str and _microtime(v) is not None and ((v[8:10] < "29" and v[0] != "0") or _is_day(v))
+    ),
     "quantity": _quantity,
     "intorstring": _int_or_string,
 }

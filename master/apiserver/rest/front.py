@@ -113,6 +113,7 @@ class Front:
         ticket = request.ticket = self._fairness.ticket(about, lambda: self._width(request))
         request.told = ticket.match.headers
         if request.place is not None and request.method not in _BODILESS:
+            self._authorize(about)  # before anything is taken in; the registry asks again, for all who write
             await request.body()
         await self._fairness.serve(ticket, self._route(request, about))
 
@@ -121,9 +122,11 @@ class Front:
             return  # nobody is there to be answered any more
         path: str = request.scope["path"]
         if path.startswith(("/api/", "/apis/")) or path in ("/api", "/apis"):
+            if request.place is None:  # discovery
+                self._authorize(about)
             await self._resources(request)
         else:
-            self._authorize_path(about)
+            self._authorize(about)
             await self._answer_path(request, path)
 
     async def _answer_path(self, request: Request, path: str) -> None:
@@ -149,7 +152,7 @@ class Front:
             return impersonate(user, request.scope["headers"], self._authorizer)
         return user
 
-    def _authorize_path(self, about: RequestAttributes) -> None:
+    def _authorize(self, about: RequestAttributes) -> None:
         decision = self._authorizer.authorize(about)
         if not decision.allowed:
             raise refusals.forbidden(about, decision.reason)
