@@ -6,7 +6,7 @@ from pathlib import Path
 from apimachinery import lifecycle
 from apimachinery.client.api import ApiClient
 from apimachinery.config import load_kubeconfig
-from bench import api_server, cri_runtimes, fairness, scheduling, up
+from bench import api_server, cri_runtimes, fairness, scheduling, size, up, watchers
 from bench.report import Figure, show
 
 _NODES, _PODS = 1000, 3000
@@ -32,7 +32,15 @@ def scheduler() -> list[Figure]:
 
 def main() -> None:
     """Run all, print all."""
-    figures = [*api_server.run(), *fairness.run(), *scheduler(), *cri_runtimes.run(), *up.run()]
+    figures = [
+        *api_server.run(),
+        *size.run(),
+        *watchers.run(),
+        *fairness.run(),
+        *scheduler(),
+        *cri_runtimes.run(),
+        *up.run(),
+    ]
     show(figures)
 
 

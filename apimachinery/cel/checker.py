@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from cel_expr_python import cel
@@ -76,8 +76,17 @@ _plain: dict[Any, cel.Env] = {}
 
 
 def _make(variables: tuple[tuple[str, str], ...], messages: Messages | None) -> cel.Env:
-    config = _library() | {"variables": [{"name": n} | parse_type(t).config() for n, t in variables]}
-    return cel.NewEnv(messages and messages.pool(), config=cel.NewEnvConfigFromYaml(json.dumps(config)))
+    # The library's own notation of types does not know optional ones: those are told in the configuration.
+    optional = tuple(v for v in variables if "optional_type" in v[1])
+    others = {name: cel.Type(text) for name, text in variables if "optional_type" not in text}
+    return cel.NewEnv(messages and messages.pool(), config=_config(optional), variables=others)
+
+
+@lru_cache(4)
+def _config(variables: tuple[tuple[str, str], ...]) -> cel.EnvConfig:
+    """To read it takes longer than to check an expression."""
+    told = _library() | {"variables": [{"name": n} | parse_type(t).config() for n, t in variables]}
+    return cel.NewEnvConfigFromYaml(json.dumps(told))
 
 
 @cache

@@ -59,7 +59,7 @@ class _Check:
         self._total = 0.0
 
     def all(self, schema: Raw, path: str) -> list[Cause]:
-        cel_type = self._types.declare(schema, resource=True)
+        cel_type = self._types.prepare(schema, resource=True)
         causes = list(self._check(_Place(schema, schema, path), cel_type))
         told = exceeded(self._total, DEFINITION_LIMIT, f"{RULES} estimated rule cost total for entire OpenAPIv3 schema")
         return causes or ([Cause("FieldValueForbidden", f"Forbidden: {told}", path)] if told else [])
@@ -93,10 +93,10 @@ class _Check:
 
     def _cost(self, rule: Raw, part: str, at: _Place, cel_type: str) -> str:
         """What is wrong with the cost of a rule or of its message."""
-        tree = syntax_tree(rule, part, cel_type, self._types)
+        tree, names = syntax_tree(rule, part, cel_type, self._types)
         value = of_value(at.spine)
         often = at.often if at.often is not None else REQUEST_BYTES // smallest(at.spine)
-        cost = estimate(tree, {"self": value, "oldSelf": value}).cost * often
+        cost = estimate(tree, dict.fromkeys(names, value)).cost * often
         self._total += cost
         return exceeded(
             cost, RULE_LIMIT, "estimated rule cost" if part == "rule" else "estimated messageExpression cost"

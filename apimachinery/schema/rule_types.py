@@ -3,7 +3,10 @@
 Source: ``k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel/model/schemas.go``.
 """
 
+import re
+import string
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +18,36 @@ _STRINGS = {"byte": "bytes", "date": "timestamp", "date-time": "timestamp", "dur
 _SCALARS = {"integer": "int", "number": "double", "boolean": "bool"}
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the checker knows ``self`` and ``oldSelf`` of one type as."""
+
+    own: str
+    old: str
+    optional_old: str
+
+    def translate(self, expression: str, optional: bool) -> str:
+        """An expression about these; its columns stay."""
+        by = {"self": self.own, "oldSelf": self.optional_old if optional else self.old}
+        return _WORDS.sub(lambda found: by.get(found[0], found[0]), expression)
+
+    def restore(self, text: str) -> str:
+        """The checker's words about a translated expression, in those of its author."""
+        for name, plain in ((self.own, "self"), (self.old, "oldSelf"), (self.optional_old, "oldSelf")):
+            text = text.replace(name, plain)
+        return text
+
+
+_TEXT = r"""[rRbB]*(?:'''.*?'''|\"\"\".*?\"\"\"|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")|//[^\n]*"""
+_WORDS = re.compile(rf"{_TEXT}|\.\s*\??\s*\w+|\w+", re.DOTALL)
+_DIGITS = string.digits + string.ascii_letters
+
+
+def _name(prefix: str, number: int) -> str:
+    """A name with two digits of base 62; their alphabet ends at 3,844 types, which no definition has."""
+    return prefix + _DIGITS[number // 62 % 62] + _DIGITS[number % 62]
+
+
 class Types:
     """The types of one definition; ``messages`` are those of its objects. ``metadata`` is the type of a resource's
     metadata, if rules may look at more than names."""
@@ -24,7 +57,30 @@ class Types:
 
         self.messages = messages or kept.Messages()
         self._metadata = metadata
+        self.variables: dict[str, str] = {}
+        """``self`` and ``oldSelf`` of every type, each by a name of the same length, so that one environment of the
+        checker serves all rules of a definition: to make one takes as long as to check a hundred rules."""
+        self._names: dict[str, Names] = {}
         self._objects: dict[int, str] = {}
+
+    def names(self, cel_type: str) -> "Names":
+        known = self._names.get(cel_type)
+        if known is None:
+            count = len(self._names)
+            known = self._names[cel_type] = Names(*(_name(prefix, count) for prefix in ("_s", "_oldS", "_optS")))
+            optional = f"optional_type<{cel_type}>"
+            self.variables |= {known.own: cel_type, known.old: cel_type, known.optional_old: optional}
+        return known
+
+    def prepare(self, schema: Raw, *, resource: bool = False) -> str:
+        """Declare the type of a value, and all those inside that rules may be about."""
+        found = self.declare(schema, resource=resource)
+        self.names(found)
+        inner = [*(schema.get("properties") or {}).values(), schema.get("items"), schema.get("additionalProperties")]
+        for member in inner:
+            if isinstance(member, Mapping):
+                self.prepare(member)
+        return found
 
     def declare(self, schema: Raw, *, resource: bool = False) -> str:
         """The CEL type of a value. ``resource``: its root also has apiVersion, kind and metadata."""

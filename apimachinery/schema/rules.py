@@ -36,11 +36,13 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``transition``: it compares with the old value, and is kept only where there is one, or if that is optional."""
+    """``names`` are what its programs call ``self`` and ``oldSelf``. ``transition``: it compares with the old value,
+    and is kept only where there is one, or if that is optional."""
 
     raw: Raw
     program: "Program"
     message: "Program | None"
+    names: tuple[str, str]
     transition: bool
     optional_old: bool
 
@@ -94,7 +96,7 @@ def compile_rules(schema: Raw) -> Rules:
     if not has_rules(schema):
         return Rules(None)
     types = Types()
-    root = _compile(schema, schema, types.declare(schema, resource=True), types)
+    root = _compile(schema, schema, types.prepare(schema, resource=True), types)
     return Rules(root if root.any() else None)
 
 
@@ -128,22 +130,29 @@ def _inner(raw: Raw, spine: Raw, types: Types) -> Node | None:
 
 def compile_rule(rule: Raw, cel_type: str, types: Types) -> Rule:
     """Raises CompilationError."""
-    variables = _variables(rule, cel_type)
-    program = cel.compile(rule["rule"], variables, result="bool", messages=types.messages)
-    told = rule.get("messageExpression")
-    message = cel.compile(told, variables, result="string", messages=types.messages) if told else None
-    return Rule(rule, program, message, "oldSelf" in program.variables, bool(rule.get("optionalOldSelf")))
+    names, optional = types.names(cel_type), bool(rule.get("optionalOldSelf"))
+
+    def make(part: str, result: str) -> "Program":
+        try:
+            translated = names.translate(rule[part], optional)
+            return cel.compile(translated, types.variables, result=result, messages=types.messages)
+        except cel.CompilationError as error:
+            raise cel.CompilationError(names.restore(str(error))) from None
+
+    program = make("rule", "bool")
+    message = make("messageExpression", "string") if rule.get("messageExpression") else None
+    old = names.optional_old if optional else names.old
+    return Rule(rule, program, message, (names.own, old), old in program.variables, optional)
 
 
-def syntax_tree(rule: Raw, part: str, cel_type: str, types: Types) -> Any:
-    """Of the rule's expression, or of its ``messageExpression``."""
+def syntax_tree(rule: Raw, part: str, cel_type: str, types: Types) -> tuple[Any, tuple[str, str]]:
+    """Of the rule's expression, or of its ``messageExpression``; and what ``self`` and ``oldSelf`` are called in it."""
     from apimachinery.cel import checker
 
-    return checker.check(rule[part], _variables(rule, cel_type), types.messages).tree.expr
-
-
-def _variables(rule: Raw, cel_type: str) -> dict[str, str]:
-    return {"self": cel_type, "oldSelf": f"optional_type<{cel_type}>" if rule.get("optionalOldSelf") else cel_type}
+    names, optional = types.names(cel_type), bool(rule.get("optionalOldSelf"))
+    text = names.translate(rule[part], optional)
+    tree = checker.check(text, types.variables, types.messages).tree.expr
+    return tree, (names.own, names.optional_old if optional else names.old)
 
 
 class _Exhausted(Exception):
@@ -201,7 +210,7 @@ def _keep(rule: Rule, node: Node, path: str, value: Any, old: Any, budget: cel.B
     if node.unordered:
         value, old = _typed(value, node.raw), old if old is MISSING else _typed(old, node.raw)
     try:
-        values = {"self": value, "oldSelf": _old(rule, old)}
+        values = {rule.names[0]: value, rule.names[1]: _old(rule, old)}
         if rule.program.evaluate(values, _call(budget)) is not True:
             yield _broken(rule, path, shown, values, budget)
     except cel.BudgetExceeded as error:

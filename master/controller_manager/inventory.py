@@ -45,8 +45,10 @@ def custom_kind(crd: Mapping[str, Any]) -> Kind | None:
     served = [v["name"] for v in spec["versions"] if v.get("served")]
     if not served:
         return None
+    stored = next((v["name"] for v in spec["versions"] if v.get("storage")), "")
+    version = stored if stored in served else served[0]  # the stored one needs no conversion webhook, which may be away
     namespaced = spec.get("scope") == "Namespaced"
-    return Kind(spec["group"], served[0], spec["names"]["kind"], spec["names"]["plural"], namespaced)
+    return Kind(spec["group"], version, spec["names"]["kind"], spec["names"]["plural"], namespaced)
 
 
 class Inventory:

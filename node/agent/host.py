@@ -32,6 +32,7 @@ class Load:
 
     time: float
     cpu_fraction: float
+    cpu_seconds: float  # that all cores have worked since the machine started
     memory_available: int
     load1: float
     disk_total: int
@@ -84,6 +85,7 @@ class HostReader:
         return Load(
             time=time.time(),
             cpu_fraction=psutil.cpu_percent(None) / 100,
+            cpu_seconds=_busy_seconds(),
             memory_available=psutil.virtual_memory().available,
             load1=os.getloadavg()[0],
             disk_total=disk.f_blocks * disk.f_frsize,
@@ -93,6 +95,11 @@ class HostReader:
             pids_total=most,
             pids_free=most - _pid_count(),
         )
+
+
+def _busy_seconds() -> float:
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
 
 def _pid_count() -> int:

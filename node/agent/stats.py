@@ -6,6 +6,8 @@ Source: ``k8s.io/kubelet/pkg/apis/stats/v1alpha1/types.go``.
 import time
 from collections.abc import Iterable
 
+import psutil
+
 from apimachinery.logging import get_logger
 from node.agent.host import HostReader
 from node.agent.pod_state import CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID, Object
@@ -54,8 +56,12 @@ class StatsReader:
         used = machine.memory - load.memory_available
         return {
             "nodeName": self._node,
-            "startTime": now,
-            "cpu": {"time": now, "usageNanoCores": int(load.cpu_fraction * machine.cpus * 1e9)},
+            "startTime": rfc3339(psutil.boot_time()),
+            "cpu": {
+                "time": now,
+                "usageNanoCores": int(load.cpu_fraction * machine.cpus * 1e9),
+                "usageCoreNanoSeconds": int(load.cpu_seconds * 1e9),
+            },
             "memory": {
                 "time": now,
                 "availableBytes": load.memory_available,
@@ -86,7 +92,19 @@ class StatsReader:
             pod = pods.setdefault(uid, {"podRef": about, "startTime": rfc3339(time.time()), "containers": []})
             pod["containers"].append(self._container(item))
         self._rates.keep(item.attributes.id for item in stats)
+        for uid, more in (await self._sandboxes()).items():
+            if uid in pods:
+                pods[uid] |= more
         return [_summed(pod) for pod in pods.values()]
+
+    async def _sandboxes(self) -> dict[str, Object]:
+        """By the pods' uids: network and processes, from runtimes that tell them."""
+        try:
+            found = await self._runtime.list_pod_sandbox_stats({})
+        except RuntimeFault as fault:
+            _log.debug("The runtime gives no stats of sandboxes", error=str(fault))
+            return {}
+        return {item.attributes.labels.get(POD_UID, ""): _sandbox(item) for item in found}
 
     def _container(self, item: pb.ContainerStats) -> Object:
         cumulated = item.cpu.usage_core_nano_seconds.value
@@ -106,6 +124,23 @@ class StatsReader:
             },
             "rootfs": {"time": moment, "usedBytes": item.writable_layer.used_bytes.value},
         }
+
+
+def _sandbox(item: pb.PodSandboxStats) -> Object:
+    out: Object = {}
+    if item.linux.network.timestamp:
+        default = item.linux.network.default_interface
+        out["network"] = {
+            "time": rfc3339(item.linux.network.timestamp / 1e9),
+            "name": default.name,
+            "rxBytes": default.rx_bytes.value,
+            "rxErrors": default.rx_errors.value,
+            "txBytes": default.tx_bytes.value,
+            "txErrors": default.tx_errors.value,
+        }
+    if item.linux.process.process_count.value:
+        out["process_stats"] = {"process_count": item.linux.process.process_count.value}
+    return out
 
 
 def _summed(pod: Object) -> Object:

@@ -1,5 +1,6 @@
 """A watch that is resumed whenever it breaks, as an informer's is, and a check of what it saw against etcd's history."""
 
+import base64
 import http.client
 import json
 import ssl
@@ -70,11 +71,11 @@ def check(recorder: Recorder, history: list[tuple[str, str, int]]) -> None:
     assert recorder.events == [change for change in history if change[2] > recorder.began]
 
 
-def history(etcd: Any, prefix: str) -> list[tuple[str, str, int]]:
+def history(url: str, prefix: str) -> list[tuple[str, str, int]]:
     """Every change under a prefix (without its last slash) since revision 1, as a watch should tell it."""
     known: set[str] = set()
     found = []
-    for event in etcd_watch(etcd, prefix):
+    for event in etcd_watch(url, prefix):
         key = event["key"].removeprefix(prefix + "/")
         if event["deleted"]:
             known.discard(key)
@@ -87,8 +88,6 @@ def history(etcd: Any, prefix: str) -> list[tuple[str, str, int]]:
 
 def etcd_watch(url: str, prefix: str) -> list[dict[str, Any]]:
     """The history by etcd's own watch, over its JSON gateway."""
-    import base64
-
     begin, end = prefix + "/", prefix + "0"
     create = {"key": base64.b64encode(begin.encode()).decode(), "range_end": base64.b64encode(end.encode()).decode()}
     body = json.dumps({"create_request": {**create, "start_revision": "1"}}).encode()
@@ -103,7 +102,8 @@ def etcd_watch(url: str, prefix: str) -> list[dict[str, Any]]:
                 kv = event["kv"]
                 deleted = event.get("type") == "DELETE"
                 key = base64.b64decode(kv["key"]).decode()
-                found.append({"key": key, "deleted": deleted, "revision": int(kv["mod_revision"])})
+                value = base64.b64decode(kv.get("value", "")).decode()
+                found.append({"key": key, "deleted": deleted, "revision": int(kv["mod_revision"]), "value": value})
     except TimeoutError:
         pass
     finally:

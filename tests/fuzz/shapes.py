@@ -65,10 +65,14 @@ def value(draw: Any, wanted: Schema, depth: int = 0) -> Any:
         return draw(junk)
     if wanted.form == "object":
         members = wanted.members()
-        names = draw(st.lists(st.sampled_from(sorted(members)), max_size=4 if depth < 5 else 0)) if members else []
+        names = (
+            draw(st.lists(st.sampled_from(sorted(members)), max_size=(4, 3, 3, 2)[depth] if depth < 4 else 0))
+            if members
+            else []
+        )
         return {name: draw(value(members[name], depth + 1)) for name in names}
     if wanted.form in ("list", "map"):
-        size = draw(st.integers(0, 2)) if depth < 6 else 0
+        size = draw(st.integers(0, 2)) if depth < 5 else 0
         items = [draw(value(wanted.item, depth + 1)) if wanted.item else draw(junk) for _ in range(size)]
         return items if wanted.form == "list" else {draw(_texts): item for item in items}
     return draw(_REASONABLE[wanted.form])

@@ -89,7 +89,7 @@ def test_every_parameter_with_every_odd_value(victim: Victim) -> None:
                 if not future(name, value):
                     fine(victim.call(method, f"{path}?{query}".encode()), query[:200])
             fine(victim.call("POST", f"{MAPS}?{query}&dryRun=All".encode(), b"{}", JSON), query[:200])
-            watch = f"{MAPS}?watch=1&timeoutSeconds=1&{query}"
+            watch = f"{MAPS}?watch=1&timeoutSeconds=-1&{query}"
             if name in ("resourceVersionMatch", "sendInitialEvents") and value in (
                 "1",
                 "x",

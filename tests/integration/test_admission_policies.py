@@ -1,6 +1,5 @@
 """Admission policies as upstream's conformance tests see them, on a real API server."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,6 +10,7 @@ from tests.control_plane import ADMIN_TOKEN, USER_TOKEN, ApiServerProgram, Reply
 Object = dict[str, Any]
 REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
 DEPLOYMENTS = {"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"]}
+TIME = "2026-01-01T00:00:00Z"
 CONFIG_MAPS = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}
 
 
@@ -302,6 +302,12 @@ def test_expressions_are_compiled_at_create(policies: Policies) -> None:
 def test_expressions_are_type_checked(policies: Policies) -> None:
     right = policies.validating(DEPLOYMENTS, {"expression": "object.spec.replicas > 1"})
     assert policies.status(right)["typeChecking"] == {}
+    condition = {"type": "Fine", "status": "True", "reason": "Seen", "message": "", "lastTransitionTime": TIME}
+    path = f"{REGISTRATION}/validatingadmissionpolicies/{right}/status"
+    merge = {"Content-Type": "application/merge-patch+json"}
+    change = {"status": {"conditions": [condition], "observedGeneration": None}}
+    assert policies.api.request("PATCH", path, change, headers=merge).code == 200
+    assert policies.status(right)["conditions"] == [condition]
     confused = policies.validating(
         DEPLOYMENTS,
         {
@@ -430,15 +436,13 @@ def test_a_costly_policy_holds_up_nobody(policies: Policies) -> None:
     policies.validating({**CONFIG_MAPS, "resourceNames": ["slow"]}, {"expression": costly})
     body = config_map("slow", data={"l": ",".join("a" * 5000)})
     policies.refused(policies.config_maps, body)
-    slowest = 0.0
+    served = 0
     with ThreadPoolExecutor() as pool:
         refusals = [pool.submit(policies.api.request, "POST", policies.config_maps, body) for _ in range(3)]
         while not all(r.done() for r in refusals):
-            began = time.monotonic()
-            assert policies.api.request("GET", "/livez/ping").code == 200
-            slowest = max(slowest, time.monotonic() - began)
+            served += policies.api.request("GET", "/livez/ping").code == 200
     assert "actual cost limit exceeded" in refusals[0].result().json["message"]
-    assert slowest < 1
+    assert served > 10
 
 
 def test_policies_are_about_custom_kinds_too(policies: Policies) -> None:

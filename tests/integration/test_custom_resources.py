@@ -368,9 +368,12 @@ def test_fields_to_select_by(apiserver: ApiServerProgram, namespace: str, conver
 
 
 def test_several_servers_agree(apiserver: ApiServerProgram, etcd: Etcd, tmp_path: Any) -> None:
+    early = Custom(apiserver, definition(version("v1"), scope="Cluster"))
+    early.create("x")
     other = ApiServerProgram(tmp_path / "other", etcd.url)
     other.start()
     try:
+        assert names(other.request("GET", early.path()).json) == ["x"]
         custom = Custom(apiserver, definition(version("v1", an_object(a=STRING)), scope="Cluster"))
         eventually(lambda: other.request("GET", custom.path()).code == 200)
         there = Watching(other, f"{custom.path()}?watch=1&resourceVersion=0")

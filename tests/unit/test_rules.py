@@ -69,6 +69,15 @@ def test_values_have_the_types_of_the_schema() -> None:
     assert broken(rules, spec) == []
 
 
+def test_names_in_texts_and_fields_are_left_alone() -> None:
+    member = {"type": "object", "properties": {"self": {"type": "string"}, "b": {"type": "string"}}}
+    rule = """self.self == 'self' && self . self == "oldSelf".replace('oldSelf', r'self') && self.b == 'it\\'s self'"""
+    spec = {**member, "x-kubernetes-validations": [{"rule": rule}]}
+    rules = {"type": "object", "properties": {"spec": spec}}
+    assert check_rules(rules, "schema") == []
+    assert broken(rules, {"self": "self", "b": "it's self"}) == []
+
+
 def test_transition_rules_need_an_old_value() -> None:
     rules = schema(
         {"rule": "self.x >= oldSelf.x"}, {"rule": "oldSelf.hasValue() || self.x == 1", "optionalOldSelf": True}

@@ -25,10 +25,12 @@ def request_json(request: AdmissionRequest, kind: Kind) -> Object:
         # A Namespace counts as being inside itself.
         "namespace": request.name if request.kind is scheme.NAMESPACES else request.namespace,
         "operation": request.operation,
-        "userInfo": {"username": user.name, "uid": user.uid, "groups": list(user.groups)},
+        "userInfo": {"username": user.name, "groups": list(user.groups)},
         "dryRun": request.dry_run,
         "options": request.options or None,
     }
+    if user.uid:
+        told["userInfo"]["uid"] = user.uid
     if user.extra:
         told["userInfo"]["extra"] = {k: list(v) for k, v in user.extra.items()}
     return {k: v for k, v in told.items() if v != ""}

@@ -93,9 +93,13 @@ class Record:
         annotations = {
             "authorization.k8s.io/decision": "allow" if decision.allowed else "forbid",
             "authorization.k8s.io/reason": decision.reason,
-            **self.annotations,
+            **{k: v for k, v in self.annotations.items() if self._may_tell(k)},
         }
         self._stage("ResponseComplete", response, responseStatus=status, annotations=annotations)
+
+    def _may_tell(self, annotation: str) -> bool:
+        """What a webhook has patched is part of the request's body, and only told where that is."""
+        return self._verdict.level >= Level.request or not annotation.startswith("patch.webhook.admission.k8s.io/")
 
     def _stage(self, stage: str, response: bytes = b"", **more: Any) -> None:
         if stage in self._verdict.omitted:

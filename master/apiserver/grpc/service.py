@@ -27,7 +27,7 @@ from ..registry.reads import ListOptions
 from ..registry.selection import Selection
 from ..registry.store import Registry
 from ..rest.audited import path_of
-from ..rest.front import Identities
+from ..rest.front import Identities, too_deep
 from .watches import WatchStream
 
 Object = dict[str, Any]
@@ -51,6 +51,7 @@ _CODES = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 _audit_id = AuditIds()
+_UNKNOWN = NotFound("the server could not find the requested resource")
 _VERBS = {pb.Write.CREATE: "create", pb.Write.UPDATE: "update", pb.Write.PATCH: "patch", pb.Write.DELETE: "delete"}
 
 
@@ -79,7 +80,7 @@ class ApiServerService(ApiServerServicer):
             user = await self._user(context)
             target, selection = self.select(request.selection)
             options = ListOptions(
-                request.resource_version, request.resource_version_match, request.limit, request.continue_token
+                request.resource_version, request.resource_version_match, max(0, request.limit), request.continue_token
             )
             work = self._registry.list(user, target, selection, options)
             count = self._registry.reads.bucket(target.kind).count(target.namespace)
@@ -131,6 +132,8 @@ class ApiServerService(ApiServerServicer):
         data = b""
         try:
             target = self._target(write.ref)
+            if write.verb not in _VERBS:
+                raise BadRequest(f"there is no verb {write.verb}")
             about = _about(user, _VERBS[write.verb], target)
             record = self._record(context, about, target, write.body)
             options = WriteOptions(
@@ -142,9 +145,11 @@ class ApiServerService(ApiServerServicer):
                 record.annotations = options.annotations
         except ApiError as error:
             refused = error
-        except Exception:  # the boundary of one write: it must not take the others of its request along
-            _log.exception("Write failed", resource=write.ref.resource.resource, name=write.ref.name)
-            refused = InternalError("Internal error occurred")
+        except Exception as error:  # the boundary of one write: it must not take the others of its request along
+            refused = too_deep(error)
+            if refused is None:
+                _log.exception("Write failed", resource=write.ref.resource.resource, name=write.ref.name)
+                refused = InternalError("Internal error occurred")
         if record:
             done = 201 if write.verb == pb.Write.CREATE else 200
             record.complete(refused.status_code if refused else done, refused, data if record.wants_response else b"")
@@ -196,12 +201,18 @@ class ApiServerService(ApiServerServicer):
         return await self._identities.user(None, str(authorization))
 
     def _target(self, ref: pb.ObjectRef) -> Target:
-        return Target(self._kind(ref.resource), ref.namespace, ref.name, ref.subresource)
+        """Raises NotFound, BadRequest."""
+        kind = self._kind(ref.resource)
+        if (ref.subresource and ref.subresource not in kind.subresources) or (ref.namespace and not kind.namespaced):
+            raise _UNKNOWN
+        if kind.namespaced and not ref.namespace and kind.stored:
+            raise BadRequest("an empty namespace may not be set for an object of a namespaced kind")
+        return Target(kind, ref.namespace, ref.name, ref.subresource)
 
     def _kind(self, resource: pb.Resource) -> scheme.Kind:
         kind = self._registry.catalog.scheme.by_resource(resource.group, resource.version, resource.resource)
         if kind is None:
-            raise NotFound("the server could not find the requested resource")
+            raise _UNKNOWN
         return kind
 
     def select(self, selection: pb.Selection) -> tuple[Target, Selection]:

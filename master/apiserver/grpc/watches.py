@@ -61,18 +61,20 @@ class WatchStream:
         self._ready: dict[_Feed, None] = {}
         self._refused: list[bytes] = []
         self._wake = asyncio.Event()
+        self._ended = False
 
     async def run(self, requests: AsyncIterator[pb.WatchRequest]) -> None:
         """Until the client ends the stream."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                sender = tasks.create_task(self._send_all(), name="watch stream")
+                tasks.create_task(self._send_all(), name="watch stream")
                 async for request in requests:
                     self._close(request.id)
                     if request.WhichOneof("action") == "open":
                         opening = asyncio.create_task(self._open(request), name=f"watch {request.id}")
                         self._opening[request.id] = opening
-                sender.cancel()
+                self._ended = True  # a write under way is left to end: gRPC knows no other way to take it back
+                self._wake.set()
         finally:
             for id_ in (*self._opening, *self._feeds):
                 self._close(id_)
@@ -116,7 +118,7 @@ class WatchStream:
     async def _send_all(self) -> None:
         loop = asyncio.get_running_loop()
         bookmark_at = loop.time() + BOOKMARK_SECONDS
-        while True:
+        while not self._ended:
             try:
                 async with asyncio.timeout_at(bookmark_at):
                     await self._wake.wait()

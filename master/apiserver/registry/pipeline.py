@@ -236,12 +236,7 @@ class Pipeline:
             raise Lost(found_there(stored)) from None
 
 
-_OPTIONS = {
-    "CREATE": "CreateOptions",
-    "UPDATE": "UpdateOptions",
-    "DELETE": "DeleteOptions",
-    "CONNECT": "ConnectOptions",
-}
+_OPTIONS = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions"}
 
 
 def admission(
@@ -252,10 +247,12 @@ def admission(
     old: Object | None,
     options: WriteOptions,
 ) -> AdmissionRequest:
-    told: Object = {"kind": _OPTIONS[operation], "apiVersion": "meta.k8s.io/v1", **options.told}
+    told: Object = {}  # a CONNECT's options are its object
+    if operation != "CONNECT":
+        told = {"kind": _OPTIONS[operation], "apiVersion": "meta.k8s.io/v1", **options.told}
     if options.dry_run:
         told["dryRun"] = ["All"]
-    if options.field_manager and operation != "DELETE":
+    if options.field_manager and operation in ("CREATE", "UPDATE"):
         told |= {"fieldManager": options.field_manager, "fieldValidation": options.field_validation}
     return AdmissionRequest(
         user=user,

@@ -81,7 +81,10 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send, _NOBODY, _audit_id())
         began = time.perf_counter()
-        await self._answer(request)
+        try:
+            await self._answer(request)
+        finally:
+            request.error = None  # its traceback leads back to the request: a circle, with the whole body in it
         self._metrics.observe(request, time.perf_counter() - began)
 
     async def _answer(self, request: Request) -> None:
@@ -152,9 +155,11 @@ class Front:
             raise refusals.forbidden(about, decision.reason)
 
 
-def _too_deep(error: Exception) -> bool:
+def too_deep(error: Exception) -> ApiError | None:
     """Python and orjson both stop at some depth. Nothing has been written then: encoding comes first."""
-    return isinstance(error, RecursionError) or (isinstance(error, orjson.JSONEncodeError) and "ecursion" in str(error))
+    if isinstance(error, RecursionError) or (isinstance(error, orjson.JSONEncodeError) and "ecursion" in str(error)):
+        return BadRequest("the object is nested too deeply: exceeded max depth")
+    return None
 
 
 _NOBODY = User("")
@@ -181,8 +186,8 @@ async def _fail(request: Request, error: Exception) -> None:
     """Answer what went wrong."""
     if isinstance(error, ApiError):
         await _refuse(request, error)
-    elif _too_deep(error):
-        await _refuse(request, BadRequest("the object is nested too deeply: exceeded max depth"))
+    elif refused := too_deep(error):
+        await _refuse(request, refused)
     else:
         _log.exception("Request failed", path=request.scope["path"], method=request.method)
         await _refuse(request, InternalError("Internal error occurred: see the API server's log"))

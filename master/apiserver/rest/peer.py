@@ -173,6 +173,11 @@ class PeerWebSocket(WebSocketsSansIOProtocol):
 
     _done = False
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # The application chooses, also of names that are no tokens: kubectl's tunnel is "SPDY/3.1+portforward.k8s.io".
+        self.conn.process_subprotocol = lambda headers: None  # type: ignore[method-assign]
+
     async def run_asgi(self) -> None:
         await super().run_asgi()
         self._done = True

@@ -115,10 +115,12 @@ class _Stream:
             await self._send(self._bookmark(self._watch.initial_revision, {INITIAL_EVENTS_END: "true"}))
         if self._request.ticket:
             self._request.ticket.leave()
-        while not watcher.closed and (now := loop.time()) < end:
-            batch = await watcher.batch(min(end, bookmark_at) - now)
+        while not watcher.closed and ((now := loop.time()) < end or not watcher.idle):
+            batch = await watcher.batch(max(0.0, min(end, bookmark_at) - now))
             if batch:
                 await self._send(self._frames.join(batch))
+            if loop.time() >= end:
+                break  # one more look at what was there already is all that a short watch gets
             if not watcher.idle:
                 await asyncio.sleep(0)
             if self._bookmarks and loop.time() >= bookmark_at and watcher.idle:

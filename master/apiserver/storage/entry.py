@@ -1,6 +1,8 @@
 """What the cache holds: one object's bytes and what selectors need of it; and one change of it, framed once for all."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from sys import intern
 from typing import Any, Literal
 
 from .codec import check, decode, splice, with_revision
@@ -10,6 +12,12 @@ Object = dict[str, Any]
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 FieldLabels = Mapping[str, Callable[[Object], str]]
 _NONE: Mapping[str, str] = {}
+
+
+@lru_cache(maxsize=4096)
+def _shared(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """One mapping for all objects that have the same: the pods of a set differ in little of what selectors look at."""
+    return dict(items)
 
 
 class Entry:
@@ -31,10 +39,10 @@ class Entry:
             self.data = splice(value, revision)
             obj = decode(value)
             check(obj)
-            self.labels: Mapping[str, str] = obj["metadata"].get("labels") or _NONE
-            self.fields: Mapping[str, str] = (
-                {k: read(obj) for k, read in field_labels.items()} if field_labels else _NONE
-            )
+            labels = obj["metadata"].get("labels")
+            self.labels: Mapping[str, str] = _shared(tuple(labels.items())) if labels else _NONE
+            fields = tuple([(k, intern(read(obj))) for k, read in field_labels.items()])
+            self.fields: Mapping[str, str] = _shared(fields) if fields else _NONE
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise Unreadable(key, error) from error
 

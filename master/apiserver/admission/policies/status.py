@@ -4,6 +4,7 @@ Level-based, in every API server: each looks at all policies that the watch cach
 finding do no harm.
 """
 
+import asyncio
 from typing import Any
 
 from apimachinery import scheme
@@ -46,9 +47,11 @@ class PolicyStatus:
 
         pipeline = self._registry.pipeline
         try:
-            warnings = type_checking.check(policy, pipeline.catalog, pipeline.schemas)
+            # In a thread: a policy with many kinds and variables may take half a second.
+            warnings = await asyncio.to_thread(type_checking.check, policy, pipeline.catalog, pipeline.schemas)
             checked = {"expressionWarnings": warnings} if warnings else {}
-            status = {"observedGeneration": policy["metadata"]["generation"], "typeChecking": checked}
+            found = {"observedGeneration": policy["metadata"]["generation"], "typeChecking": checked}
+            status = {**(policy.get("status") or {}), **found}
             await self._writer.update(POLICIES, {**copy(policy), "status": status}, "status")
         except (Conflict, NotFound):
             return True  # somebody else has written: the cache will tell

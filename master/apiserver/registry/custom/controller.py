@@ -54,12 +54,15 @@ class CustomKinds:
         self._cleaning: set[str] = set()
 
     async def run(self) -> None:
-        """Until the server stops."""
+        """Until cancelled. A watch that the bucket closes, as it does when the server drains, is opened again."""
         bucket = self._reads.bucket(CRDS)
         watcher = Watcher(limit=UNLIMITED)
         bucket.watch(watcher, bucket.revision)
         async with asyncio.TaskGroup() as tasks:
-            while not watcher.closed:
+            while True:
+                if watcher.closed:
+                    watcher = Watcher()
+                    bucket.watch(watcher, bucket.revision)
                 self.serve()
                 settled = await self._settle()
                 for definition in self._definitions():

@@ -17,7 +17,7 @@ NONE = "<none>"
 def at(obj: Any, path: str, default: Any = None) -> Any:
     """The value at a dotted path, or ``default`` where something on the way is missing or null."""
     for part in path.split("."):
-        if not isinstance(obj, Mapping):
+        if not isinstance(obj, dict):
             return default
         obj = obj.get(part)
     return default if obj is None else obj
