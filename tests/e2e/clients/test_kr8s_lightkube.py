@@ -17,7 +17,7 @@ from lightkube.resources import apps_v1, core_v1
 from lightkube.types import PatchType
 
 from tests.e2e.clients.conftest import deployment
-from tests.e2e.local_cluster import LocalCluster
+from tests.e2e.local_cluster import LocalCluster, eventually
 
 
 def test_kr8s(shared: LocalCluster, space: str) -> None:
@@ -27,7 +27,8 @@ def test_kr8s(shared: LocalCluster, space: str) -> None:
     web.create()
     web.wait("condition=Available", timeout=20)
     web.scale(2)
-    assert (web.replicas, web.exists(), len(list(web.pods()))) == (2, True, 2)
+    assert (web.replicas, web.exists()) == (2, True)
+    eventually(lambda: len(list(web.pods())) == 2)
     web.label({"tier": "front"})
     web.annotate(note="hi")
     assert [d.name for d in api.get("deploy", namespace=space, label_selector={"tier": "front"})] == ["web"]
@@ -59,7 +60,9 @@ async def test_kr8s_asyncio(shared: LocalCluster, space: str) -> None:
     quotas = kr8s.asyncio.objects.new_class("ResourceQuota", "v1", namespaced=True)
     quota = await quotas({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "5"}}}, namespace=space, api=api)
     await quota.create()
-    await quota.wait("jsonpath='{.status.used.pods}'=1", timeout=20)
+    async for _, seen in api.watch("resourcequotas", namespace=space):
+        if seen.status.get("used", {}).get("pods") == "1":
+            break
 
 
 @pytest.fixture

@@ -73,7 +73,6 @@ class Resource:
 
     def __init__(self, server: ApiServerProgram, kind: Kind, namespace: str = "", token: str = ADMIN_TOKEN) -> None:
         self.server, self.kind, self.namespace, self._token = server, kind, namespace, token
-        self._protobuf = message_of(kind.api_version, kind.kind) is not None
 
     def everywhere(self) -> "Resource":
         return Resource(self.server, self.kind)
@@ -95,12 +94,10 @@ class Resource:
 
     def _send(self, method: str, path: str, obj: Object) -> Object:
         whole = {"apiVersion": self.kind.api_version, "kind": self.kind.kind, **obj}
-        if not self._protobuf or whole["kind"] != self.kind.kind:
+        if message_of(whole["apiVersion"], whole["kind"]) is None:
             return dict(self._ask(method, path, whole))
-        body = go_protobuf.encode(whole)
-        return dict(
-            self._ask(method, path, body, go_protobuf.CONTENT_TYPE, f"{go_protobuf.CONTENT_TYPE},application/json")
-        )
+        body, media = go_protobuf.encode(whole), go_protobuf.CONTENT_TYPE
+        return dict(self._ask(method, path, body, media, f"{media},application/json"))
 
     def create(self, obj: Object, subresource: str = "", name: str = "", **query: Any) -> Object:
         return self._send("POST", self._path(name, subresource, **query), obj)
@@ -121,11 +118,12 @@ class Resource:
         return dict(self._ask("PATCH", self._path(name, subresource, **query), body, form))
 
     def delete(self, name: str, **options: Any) -> Object:
-        return dict(self._ask("DELETE", self._path(name), {"kind": "DeleteOptions", "apiVersion": "v1", **options}))
+        return self._send("DELETE", self._path(name), {"kind": "DeleteOptions", "apiVersion": "v1", **options})
 
     def delete_collection(self, options: Object | None = None, **query: Any) -> Object:
-        body = {"kind": "DeleteOptions", "apiVersion": "v1", **(options or {})}
-        return dict(self._ask("DELETE", self._path(**query), body))
+        return self._send(
+            "DELETE", self._path(**query), {"kind": "DeleteOptions", "apiVersion": "v1", **(options or {})}
+        )
 
     def watch(self, seconds: float = 20, **query: Any) -> Watch:
         context = ssl.create_default_context(cafile=self.server.ca_file)
