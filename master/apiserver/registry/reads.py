@@ -169,7 +169,7 @@ class Reads:
 
     async def _now(self, bucket: Bucket, selection: Selection, start: str, limit: int, revision: int = 0) -> Listing:
         """A page of the cache's state, told to be of ``revision`` if nothing has changed since then."""
-        wanted, revision = selection.wanted(), revision or self.cache.revision
+        wanted, revision = selection.listed(), revision or self.cache.revision
         if wanted is None:
             entries, remaining = bucket.page(selection.namespace, start, limit)
             return _listing(entries, revision, remaining, counted=not selection.filtered)

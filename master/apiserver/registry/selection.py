@@ -56,6 +56,23 @@ class Selection:
             return lambda entry: entry.key.startswith(prefix)
         return lambda entry: entry.key.startswith(prefix) and wanted(entry)
 
+    def listed(self) -> Accept | None:
+        """``wanted`` for one list of entries that are all held meanwhile: objects that share their labels, as the
+        pods of a set do, are asked about once."""
+        labels = self.labels
+        if self.fields.terms or labels.everything:
+            return self.wanted()
+        known: dict[int, bool] = {}
+
+        def accept(entry: Entry) -> bool:
+            of = entry.labels
+            found = known.get(id(of))
+            if found is None:
+                found = known[id(of)] = labels.matches(of)
+            return found
+
+        return accept
+
     def wanted(self) -> Accept | None:
         labels = None if self.labels.everything else self.labels
         terms = self.fields.terms

@@ -132,8 +132,8 @@ class Resources:
             query.get("continue", ""),
         )
         listing = await self._registry.list(request.user, target, selection, options)
-        pieces = shapes.list_pieces(self._strategy(target), wanted, listing, query)
-        await send_pieces(request, pieces, wanted.media_type)
+        pieces, length = shapes.list_pieces(self._strategy(target), wanted, listing, query)
+        await send_pieces(request, pieces, length, wanted.media_type)
 
     # Writes. Who may not is told so before the body is read; the registry asks again, whoever comes.
 
@@ -183,8 +183,8 @@ class Resources:
         options = await body.delete_options(request)
         write = body.write_options(request)
         listing = await self._registry.delete_collection(request.user, target, selection, options, write)
-        pieces = shapes.list_pieces(self._strategy(target), negotiation.PLAIN, listing, request.query)
-        await send_pieces(request, pieces)
+        pieces, length = shapes.list_pieces(self._strategy(target), negotiation.PLAIN, listing, request.query)
+        await send_pieces(request, pieces, length)
 
     # Connections.
 

@@ -82,14 +82,16 @@ async def send_data(request: Request, status: int, data: bytes, media_type: str 
         await send_bytes(request, status, data)
 
 
-async def send_pieces(request: Request, pieces: Iterator[bytes], media_type: str = JSON) -> None:
-    """A long JSON body that is made while it is sent; what fits in one piece is answered as any other."""
+async def send_pieces(request: Request, pieces: Iterator[bytes], length: int, media_type: str = JSON) -> None:
+    """A long JSON body that is made while it is sent; what fits in one piece is answered as any other. ``length`` is 0
+    where it is not known."""
     first, second = next(pieces), next(pieces, b"")
     if not second or media_type == YAML:
         await send_data(request, 200, b"".join((first, second, *pieces)), media_type)
         return
     zipping = Gzip() if _reads_gzip(request) else None
-    await start_stream(request, media_type.encode(), _GZIP_HEADERS if zipping else ())
+    told = ((b"content-length", b"%d" % length),) if length else ()
+    await start_stream(request, media_type.encode(), _GZIP_HEADERS if zipping else told)
     for piece in chain((first, second), pieces):
         body = await zipping.add(piece) if zipping else piece
         await request.send({"type": "http.response.body", "body": body, "more_body": True})

@@ -12,7 +12,7 @@ from ..registry.strategy import Column, Strategy
 from .negotiation import Wanted
 
 Object = dict[str, Any]
-PIECE = 128 * 1024
+PIECE = 256 * 1024
 """Bytes of a list that are joined, encrypted and sent before others get their turn."""
 _INCLUDES = ("", "None", "Metadata", "Object")
 
@@ -22,14 +22,17 @@ def object_bytes(strategy: Strategy, data: bytes) -> bytes:
     return orjson.dumps(strategy.shown(orjson.loads(data))) if strategy.second_view else data
 
 
-def list_pieces(strategy: Strategy, wanted: Wanted, listing: Listing, query: Mapping[str, str]) -> Iterator[bytes]:
-    """A list as JSON in the wanted shape, piece by piece: plain, of the cached bytes of its items."""
+def list_pieces(
+    strategy: Strategy, wanted: Wanted, listing: Listing, query: Mapping[str, str]
+) -> tuple[Iterator[bytes], int]:
+    """A list as JSON in the wanted shape, piece by piece: plain, of the cached bytes of its items. And how many bytes
+    these are, 0 if that is not known before they are made."""
     entries, shape = listing.entries, wanted.shape
     kind = strategy.kind
     head: Object = {"kind": shape or f"{kind.kind}List"}
     head["apiVersion"] = f"meta.k8s.io/{wanted.version}" if shape else kind.api_version
     head["metadata"] = list_metadata(listing)
-    name = "items"
+    name, size = "items", 0
     if shape == "Table":
         name, include = "rows", _include(query)
         columns = _columns(strategy)
@@ -41,7 +44,9 @@ def list_pieces(strategy: Strategy, wanted: Wanted, listing: Listing, query: Map
         items = (object_bytes(strategy, e.data) for e in entries)
     else:
         items = (e.data for e in entries)
-    return _pieces(b'%b,"%b":[' % (orjson.dumps(head)[:-1], name.encode()), items)
+        size = sum([len(e.data) for e in entries]) + max(len(entries) - 1, 0) + len(b"]}")
+    opening = b'%b,"%b":[' % (orjson.dumps(head)[:-1], name.encode())
+    return _pieces(opening, items), size and len(opening) + size
 
 
 def _pieces(head: bytes, items: Iterable[bytes]) -> Iterator[bytes]:
