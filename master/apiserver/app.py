@@ -11,7 +11,7 @@ import gc
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from apimachinery import schema, scheme
 from apimachinery.config import ClusterAccess
+from apimachinery.errors import ServiceUnavailable, Timeout
 from apimachinery.lifecycle import Tasks
 from apimachinery.logging import get_logger
 
@@ -134,16 +135,16 @@ class ApiServer:
         auditor, sinks = audit.build(settings.audit, auth.authorizer)
         api = self._api(registry, auth, identities, fairness, auditor, storage, connections, documents)
         servers = await self._bootstrap(reads, writer)
-        tasks.start("API servers", servers.run())
+        tasks.start("API servers", _whatever_etcd_does("API servers", servers.run))
         tasks.start("flow control objects", upkeep.keep(fairness, reads, writer))
         registration = Registration(reads, writer, catalog)
-        tasks.start("API registration", registration.run(), may_end=True)
+        tasks.start("API registration", _whatever_etcd_does("API registration", registration.run), may_end=True)
         availability = Availability(reads, writer, connections.aggregator, documents)
-        tasks.start("API availability", availability.run(), may_end=True)
+        tasks.start("API availability", _whatever_etcd_does("API availability", availability.run), may_end=True)
         custom = CustomKinds(registry, connections.webhooks.call)
         custom.serve()
         tasks.start("custom kinds", custom.run(), may_end=True)
-        tasks.start("policy status", PolicyStatus(registry).run())
+        tasks.start("policy status", _whatever_etcd_does("policy status", PolicyStatus(registry).run))
         if settings.compaction_interval:
             tasks.start("compaction", compact_regularly(storage, cache, keys, settings.compaction_interval))
         listeners = Listeners(
@@ -293,6 +294,18 @@ class ApiServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5):
                 await server.stopped.wait()
+
+
+async def _whatever_etcd_does(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Run, and again when the store was away: a loop of ours must not end the server for that."""
+    while True:
+        try:
+            await run()
+        except (ServiceUnavailable, Timeout) as error:
+            _log.warning("Begins again", task=name, error=str(error))
+            await asyncio.sleep(1)
+        else:
+            return
 
 
 class _Server(uvicorn.Server):

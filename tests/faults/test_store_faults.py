@@ -242,6 +242,7 @@ def test_out_of_space(server: ApiServerProgram, store: Etcd) -> None:
     assert server.request("DELETE", f"{MAPS}/filler").code == 200
 
 
+@thorough
 def test_signals(server: ApiServerProgram) -> None:
     """A server that was stopped for a while goes on; what was asked meanwhile is answered."""
     stores.pause(server.program)

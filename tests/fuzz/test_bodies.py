@@ -55,7 +55,7 @@ def every_wrong_type() -> list[tuple[Kind, bytes]]:
 
 def test_wrong_types_at_every_place_of_every_schema(victim: Victim, effort: int) -> None:
     attacks = every_wrong_type()
-    for kind, body in attacks[:: max(1, len(attacks) // (600 * effort))]:
+    for kind, body in attacks[:: max(1, len(attacks) // (400 * effort))]:
         fine(victim.call("POST", f"{collection(kind)}?dryRun=All", body, JSON), (kind.resource, body))
 
 
@@ -63,7 +63,7 @@ def test_wrong_types_at_every_place_of_every_schema(victim: Victim, effort: int)
 def test_objects_made_of_odd_values(victim: Victim, effort: int, kind: Kind) -> None:
     """Created, updated and patched, in all their parts; what was accepted is read back in each form."""
 
-    @settings(settings.get_profile("attack"), max_examples=4 * effort)
+    @settings(settings.get_profile("attack"), max_examples=3 * effort)
     @given(shapes.body(kind), shapes.body(kind), st.sampled_from([MERGE, STRATEGIC, APPLY, JSON]))
     def attack(first: Any, second: Any, media: Any) -> None:
         path = collection(kind)
@@ -174,7 +174,7 @@ def test_yaml_that_means_harm(victim: Victim) -> None:
 def test_random_bytes(victim: Victim, effort: int, media: str) -> None:
     seed = b'{"metadata":{"name":"x","labels":{"a":"b"}},"data":{"k":"v \\u00e9 \\n"},"immutable":false}'
 
-    @settings(settings.get_profile("attack"), max_examples=150 * effort)
+    @settings(settings.get_profile("attack"), max_examples=70 * effort)
     @given(st.lists(st.tuples(st.integers(0, len(seed)), st.integers(0, 3), st.binary(max_size=4)), max_size=5))
     def attack(changes: list[tuple[int, int, bytes]]) -> None:
         body = seed
@@ -199,7 +199,7 @@ def test_patches_of_absurd_operations(victim: Victim, effort: int) -> None:
         optional={"path": st.sampled_from(POINTERS), "from": st.sampled_from(POINTERS), "value": shapes.junk},
     )
 
-    @settings(settings.get_profile("attack"), max_examples=300 * effort)
+    @settings(settings.get_profile("attack"), max_examples=120 * effort)
     @given(st.lists(operations | shapes.junk, max_size=4) | shapes.junk)
     def attack(operations: Any) -> None:
         fine(victim.call("PATCH", f"{MAPS}/p?dryRun=All", encoded(operations), OPERATIONS), operations)
@@ -251,7 +251,7 @@ def test_reviews_and_subresources_made_of_odd_values(victim: Victim, effort: int
         "pods/p/ephemeralcontainers",
     ]
 
-    @settings(settings.get_profile("attack"), max_examples=120 * effort)
+    @settings(settings.get_profile("attack"), max_examples=60 * effort)
     @given(st.sampled_from(places), st.sampled_from(scheme.KINDS).flatmap(shapes.body) | shapes.junk)
     def attack(place: str, made: Any) -> None:
         method = "PUT" if place.endswith("ephemeralcontainers") else "POST"

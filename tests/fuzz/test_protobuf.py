@@ -18,7 +18,7 @@ PROTOBUF = [("Content-Type", "application/vnd.kubernetes.protobuf")]
 def test_mutated_bodies(victim: Victim, effort: int) -> None:
     kinds = [k for k in scheme.KINDS if "create" in k.verbs and f"{k.api_version} {k.kind}" in FACTS["kinds"]]
 
-    @settings(settings.get_profile("attack"), max_examples=250 * effort)
+    @settings(settings.get_profile("attack"), max_examples=120 * effort)
     @given(st.sampled_from(kinds), st.randoms(use_true_random=False))
     def attack(kind: scheme.Kind, rng: random.Random) -> None:
         data = bytearray(

@@ -114,7 +114,7 @@ def test_queries_of_many_parameters(victim: Victim, effort: int) -> None:
     pair = st.sampled_from(sorted(PARAMETERS)).flatmap(lambda n: st.tuples(st.just(n), st.sampled_from(PARAMETERS[n])))
     paths = [k.path("default") for k in scheme.KINDS if k.stored] + [f"{MAPS}/x", f"{MAPS}/x/status"]
 
-    @settings(settings.get_profile("attack"), max_examples=200 * effort)
+    @settings(settings.get_profile("attack"), max_examples=100 * effort)
     @given(st.sampled_from(paths), st.lists(pair, max_size=5), st.sampled_from(["GET", "HEAD", "PATCH", "PUT", "POST"]))
     def attack(path: str, pairs: Any, method: str) -> None:
         query = "&".join(f"{quoted(n)}={quoted(v)}" for n, v in pairs if not future(n, v))
