@@ -40,8 +40,11 @@ def _two(large: int, large_unit: str, small: int, small_unit: str) -> str:
 
 
 def since(timestamp: str | None, now: datetime | None = None) -> str:
-    """The age of an RFC 3339 time; ``<unknown>`` without one."""
+    """The age of an RFC 3339 time; ``<unknown>`` without one, ``<invalid>`` of what is none."""
     if not timestamp:
         return "<unknown>"
-    moment = datetime.fromisoformat(timestamp)
+    try:
+        moment = datetime.fromisoformat(timestamp)
+    except ValueError:
+        return "<invalid>"
     return human_duration(((now or datetime.now(UTC)) - moment).total_seconds())

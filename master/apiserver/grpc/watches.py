@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+import grpc
 import orjson
 
 from apimachinery.errors import ApiError, Expired, InternalError
@@ -67,7 +68,7 @@ class WatchStream:
         """Until the client ends the stream."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._send_all(), name="watch stream")
+                tasks.create_task(self._send_while_there(), name="watch stream")
                 async for request in requests:
                     self._close(request.id)
                     if request.WhichOneof("action") == "open":
@@ -114,6 +115,12 @@ class WatchStream:
         """Something is there to be sent of a watch, or it is closed."""
         self._ready[feed] = None
         self._wake.set()
+
+    async def _send_while_there(self) -> None:
+        try:
+            await self._send_all()
+        except grpc.aio.InternalError:
+            return  # the client went away during a write; the stream of its requests ends, too
 
     async def _send_all(self) -> None:
         loop = asyncio.get_running_loop()

@@ -120,6 +120,9 @@ class EventStrategy(Strategy):
         "reportingController": lambda e: str(at(e, "reportingComponent", "")),
     }
 
+    def default(self, obj: Object) -> None:
+        obj.setdefault("involvedObject", {})  # it is always shown, and required by the published schema
+
     def validate(self, obj: Object) -> Causes:
         namespace, about = at(obj, "metadata.namespace", ""), at(obj, "involvedObject.namespace", "")
         if about != namespace and not (not about and namespace == "default"):
