@@ -159,10 +159,10 @@ class ApiServer:
             await asyncio.sleep(0.005)
         _settle_memory()
         self.ready.set()
-        await servers.join()
-        told = {"worker": self._worker, "megabytes": _resident_megabytes()} if settings.workers > 1 else {}
-        _log.info("Ready", port=settings.serving.secure_port, seconds=f"{time.monotonic() - started:.2f}", **told)
         try:
+            await servers.join()
+            told = {"worker": self._worker, "megabytes": _resident_megabytes()} if settings.workers > 1 else {}
+            _log.info("Ready", port=settings.serving.secure_port, seconds=f"{time.monotonic() - started:.2f}", **told)
             await tasks.wait()
         finally:
             await self._drain(server, listeners, cache, servers)

@@ -75,7 +75,6 @@ def gently_closed(one: http.client.HTTPSConnection) -> bool:
     return True
 
 
-@pytest.mark.xfail(reason="the listening socket closes at the signal, before --shutdown-delay-duration", strict=False)
 def test_it_says_that_it_stops_before_it_does(server: ApiServerProgram) -> None:
     process: Any = server.program.process
     process.send_signal(signal.SIGTERM)
