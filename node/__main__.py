@@ -180,11 +180,11 @@ def _make_agents(
 ) -> dict[str, NodeAgent]:
     if args.hollow:
         many = [_hollow_settings(settings, index) for index in range(args.hollow)]
-        options = FakeOptions(write_logs=args.hollow <= _HOLLOW_WITH_LOGS)
+        options = FakeOptions(write_logs=args.hollow <= _HOLLOW_WITH_LOGS, pod_cidr="")
         return {s.node_name: NodeAgent(parts, FakeRuntime(options), s, hollow=True) for s in many}
     runtime: Runtime
     if args.runtime == "fake":
-        runtime = FakeRuntime(FakeOptions())
+        runtime = FakeRuntime(FakeOptions(pod_cidr=""))
     else:
         runtime = cri = CriClient(args.container_runtime_endpoint)
         stack.push_async_callback(cri.close)

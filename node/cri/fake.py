@@ -23,6 +23,7 @@ from protos.cri.runtime.v1 import api_pb2 as pb
 
 SIGTERM_CODE: Final = 143
 SIGKILL_CODE: Final = 137
+_RANGE_SECONDS: Final = 10.0
 
 
 def _matches(wanted: Mapping[str, str], labels: Mapping[str, str]) -> bool:
@@ -37,7 +38,10 @@ class FakeRuntime(FakeImages):
         self._sandboxes: dict[str, Sandbox] = {}
         self._containers: dict[str, Container] = {}
         self._listeners: list[asyncio.Queue[pb.ContainerEventResponse]] = []
-        self._addresses = _addresses(self.options.pod_cidr)
+        self._has_range = asyncio.Event()
+        self._addresses: Iterator[str] = iter(())
+        if self.options.pod_cidr:
+            self._take_range(self.options.pod_cidr)
 
     # -- the runtime itself
 
@@ -51,7 +55,11 @@ class FakeRuntime(FakeImages):
         return pb.StatusResponse(status=pb.RuntimeStatus(conditions=conditions))
 
     async def update_pod_cidr(self, pod_cidr: str) -> None:
+        self._take_range(pod_cidr)
+
+    def _take_range(self, pod_cidr: str) -> None:
         self._addresses = _addresses(pod_cidr)
+        self._has_range.set()
 
     async def events(self) -> AsyncIterator[pb.ContainerEventResponse]:
         if not self.options.events:
@@ -77,6 +85,11 @@ class FakeRuntime(FakeImages):
     # -- sandboxes
 
     async def run_pod_sandbox(self, config: pb.PodSandboxConfig, handler: str = "") -> str:
+        try:
+            async with asyncio.timeout(_RANGE_SECONDS):
+                await self._has_range.wait()
+        except TimeoutError as error:
+            raise RuntimeFault("network is not ready: the node has no pod range yet") from error
         if handler:
             raise RuntimeFault(f"no runtime for {handler!r} is configured")
         await pause(self.options.sandbox_latency)
