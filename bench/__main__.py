@@ -31,17 +31,10 @@ def scheduler() -> list[Figure]:
 
 
 def main() -> None:
-    """Run all, print all."""
-    figures = [
-        *api_server.run(),
-        *size.run(),
-        *watchers.run(),
-        *fairness.run(),
-        *scheduler(),
-        *cri_runtimes.run(),
-        *up.run(),
-    ]
-    show(figures)
+    """Run all; each part's figures are printed when it is done."""
+    parts = (api_server.run, up.run, scheduler, size.run, watchers.run, fairness.run, cri_runtimes.run)
+    for part in parts:
+        show(part())
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def _plain_sdk() -> dict[str, float]:
 
 class PlainSdk:
     def __init__(self, node: Node, folder: str) -> None:
-        self._docker = docker.from_env()
+        self._docker = docker.from_env(max_pool_size=2 * PODS)  # as many connections as threads
         self._node = node
         ipam = {"type": "host-local", "ranges": [[{"subnet": "10.217.3.0/24"}]], "dataDir": folder}
         plugin = {"cniVersion": "1.0.0", "name": "bench", "type": "bridge", "bridge": "cbr2", "isGateway": True}
