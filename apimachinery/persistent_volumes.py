@@ -24,6 +24,8 @@ DEFAULT_CLASS: Final = "storageclass.kubernetes.io/is-default-class"
 NO_PROVISIONER: Final = "kubernetes.io/no-provisioner"
 LOCAL_PATH: Final = "kubeto.dev/local-path"
 """The provisioner that comes with Kubeto: a folder on the node that runs the claim's first pod."""
+CLAIM_FINALIZER: Final = "kubernetes.io/pvc-protection"
+VOLUME_FINALIZER: Final = "kubernetes.io/pv-protection"
 _CLASS_ANNOTATION: Final = "volume.beta.kubernetes.io/storage-class"
 
 

@@ -6,12 +6,9 @@ Admission gives each its finalizer; here it is taken off when the object is bein
 
 from apimachinery.errors import NotFound
 from apimachinery.meta import Key, Object, is_deleting, key_of, namespace_of
-from apimachinery.persistent_volumes import claims_of
+from apimachinery.persistent_volumes import CLAIM_FINALIZER, VOLUME_FINALIZER, claims_of
 from apimachinery.scheme import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, Kind
 from master.controller_manager.frame import Context, ManagedController
-
-CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
-VOLUME_FINALIZER = "kubernetes.io/pv-protection"
 
 
 class _Protection(ManagedController):

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from apimachinery.persistent_volumes import claims_of
 from apimachinery.selectors import LabelSelector, from_object
 from master.scheduler.requests import Amounts, pod_requests
 
@@ -159,17 +160,6 @@ def _host_ports(spec: Object) -> tuple[HostPort, ...]:
     )
 
 
-def _claims(pod: Object) -> tuple[str, ...]:
-    """Names of the claims a pod mounts; an ephemeral volume's claim is named after pod and volume."""
-    out = []
-    for volume in (pod.get("spec") or {}).get("volumes") or ():
-        if volume.get("persistentVolumeClaim"):
-            out.append(volume["persistentVolumeClaim"]["claimName"])
-        elif volume.get("ephemeral"):
-            out.append(f"{pod['metadata']['name']}-{volume['name']}")
-    return tuple(out)
-
-
 def _owner(meta: Object) -> tuple[str, str] | None:
     for ref in meta.get("ownerReferences") or ():
         if ref.get("controller"):
@@ -200,7 +190,7 @@ def _identity(pod: Object) -> bytes:
             len(spec.get("containers") or ()),
             containers,
             statuses,
-            _claims(pod),
+            claims_of(pod),
         ],
         option=orjson.OPT_SORT_KEYS,
     )
@@ -248,7 +238,7 @@ def parse(pod: Object) -> PodShape:
         carried=(*((0, t) for t in unwanted), *((1, t) for t in wanted), *preferences),
         spread=tuple(_spread(labels, c) for c in spec.get("topologySpreadConstraints") or ()),
         images=tuple(str(c.get("image") or "") for c in [*inits, *containers]),
-        claims=_claims(pod),
+        claims=tuple(claims_of(pod)),
         resource_claims=tuple(c["name"] for c in spec.get("resourceClaims") or ()),
         owner=_owner(meta),
         population=(namespace, _digest(labels)),

@@ -90,8 +90,8 @@ class ImageGc:
     async def _removable(self, min_age: float) -> list[pb.Image]:
         if not self._pulled.used:
             return []
-        needed = {c.image_id or c.image_ref for c in await self._runtime.list_containers({})}
-        needed |= {c.image_ref for c in await self._runtime.list_containers({})}
+        containers = await self._runtime.list_containers({})
+        needed = {name for c in containers for name in (c.image_id, c.image_ref) if name}
         self._pulled.in_use(needed)
         before = time.time() - min_age
         images = [i for i in await self._runtime.list_images() if not i.pinned and i.id not in needed]

@@ -3,11 +3,10 @@
 from typing import Any
 
 from apimachinery.meta import annotations_of
-from apimachinery.persistent_volumes import STORAGE_CLASSES, STORAGE_PROVISIONER
+from apimachinery.persistent_volumes import CLAIM_FINALIZER, STORAGE_CLASSES, STORAGE_PROVISIONER
 from apimachinery.scheme import PERSISTENT_VOLUME_CLAIMS as CLAIMS
 from apimachinery.scheme import PERSISTENT_VOLUMES as VOLUMES
 from apimachinery.scheme import PODS
-from master.controller_manager.volume_protection import CLAIM_FINALIZER
 from tests.fakes import FakeCluster
 from tests.fakes.manager import running, until
 

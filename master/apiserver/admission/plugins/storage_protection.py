@@ -5,15 +5,15 @@ second lets a claim ask for more only where its class can give more.
 """
 
 from apimachinery import quantity, scheme
-from apimachinery.persistent_volumes import STORAGE_CLASSES, class_of, requested
+from apimachinery.persistent_volumes import CLAIM_FINALIZER, STORAGE_CLASSES, VOLUME_FINALIZER, class_of, requested
 
 from ...registry.reader import Reader
 from ..chain import AdmissionRequest, Plugin
 from ..refusal import forbidden
 
 _FINALIZERS = {
-    scheme.PERSISTENT_VOLUME_CLAIMS: "kubernetes.io/pvc-protection",
-    scheme.PERSISTENT_VOLUMES: "kubernetes.io/pv-protection",
+    scheme.PERSISTENT_VOLUME_CLAIMS: CLAIM_FINALIZER,
+    scheme.PERSISTENT_VOLUMES: VOLUME_FINALIZER,
 }
 
 
