@@ -4,6 +4,8 @@ import json
 import os
 from typing import Final
 
+from node import whole_file
+
 FILE_NAME: Final = "10-kubeto.conflist"
 _SUFFIXES: Final = (".conf", ".conflist", ".json")
 
@@ -29,7 +31,5 @@ def write(folder: str, pod_cidr: str, data_dir: str) -> str:
     if others:
         return ""
     path = os.path.join(folder, FILE_NAME)
-    with open(path + ".new", "w", encoding="utf-8") as file:
-        file.write(conflist(pod_cidr, data_dir))
-    os.replace(path + ".new", path)
+    whole_file.replace(path, conflist(pod_cidr, data_dir).encode())
     return path

@@ -6,7 +6,6 @@ Images that were there before are never touched: the engine may be the user's ow
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import Callable
 from typing import Final
@@ -14,6 +13,7 @@ from typing import Final
 import orjson
 
 from apimachinery.logging import get_logger
+from node import whole_file
 from node.agent.host import HostReader
 from node.cri.runtime import Runtime, RuntimeFault
 from protos.cri.runtime.v1 import api_pb2 as pb
@@ -46,10 +46,7 @@ class PulledImages:
         self.used.pop(image_id, None)
 
     def save(self) -> None:
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        with open(f"{self._path}.new", "wb") as file:
-            file.write(orjson.dumps(self.used))
-        os.replace(f"{self._path}.new", self._path)
+        whole_file.replace(self._path, orjson.dumps(self.used))
 
 
 class ImageGc:

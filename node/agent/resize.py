@@ -5,7 +5,6 @@ they differ from the spec, so that a restarted agent neither forgets what it gav
 never resized has no such file, and its spec is both.
 """
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,6 +12,7 @@ from typing import Final
 import orjson
 
 from apimachinery import quantity
+from node import whole_file
 from node.agent import admission
 from node.agent.conditions import RESIZE_IN_PROGRESS, RESIZE_PENDING, Condition
 from node.agent.node_services import NodeServices
@@ -135,11 +135,8 @@ class Resizer:
             return None
 
     def _save(self) -> None:
-        """By rename: whoever is killed leaves the old state or the new."""
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        with open(f"{self._path}.new", "wb") as file:
-            file.write(orjson.dumps({"admitted": self._state.admitted, "applied": self._state.applied}))
-        os.replace(f"{self._path}.new", self._path)
+        kept = {"admitted": self._state.admitted, "applied": self._state.applied}
+        whole_file.replace(self._path, orjson.dumps(kept))
 
 
 def asked(pod: Object) -> dict[str, Object]:

@@ -1,16 +1,15 @@
 """DefaultStorageClass and DefaultIngressClass: who names no class gets the one that is marked as default."""
 
 from apimachinery import meta, scheme
+from apimachinery.persistent_volumes import DEFAULT_CLASS, STORAGE_CLASSES
 from apimachinery.scheme import Kind
 
 from ...registry.reader import Object, Reader
 from ..chain import AdmissionRequest, Plugin
 from ..refusal import forbidden
 
-STORAGE_CLASSES = scheme.kind_of("storageclasses", "storage.k8s.io")
 INGRESSES = scheme.kind_of("ingresses", "networking.k8s.io")
 INGRESS_CLASSES = scheme.kind_of("ingressclasses", "networking.k8s.io")
-STORAGE_DEFAULT = "storageclass.kubernetes.io/is-default-class"
 STORAGE_CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 INGRESS_DEFAULT = "ingressclass.kubernetes.io/is-default-class"
 INGRESS_CLASS_ANNOTATION = "kubernetes.io/ingress.class"
@@ -40,7 +39,7 @@ class DefaultStorageClass(_DefaultClass):
             return
         if STORAGE_CLASS_ANNOTATION in meta.annotations_of(claim):
             return
-        if defaults := self._defaults(STORAGE_CLASSES, STORAGE_DEFAULT):
+        if defaults := self._defaults(STORAGE_CLASSES, DEFAULT_CLASS):
             claim.setdefault("spec", {})["storageClassName"] = meta.name_of(defaults[-1])
 
 
