@@ -4,11 +4,12 @@ A file is written before an interface is asked for and removed after all was giv
 process has left behind is forgotten. Invariant: a sandbox without a file owns no address.
 """
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
+
+from node import whole_file
 
 ADDING, ATTACHED, RELEASED = "adding", "attached", "released"
 
@@ -36,9 +37,7 @@ class Attachments:
 
     def put(self, sandbox_id: str, attachment: Attachment) -> None:
         path = self._folder / f"{sandbox_id}.json"
-        new = path.with_suffix(".new")
-        new.write_bytes(orjson.dumps(asdict(attachment)))
-        os.replace(new, path)
+        whole_file.replace(str(path), orjson.dumps(asdict(attachment)))
         self._known[sandbox_id] = attachment
 
     def drop(self, sandbox_id: str) -> None:
