@@ -1,7 +1,8 @@
 """When a node is short of something: thresholds on what is still available. Pure.
 
 The flags and their signals are upstream's: ``--eviction-hard memory.available<100Mi,nodefs.available<10%``, and so on.
-A soft threshold counts when it has been crossed for its grace period. One that has counted does so until the least amount
+A soft threshold counts when it has been crossed for its grace period. One that has counted does so until the least
+amount
 to reclaim is free above it. Source: kubelet ``eviction/api``, ``eviction/helpers.go``.
 """
 
