@@ -116,7 +116,7 @@ class NodeAgent:
         if not self._hollow:
             objects, tokens = WatchedObjects(parts.client, self._wake), TokenManager(parts.client)
             bound = BoundVolumes(parts.client, self._node)
-            preparer = PodPreparer(settings, self._facts, objects, tokens, bound, parts.services)
+            preparer = PodPreparer(settings, self._facts, objects, tokens, bound, parts.services, cgroups=self._network)
         if self._network:
             prober = NetworkProber(self._runtime)
         return NodeServices(

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from node.agent import pod_cgroups
 from node.agent.cri_configs import DEFAULT_TERMINATION_PATH, ContainerParts, container_config, volume_mount
 from node.agent.downward import ConfigError, PodFacts
 from node.agent.environment import ObjectSource, make_environment
@@ -26,6 +27,14 @@ Volumes = Mapping[str, str]
 
 
 class Preparer(Protocol):
+    def cgroup(self, pod: Object) -> str:
+        """The parent of the pod's containers' cgroups; "" = whatever the runtime takes."""
+        ...
+
+    async def make_cgroup(self, pod: Object) -> None:
+        """Make it, or bring its limits up to date. Raises OSError."""
+        ...
+
     async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
         """Volume name -> host path; brings contents up to date. Raises VolumeError."""
         ...
@@ -46,6 +55,12 @@ class BarePreparer:
 
     def __init__(self, paths: NodePaths) -> None:
         self._paths = paths
+
+    def cgroup(self, pod: Object) -> str:
+        return ""
+
+    async def make_cgroup(self, pod: Object) -> None:
+        return
 
     async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
         return {}
@@ -71,7 +86,11 @@ class PodPreparer:
         tokens: TokenSource,
         bound: VolumeSource,
         services: Callable[[], Iterable[Object]],
+        *,
+        cgroups: bool,
     ) -> None:
+        """``cgroups``: whether the runtime's containers have any."""
+        self._cgroups = cgroups
         self._settings, self._facts = settings, facts
         self._paths = NodePaths(settings.root_dir)
         self._source, self._tokens, self._bound, self._services = source, tokens, bound, services
@@ -82,6 +101,13 @@ class PodPreparer:
         if pod["spec"].get("hostNetwork"):
             ips = self._facts.host_ips
         return PodFacts(pod, ips, self._facts.host_ips, self._facts.allocatable)
+
+    def cgroup(self, pod: Object) -> str:
+        return pod_cgroups.parent(pod) if self._cgroups else ""
+
+    async def make_cgroup(self, pod: Object) -> None:
+        if self.cgroup(pod):
+            await asyncio.to_thread(pod_cgroups.ensure, pod)
 
     async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
         context = VolumeContext(self._pod_facts(pod, runtime), self._source, self._tokens, self._bound, self._paths)
@@ -103,6 +129,7 @@ class PodPreparer:
 
     async def remove(self, uid: str) -> None:
         self._bound.forget(uid)
+        await asyncio.to_thread(pod_cgroups.remove, uid)
         await manager.remove(self._paths, uid)
 
     def _make_log_folder(self, pod: Object, name: str) -> None:
