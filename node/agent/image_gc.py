@@ -12,8 +12,8 @@ from typing import Final
 
 import orjson
 
+from apimachinery import whole_file
 from apimachinery.logging import get_logger
-from node import whole_file
 from node.agent.host import HostReader
 from node.cri.runtime import Runtime, RuntimeFault
 from protos.cri.runtime.v1 import api_pb2 as pb
