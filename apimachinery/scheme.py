@@ -105,6 +105,7 @@ class Scheme:
 _STATUS = ("status",)
 _STATUS_SCALE = ("status", "scale")
 _REVIEW = ("create",)
+_NO_DELETE_COLLECTION = tuple(v for v in ALL_VERBS if v != "deletecollection")
 
 
 def _group(group: str, version: str, *kinds: Kind) -> tuple[Kind, ...]:
@@ -127,17 +128,7 @@ def _k(
     return Kind("", "", kind, resource, ns, short, cats, subs, verbs)
 
 
-_POD_SUBRESOURCES = (
-    "attach",
-    "binding",
-    "ephemeralcontainers",
-    "eviction",
-    "exec",
-    "log",
-    "portforward",
-    "proxy",
-    "resize",
-)
+_POD_SUBRESOURCES = tuple(["attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "resize"])
 _ALL = ("all",)
 _EXT = ("api-extensions",)
 
@@ -149,14 +140,7 @@ CORE = _group(
     _k("Endpoints", "endpoints", "ep"),
     _k("Event", "events", "ev"),
     _k("LimitRange", "limitranges", "limits"),
-    _k(
-        "Namespace",
-        "namespaces",
-        "ns",
-        ns=False,
-        subs=("finalize", "status"),
-        verbs=tuple(v for v in ALL_VERBS if v != "deletecollection"),
-    ),
+    _k("Namespace", "namespaces", "ns", ns=False, subs=("finalize", "status"), verbs=_NO_DELETE_COLLECTION),
     _k("Node", "nodes", "no", ns=False, subs=("proxy", "status")),
     _k("PersistentVolumeClaim", "persistentvolumeclaims", "pvc", subs=_STATUS),
     _k("PersistentVolume", "persistentvolumes", "pv", ns=False, subs=_STATUS),
