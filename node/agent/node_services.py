@@ -54,10 +54,6 @@ class NodeServices:
     def event(self, pod: Object, kind: str, reason: str, message: str) -> None:
         self.recorder.event(pod_reference(pod), kind, reason, message)
 
-    def renew_at(self, uid: str) -> float | None:
-        """When a token of the pod's has to be renewed, in seconds since 1970."""
-        return self.tokens.renew_at(uid) if self.tokens is not None else None
-
     def forget(self, pod: Object) -> None:
         uid = uid_of(pod)
         self.untrack(uid)
