@@ -36,6 +36,7 @@ from node.agent.pods import Pods
 from node.agent.preparer import BarePreparer, PodPreparer, Preparer
 from node.agent.probes import AlwaysReady, NetworkProber, Prober
 from node.agent.settings import AgentSettings, NodeFacts
+from node.agent.shutdown import ShutdownManager
 from node.agent.sources import WatchedObjects
 from node.agent.static_pods import StaticPods
 from node.agent.stats import StatsReader
@@ -179,6 +180,9 @@ class NodeAgent:
                 self._csi.start(tasks)
             tasks.start(f"housekeeping-{name}", self._housekeep())
             self._start_collecting(tasks)
+            if self.settings.shutdown_periods:
+                shutdown = ShutdownManager(self._services, self.pods, self.reporter.node_changed)
+                tasks.start(f"shutdown-{name}", shutdown.run(), may_end=True)
             tasks.start(f"log-rotation-{name}", LogRotation(self._runtime, self._services.paths.logs).run())
 
     def _start_static(self, tasks: Tasks) -> None:

@@ -13,7 +13,7 @@ from apimachinery import quantity
 from node.agent.pod_state import Object, regular_containers
 from node.agent.pressure import MEMORY, Shortage
 from node.agent.resources import is_critical, limits, pod_requests, qos_class, requests
-from node.agent.status import Verdict
+from node.agent.status import TERMINATED_BY_KUBELET, Verdict
 
 _MI: Final = 1024 * 1024
 
@@ -68,7 +68,7 @@ def evicted(pod: Object, shortage: Shortage, uses: Mapping[str, Use]) -> Verdict
             amounts = f"{_amount(mine, threshold.resource)}, request is {_amount(int(asked), threshold.resource)}"
             more = f"has larger consumption of {threshold.resource}. "
             message += f"Container {container['name']} was using {amounts}, {more}"
-    return Verdict("Failed", "Evicted", message, grace=1, disruption="TerminationByKubelet")
+    return Verdict("Failed", "Evicted", message, grace=1, disruption=TERMINATED_BY_KUBELET)
 
 
 def over_local_storage(pod: Object, use: Use) -> Verdict | None:
@@ -103,12 +103,12 @@ def refused_under_pressure(pod: Object, pressure: frozenset[str]) -> Verdict | N
     harmless = qos_class(pod) != "BestEffort" or "node.kubernetes.io/memory-pressure" in tolerated
     if pressure == {MEMORY} and harmless:
         return None
-    message = f"Pod was rejected: The node had condition: [{' '.join(sorted(pressure))}]. "
+    message = f"The node had condition: [{' '.join(sorted(pressure))}]. "
     return Verdict("Failed", "Evicted", message)
 
 
 def _over(message: str) -> Verdict:
-    return Verdict("Failed", "Evicted", message, grace=0, disruption="TerminationByKubelet")
+    return Verdict("Failed", "Evicted", message, grace=0, disruption=TERMINATED_BY_KUBELET)
 
 
 def _amount(amount: int, resource: str) -> str:

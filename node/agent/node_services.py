@@ -54,6 +54,12 @@ class NodeServices:
     def event(self, pod: Object, kind: str, reason: str, message: str) -> None:
         self.recorder.event(pod_reference(pod), kind, reason, message)
 
+    def node_event(self, kind: str, reason: str, message: str) -> None:
+        """Upstream's agents, too, write events of their node with its name as the uid."""
+        name = self.settings.node_name
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
+        self.recorder.event(node, kind, reason, message)
+
     def forget(self, pod: Object) -> None:
         uid = uid_of(pod)
         self.untrack(uid)

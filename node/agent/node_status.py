@@ -147,8 +147,8 @@ def _dated(condition: Object, old: Object | None, now: float) -> Object:
     return condition | {"lastTransitionTime": moment or rfc3339(now)}
 
 
-def runtime_problem(status: pb.StatusResponse) -> str:
-    """Why the runtime is not ready for pods, in upstream's words; "" when it is."""
+def runtime_problems(status: pb.StatusResponse) -> list[str]:
+    """Why the runtime is not ready for pods, in upstream's words; none when it is."""
     problems = []
     conditions = {c.type: c for c in status.status.conditions}
     for name, about in (("RuntimeReady", "container runtime"), ("NetworkReady", "container runtime network")):
@@ -157,4 +157,9 @@ def runtime_problem(status: pb.StatusResponse) -> str:
             problems.append(f"{about} not ready: {name} is not reported")
         elif not c.status:
             problems.append(f"{about} not ready: {name}=false reason:{c.reason} message:{c.message}")
-    return ", ".join(problems)
+    return problems
+
+
+def aggregate(problems: Sequence[str]) -> str:
+    """Several errors as Go's client libraries print them."""
+    return problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]" if problems else ""

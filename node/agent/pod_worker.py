@@ -54,6 +54,7 @@ class PodWorker:
         self._was_finished = self._status.get("phase") in _FINISHED
         self._start_time = _start_time(self._status) or time.time()
         self._failed_init = ""
+        self.stopped = False  # nothing of the pod runs any more, and its status says so
         self._removed = False  # the API object is gone
         self._stopping_with: int | None = None  # the grace period of the stop under way
         self._loop = StepLoop(f"pod-{pod_key(pod)}", self._sync)
@@ -216,7 +217,7 @@ class PodWorker:
         self._waiting = {}
         if not self._was_finished:
             self._report(runtime, ending=True)
-        self._was_finished = True
+        self._was_finished = self.stopped = True
         self._services.untrack(self.uid)
 
     async def _end(self, runtime: PodRuntime) -> None:
@@ -235,7 +236,7 @@ class PodWorker:
             self._removed = True
         elif not self._removed:
             self._report(runtime, ending=True)
-            self._stopping_with = None
+            self._stopping_with, self.stopped = None, True
             return
         await self._clean(runtime)
 

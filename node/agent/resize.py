@@ -57,9 +57,9 @@ class Resizer:
         before, allocatable = self._pending, self._services.facts.allocatable
         alone = admission.check_resources(pod, [], allocatable)
         if alone is not None:
-            self._pending = Condition(RESIZE_PENDING, "Infeasible", _told(alone.message))
+            self._pending = Condition(RESIZE_PENDING, "Infeasible", alone.message)
         elif (beside := admission.check_resources(pod, list(self._others()), allocatable)) is not None:
-            self._pending = Condition(RESIZE_PENDING, "Deferred", _told(beside.message))
+            self._pending = Condition(RESIZE_PENDING, "Deferred", beside.message)
         else:
             self._pending, self._state.admitted = None, wanted
             self._save()
@@ -162,10 +162,6 @@ def _containers(pod: Object) -> list[Object]:
 def _amounts(resources: Object, name: str) -> tuple[object, ...]:
     parts = (resources.get("requests") or {}, resources.get("limits") or {})
     return tuple(quantity.parse(part[name]) if name in part else None for part in parts)
-
-
-def _told(message: str) -> str:
-    return message.removeprefix("Pod was rejected: ")
 
 
 def _summary(pod: Object) -> str:

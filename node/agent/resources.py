@@ -15,7 +15,7 @@ MIN_SHARES: Final = 2
 MAX_SHARES: Final = 262144
 CPU_PERIOD_US: Final = 100_000
 MIN_QUOTA_US: Final = 1000
-_CRITICAL_PRIORITY: Final = 2_000_000_000
+CRITICAL_PRIORITY: Final = 2_000_000_000
 _GUARANTEED_SCORE: Final = -997
 _BEST_EFFORT_SCORE: Final = 1000
 
@@ -89,7 +89,7 @@ def quota(cores: Decimal) -> int:
 
 def is_critical(pod: Object) -> bool:
     """Whether the cluster cannot do without the pod."""
-    return int(pod["spec"].get("priority") or 0) >= _CRITICAL_PRIORITY
+    return int(pod["spec"].get("priority") or 0) >= CRITICAL_PRIORITY
 
 
 def oom_score_adj(pod: Object, container: Object, memory_capacity: int) -> int:

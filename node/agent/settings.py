@@ -10,6 +10,14 @@ DEFAULT_EVICTION = "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFre
 KUBELET_VERSION = "v1.36.1"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Period:
+    """At a shutdown, pods of ``priority`` and above, up to the next period's, have ``seconds``."""
+
+    priority: int
+    seconds: int
+
+
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
     """One node. Intervals are seconds."""
@@ -35,6 +43,7 @@ class AgentSettings:
     cpus: Decimal | None = None  # a share of the machine; None = all that is there
     memory_bytes: int | None = None
     eviction_hard: str = DEFAULT_EVICTION
+    shutdown_periods: tuple[Period, ...] = ()  # none = a shutdown of the machine is sudden
 
 
 @dataclass(slots=True)
@@ -54,3 +63,5 @@ class NodeFacts:
     """Unique names of attached volumes that are, or are being, mounted."""
     volumes_reported: frozenset[str] = frozenset()
     """Those that the Node's status tells of: only they may be mounted, for the others may be detached."""
+    shutting_down: bool = False
+    """Whether the machine is about to go down."""
