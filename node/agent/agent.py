@@ -39,7 +39,6 @@ from node.agent.settings import AgentSettings, NodeFacts
 from node.agent.shutdown import ShutdownManager
 from node.agent.sources import WatchedObjects
 from node.agent.static_pods import StaticPods
-from node.agent.stats import StatsReader
 from node.agent.status_writer import StatusWriter
 from node.agent.storage import BoundVolumes
 from node.agent.tokens import TokenManager
@@ -195,9 +194,9 @@ class NodeAgent:
         name, host = self.settings.node_name, self._parts.host
         if self._pulled is not None:
             images = ImageGc(self._runtime, self._pulled, host)
-            stats = StatsReader(name, self._runtime, host)
+            eviction = EvictionManager(self._services, self.pods, host, images, self.reporter.node_changed)
             tasks.start(f"image-gc-{name}", images.run())
-            tasks.start(f"eviction-{name}", EvictionManager(self._services, self.pods, host, stats, images).run())
+            tasks.start(f"eviction-{name}", eviction.run())
 
     async def _housekeep(self) -> None:
         await self._parts.pods.wait_synced()

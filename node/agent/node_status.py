@@ -40,7 +40,7 @@ def capacity(settings: AgentSettings, machine: Machine, load: Load) -> dict[str,
     return {
         "cpu": settings.cpus or Decimal(machine.cpus),
         "memory": Decimal(settings.memory_bytes or machine.memory),
-        "ephemeral-storage": Decimal(load.disk_total),
+        "ephemeral-storage": Decimal(load.disk.total),
         "pods": Decimal(settings.max_pods),
     }
 

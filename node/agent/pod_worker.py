@@ -170,9 +170,15 @@ class PodWorker:
         """Remove what earlier attempts left and nothing shows any more."""
         dead = pod_actions.dead_to_remove(runtime)
         for container in dead:
-            await self._services.runtime.remove_container(container.id)
+            await self._services.remove_container(container)
         for sandbox in pod_actions.sandboxes_to_remove(runtime, dead):
             await self._services.runtime.remove_pod_sandbox(sandbox.id)
+
+    async def remove_dead(self) -> None:
+        """For want of disk: what an ended pod's containers wrote, and their logs."""
+        if self.stopped:
+            for container in (await self._observer.observe()).containers:
+                await self._services.remove_container(container)
 
     def _inputs(self, runtime: PodRuntime, resized: frozenset[str]) -> pod_actions.Inputs:
         pod, results = self.admitted, self._probes.sync(self.pod, runtime)
