@@ -128,7 +128,7 @@ def _k(
     return Kind("", "", kind, resource, ns, short, cats, subs, verbs)
 
 
-_POD_SUBRESOURCES = tuple(["attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "resize"])
+_POD_SUBRESOURCES = ("attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy")
 _ALL = ("all",)
 _EXT = ("api-extensions",)
 
@@ -144,7 +144,7 @@ CORE = _group(
     _k("Node", "nodes", "no", ns=False, subs=("proxy", "status")),
     _k("PersistentVolumeClaim", "persistentvolumeclaims", "pvc", subs=_STATUS),
     _k("PersistentVolume", "persistentvolumes", "pv", ns=False, subs=_STATUS),
-    _k("Pod", "pods", "po", subs=(*_POD_SUBRESOURCES, "status"), cats=_ALL),
+    _k("Pod", "pods", "po", subs=(*_POD_SUBRESOURCES, "resize", "status"), cats=_ALL),
     _k("PodTemplate", "podtemplates"),
     _k("ReplicationController", "replicationcontrollers", "rc", subs=_STATUS_SCALE, cats=_ALL),
     _k("ResourceQuota", "resourcequotas", "quota", subs=_STATUS),

@@ -73,6 +73,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--cpus", default="", help="report this many cores instead of the machine's")
     p.add_argument("--memory", default="", help="report this much memory instead of the machine's, e.g. 4Gi")
     p.add_argument("--eviction-hard", default=DEFAULT_EVICTION, help="when the node is short, and pods have to go")
+    p.add_argument("--eviction-soft", default="", help="when pods have to go if the shortage lasts")
+    p.add_argument("--eviction-soft-grace-period", default="", help="how long it has to last: SIGNAL=DURATION,...")
+    p.add_argument("--eviction-max-pod-grace-period", type=int, default=0, help="seconds a pod then has to end")
+    p.add_argument("--eviction-minimum-reclaim", default="", help="what to free beyond a threshold: SIGNAL=AMOUNT,...")
+    p.add_argument("--eviction-pressure-transition-period", type=duration, default=300.0)
     p.add_argument("--shutdown-grace-period", type=duration, default=0.0, help="how long a shutdown waits for all pods")
     p.add_argument(
         "--shutdown-grace-period-critical-pods", type=duration, default=0.0, help="its last part, for critical pods"
@@ -105,7 +110,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         access = load_kubeconfig(args.kubeconfig)
         settings = make_settings(args, access)
-        pressure.parse(settings.eviction_hard)
     except (ConfigError, QuantityError, OSError) as error:
         _log.error("Cannot start", error=str(error))
         return 2
@@ -129,7 +133,11 @@ def make_settings(args: argparse.Namespace, access: ClusterAccess) -> AgentSetti
         cpus=Decimal(parse(args.cpus)) if args.cpus else None,
         memory_bytes=value(args.memory) if args.memory else None,
         cri_endpoint=args.container_runtime_endpoint,
-        eviction_hard=args.eviction_hard,
+        eviction_thresholds=pressure.parse(
+            args.eviction_hard, args.eviction_soft, args.eviction_soft_grace_period, args.eviction_minimum_reclaim
+        ),
+        eviction_max_grace=args.eviction_max_pod_grace_period,
+        eviction_transition=args.eviction_pressure_transition_period,
         pod_manifest_path=args.pod_manifest_path,
         shutdown_periods=periods(
             args.shutdown_grace_period,

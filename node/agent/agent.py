@@ -17,6 +17,7 @@ from apimachinery.client.informer import Informer
 from apimachinery.lifecycle import Tasks
 from apimachinery.meta import get_condition
 from apimachinery.scheme import kind_of
+from node.agent.csi.service import Csi
 from node.agent.events import RuntimeWatch
 from node.agent.eviction import EvictionManager
 from node.agent.host import HostReader
@@ -38,7 +39,6 @@ from node.agent.settings import AgentSettings, NodeFacts
 from node.agent.shutdown import ShutdownManager
 from node.agent.sources import WatchedObjects
 from node.agent.static_pods import StaticPods
-from node.agent.stats import StatsReader
 from node.agent.status_writer import StatusWriter
 from node.agent.storage import BoundVolumes
 from node.agent.tokens import TokenManager
@@ -91,6 +91,7 @@ class NodeAgent:
             allocatable=capacity(settings, parts.host.machine, parts.host.load()),
             resolver=parse_resolver(_read_resolver()),
         )
+        self._csi: Csi | None = None
         self._pulled = None if hollow else PulledImages(NodePaths(settings.root_dir).pulled_images)
         self._services = self._make_services()
         self.pods = Pods(self._services, self._mirror_changed)
@@ -117,7 +118,8 @@ class NodeAgent:
         if not self._hollow:
             objects, tokens = WatchedObjects(parts.client, self._wake), TokenManager(parts.client)
             bound = BoundVolumes(parts.client, self._node)
-            preparer = PodPreparer(settings, self._facts, objects, tokens, bound, parts.services)
+            self._csi = Csi(parts.client, settings, self._facts, tokens, recorder, self._node, self._report_anew)
+            preparer = PodPreparer(settings, self._facts, objects, tokens, bound, self._csi.volumes, parts.services)
         if self._network:
             prober = NetworkProber(self._runtime)
         return NodeServices(
@@ -141,6 +143,9 @@ class NodeAgent:
     def _node(self) -> Object:
         name = self.settings.node_name
         return self._parts.nodes.store.get("", name) or {"metadata": {"name": name}}
+
+    def _report_anew(self) -> None:
+        self.reporter.node_changed()
 
     def _mirror_changed(self, mirror: Object, gone: bool) -> None:
         self._static.on_mirror(mirror, gone)
@@ -170,6 +175,8 @@ class NodeAgent:
         tasks.start(f"runtime-watch-{name}", self.watch.run())
         if not self._hollow:
             self._start_static(tasks)
+            if self._csi is not None:
+                self._csi.start(tasks)
             tasks.start(f"housekeeping-{name}", self._housekeep())
             self._start_collecting(tasks)
             if self.settings.shutdown_periods:
@@ -187,9 +194,9 @@ class NodeAgent:
         name, host = self.settings.node_name, self._parts.host
         if self._pulled is not None:
             images = ImageGc(self._runtime, self._pulled, host)
-            stats = StatsReader(name, self._runtime, host)
+            eviction = EvictionManager(self._services, self.pods, host, images, self.reporter.node_changed)
             tasks.start(f"image-gc-{name}", images.run())
-            tasks.start(f"eviction-{name}", EvictionManager(self._services, self.pods, host, stats, images).run())
+            tasks.start(f"eviction-{name}", eviction.run())
 
     async def _housekeep(self) -> None:
         await self._parts.pods.wait_synced()
@@ -198,6 +205,8 @@ class NodeAgent:
     async def close(self) -> None:
         """End; the node's containers go on."""
         await self.pods.close()
+        if self._csi is not None:
+            await self._csi.close()
 
 
 def _read_resolver() -> str:

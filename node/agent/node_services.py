@@ -1,12 +1,14 @@
 """What the workers of one node share."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from apimachinery.client.events import EventRecorder
+from node.agent import log_files
 from node.agent.images import Images, pod_reference
 from node.agent.paths import NodePaths
-from node.agent.pod_state import Object, uid_of
+from node.agent.pod_state import ContainerView, Object, uid_of
 from node.agent.preparer import Preparer
 from node.agent.probes import Prober
 from node.agent.settings import AgentSettings, NodeFacts
@@ -60,9 +62,11 @@ class NodeServices:
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
         self.recorder.event(node, kind, reason, message)
 
-    def renew_at(self, uid: str) -> float | None:
-        """When a token of the pod's has to be renewed, in seconds since 1970."""
-        return self.tokens.renew_at(uid) if self.tokens is not None else None
+    async def remove_container(self, container: ContainerView) -> None:
+        """A dead container and its logs. Source: kubelet ``removeContainerLog``."""
+        await self.runtime.remove_container(container.id)
+        if container.log_path:
+            await asyncio.to_thread(log_files.remove, container.log_path)
 
     def forget(self, pod: Object) -> None:
         uid = uid_of(pod)

@@ -170,16 +170,22 @@ class PodWorker:
         """Remove what earlier attempts left and nothing shows any more."""
         dead = pod_actions.dead_to_remove(runtime)
         for container in dead:
-            await self._services.runtime.remove_container(container.id)
+            await self._services.remove_container(container)
         for sandbox in pod_actions.sandboxes_to_remove(runtime, dead):
             await self._services.runtime.remove_pod_sandbox(sandbox.id)
+
+    async def remove_dead(self) -> None:
+        """For want of disk: what an ended pod's containers wrote, and their logs."""
+        if self.stopped:
+            for container in (await self._observer.observe()).containers:
+                await self._services.remove_container(container)
 
     def _inputs(self, runtime: PodRuntime, resized: frozenset[str]) -> pod_actions.Inputs:
         pod, results = self.admitted, self._probes.sync(self.pod, runtime)
         return pod_actions.Inputs(pod, runtime, results, self._backoff, hashes(pod), time.time(), resized)
 
     async def _refresh_volumes(self, runtime: PodRuntime) -> float | None:
-        """Bring mounted contents up to date; when to do it again (the next token's time)."""
+        """Bring mounted contents up to date; when to do it again."""
         if not runtime.running:
             return None
         try:
@@ -187,7 +193,7 @@ class PodWorker:
         except VolumeError as error:
             _log.info("Volumes not refreshed", pod=pod_key(self.pod), error=str(error))
             return time.time() + _VOLUME_RETRY_SECONDS
-        return self._services.renew_at(self.uid)
+        return self._services.preparer.again_at(self.uid)
 
     def _next_look(self, *moments: float | None) -> float | None:
         known = [m for m in (*moments, self._deadline()) if m is not None]
@@ -211,6 +217,7 @@ class PodWorker:
         """The pod has run to its end: only its dead containers stay, for their logs."""
         self._probes.sync(self.pod, runtime, ending=True)
         await self._stopper.stop(self.pod, runtime, self._grace())
+        await self._services.preparer.release(self.uid)
         runtime = await self._observer.observe()
         self._probes.stop()
         self._waiting = {}
@@ -226,6 +233,7 @@ class PodWorker:
         if not self._removed and runtime.running and not self.verdict:
             self._report(runtime)
         await self._stopper.stop(self.pod, runtime, self._stopping_with)
+        await self._services.preparer.release(self.uid)
         self._probes.stop()
         runtime = await self._observer.observe()
         self._waiting = {}

@@ -93,8 +93,17 @@ class Pods:
 
     def at_rest(self, uid: str) -> bool:
         """Whether nothing of a pod runs any more, and the API server knows."""
+        return self.stopped(uid) and not self._services.writer.pending(uid)
+
+    def stopped(self, uid: str) -> bool:
+        """Whether nothing of a pod runs any more."""
         worker = self._workers.get(uid)
-        return worker is None or (worker.stopped and not self._services.writer.pending(uid))
+        return worker is None or worker.stopped
+
+    async def remove_dead(self) -> None:
+        """Remove the dead containers of pods that have ended."""
+        for worker in list(self._workers.values()):
+            await worker.remove_dead()
 
     def end(self, uid: str, verdict: Verdict) -> None:
         """The node takes a pod away."""
