@@ -17,6 +17,7 @@ from apimachinery.client.informer import Informer
 from apimachinery.lifecycle import Tasks
 from apimachinery.meta import get_condition
 from apimachinery.scheme import kind_of
+from node.agent.csi.service import Csi
 from node.agent.events import RuntimeWatch
 from node.agent.eviction import EvictionManager
 from node.agent.host import HostReader
@@ -90,6 +91,7 @@ class NodeAgent:
             allocatable=capacity(settings, parts.host.machine, parts.host.load()),
             resolver=parse_resolver(_read_resolver()),
         )
+        self._csi: Csi | None = None
         self._pulled = None if hollow else PulledImages(NodePaths(settings.root_dir).pulled_images)
         self._services = self._make_services()
         self.pods = Pods(self._services, self._mirror_changed)
@@ -116,7 +118,10 @@ class NodeAgent:
         if not self._hollow:
             objects, tokens = WatchedObjects(parts.client, self._wake), TokenManager(parts.client)
             bound = BoundVolumes(parts.client, self._node)
-            preparer = PodPreparer(settings, self._facts, objects, tokens, bound, parts.services, cgroups=self._network)
+            self._csi = Csi(parts.client, settings, self._facts, tokens, recorder, self._node, self._report_anew)
+            preparer = PodPreparer(
+                settings, self._facts, objects, tokens, bound, self._csi.volumes, parts.services, cgroups=self._network
+            )
         if self._network:
             prober = NetworkProber(self._runtime)
         return NodeServices(
@@ -140,6 +145,9 @@ class NodeAgent:
     def _node(self) -> Object:
         name = self.settings.node_name
         return self._parts.nodes.store.get("", name) or {"metadata": {"name": name}}
+
+    def _report_anew(self) -> None:
+        self.reporter.node_changed()
 
     def _mirror_changed(self, mirror: Object, gone: bool) -> None:
         self._static.on_mirror(mirror, gone)
@@ -169,6 +177,8 @@ class NodeAgent:
         tasks.start(f"runtime-watch-{name}", self.watch.run())
         if not self._hollow:
             self._start_static(tasks)
+            if self._csi is not None:
+                self._csi.start(tasks)
             tasks.start(f"housekeeping-{name}", self._housekeep())
             self._start_collecting(tasks)
             if self.settings.shutdown_periods:
@@ -197,6 +207,8 @@ class NodeAgent:
     async def close(self) -> None:
         """End; the node's containers go on."""
         await self.pods.close()
+        if self._csi is not None:
+            await self._csi.close()
 
 
 def _read_resolver() -> str:

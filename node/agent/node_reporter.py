@@ -117,6 +117,7 @@ class NodeReporter:
             patch_type=STRATEGIC_MERGE_PATCH,
         )
         self._reported, self._reported_at = status, now
+        self._facts.volumes_reported = view.volumes_in_use
         if ready:
             self._became_ready()
         self._facts.allocatable = _allocatable(patched, self._settings, self._host)
@@ -148,6 +149,7 @@ class NodeReporter:
             time.time(),
             previous,
             self._facts.pressure,
+            self._facts.volumes_in_use,
         )
 
     def _stored(self) -> Object:

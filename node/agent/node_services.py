@@ -62,10 +62,6 @@ class NodeServices:
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
         self.recorder.event(node, kind, reason, message)
 
-    def renew_at(self, uid: str) -> float | None:
-        """When a token of the pod's has to be renewed, in seconds since 1970."""
-        return self.tokens.renew_at(uid) if self.tokens is not None else None
-
     async def remove_container(self, container: ContainerView) -> None:
         """A dead container and its logs. Source: kubelet ``removeContainerLog``."""
         await self.runtime.remove_container(container.id)

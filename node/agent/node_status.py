@@ -32,6 +32,7 @@ class NodeView:
     now: float
     previous: Object  # the node's last status
     pressure: frozenset[str] = frozenset()
+    volumes_in_use: frozenset[str] = frozenset()
 
 
 def capacity(settings: AgentSettings, machine: Machine, load: Load) -> dict[str, Decimal]:
@@ -65,7 +66,8 @@ def node_status(view: NodeView) -> Object:
     """The status without heartbeat times: equal as long as nothing of interest changes."""
     amounts = {name: _amount(name, value) for name, value in capacity(view.settings, view.machine, view.load).items()}
     ips = [{"type": "InternalIP", "address": ip} for ip in view.settings.node_ips]
-    return {
+    in_use: Object = {"volumesInUse": sorted(view.volumes_in_use)}
+    return (in_use if view.volumes_in_use or view.previous.get("volumesInUse") else {}) | {
         "capacity": amounts,
         "allocatable": amounts,
         "addresses": [*ips, {"type": "Hostname", "address": view.settings.node_name}],

@@ -117,7 +117,8 @@ class PodStarter:
         try:
             return await self._services.preparer.volumes(pod, runtime)
         except (VolumeError, ApiError) as error:
-            self._event(pod, "Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
+            message = error.event if isinstance(error, VolumeError) else f"MountVolume.SetUp failed: {error}"
+            self._event(pod, "Warning", "FailedMount", message)
             outcome.retry(time.time() + _VOLUME_RETRY_SECONDS)
             return None
 

@@ -185,7 +185,7 @@ class PodWorker:
         return pod_actions.Inputs(pod, runtime, results, self._backoff, hashes(pod), time.time(), resized)
 
     async def _refresh_volumes(self, runtime: PodRuntime) -> float | None:
-        """Bring mounted contents up to date; when to do it again (the next token's time)."""
+        """Bring mounted contents up to date; when to do it again."""
         if not runtime.running:
             return None
         try:
@@ -193,7 +193,7 @@ class PodWorker:
         except VolumeError as error:
             _log.info("Volumes not refreshed", pod=pod_key(self.pod), error=str(error))
             return time.time() + _VOLUME_RETRY_SECONDS
-        return self._services.renew_at(self.uid)
+        return self._services.preparer.again_at(self.uid)
 
     def _next_look(self, *moments: float | None) -> float | None:
         known = [m for m in (*moments, self._deadline()) if m is not None]
@@ -217,6 +217,7 @@ class PodWorker:
         """The pod has run to its end: only its dead containers stay, for their logs."""
         self._probes.sync(self.pod, runtime, ending=True)
         await self._stopper.stop(self.pod, runtime, self._grace())
+        await self._services.preparer.release(self.uid)
         runtime = await self._observer.observe()
         self._probes.stop()
         self._waiting = {}
@@ -232,6 +233,7 @@ class PodWorker:
         if not self._removed and runtime.running and not self.verdict:
             self._report(runtime)
         await self._stopper.stop(self.pod, runtime, self._stopping_with)
+        await self._services.preparer.release(self.uid)
         self._probes.stop()
         runtime = await self._observer.observe()
         self._waiting = {}

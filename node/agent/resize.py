@@ -11,8 +11,7 @@ from typing import Final
 
 import orjson
 
-from apimachinery import quantity
-from node import whole_file
+from apimachinery import quantity, whole_file
 from node.agent import admission
 from node.agent.conditions import RESIZE_IN_PROGRESS, RESIZE_PENDING, Condition
 from node.agent.node_services import NodeServices

@@ -66,5 +66,9 @@ class NodeFacts:
     network_ready: bool = False
     pressure: frozenset[str] = frozenset()
     """The pressure conditions that are true."""
+    volumes_in_use: frozenset[str] = frozenset()
+    """Unique names of attached volumes that are, or are being, mounted."""
+    volumes_reported: frozenset[str] = frozenset()
+    """Those that the Node's status tells of: only they may be mounted, for the others may be detached."""
     shutting_down: bool = False
     """Whether the machine is about to go down."""
