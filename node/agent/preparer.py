@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from node.agent import pod_cgroups
 from node.agent.cri_configs import DEFAULT_TERMINATION_PATH, ContainerParts, container_config, volume_mount
 from node.agent.csi.volumes import CsiVolumes
 from node.agent.downward import ConfigError, PodFacts
@@ -28,6 +29,14 @@ Volumes = Mapping[str, str]
 
 
 class Preparer(Protocol):
+    def cgroup(self, pod: Object) -> str:
+        """The parent of the pod's containers' cgroups; "" = whatever the runtime takes."""
+        ...
+
+    async def make_cgroup(self, pod: Object) -> None:
+        """Make it, or bring its limits up to date. Raises OSError."""
+        ...
+
     async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
         """Volume name -> host path; brings contents up to date. Raises VolumeError."""
         ...
@@ -56,6 +65,12 @@ class BarePreparer:
 
     def __init__(self, paths: NodePaths) -> None:
         self._paths = paths
+
+    def cgroup(self, pod: Object) -> str:
+        return ""
+
+    async def make_cgroup(self, pod: Object) -> None:
+        return
 
     async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
         return {}
@@ -88,7 +103,11 @@ class PodPreparer:
         bound: VolumeSource,
         csi: CsiVolumes,
         services: Callable[[], Iterable[Object]],
+        *,
+        cgroups: bool,
     ) -> None:
+        """``cgroups``: whether the runtime's containers have any."""
+        self._cgroups = cgroups
         self._settings, self._facts = settings, facts
         self._paths = NodePaths(settings.root_dir)
         self._source, self._tokens, self._bound = source, tokens, bound
@@ -100,6 +119,13 @@ class PodPreparer:
         if pod["spec"].get("hostNetwork"):
             ips = self._facts.host_ips
         return PodFacts(pod, ips, self._facts.host_ips, self._facts.allocatable)
+
+    def cgroup(self, pod: Object) -> str:
+        return pod_cgroups.parent(pod) if self._cgroups else ""
+
+    async def make_cgroup(self, pod: Object) -> None:
+        if self.cgroup(pod):
+            await asyncio.to_thread(pod_cgroups.ensure, pod)
 
     async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
         facts = self._pod_facts(pod, runtime)
@@ -129,6 +155,7 @@ class PodPreparer:
 
     async def remove(self, uid: str) -> None:
         self._bound.forget(uid)
+        await asyncio.to_thread(pod_cgroups.remove, uid)
         await self._csi.release(uid)
         await manager.remove(self._paths, uid)
 

@@ -69,7 +69,7 @@ def make_status(inputs: StatusInputs) -> Object:
         status |= {"reason": inputs.verdict.reason, "message": inputs.verdict.message}
     status["qosClass"] = (pod.get("status") or {}).get("qosClass") or "BestEffort"
     status["startTime"] = inputs.previous.get("startTime") or rfc3339(inputs.start_time)
-    status |= _addresses(inputs, bool(spec.get("hostNetwork")))
+    status |= _addresses(inputs, bool(spec.get("hostNetwork"))) | inputs.resources.get("", {})
     if inits:
         status["initContainerStatuses"] = inits
     status["containerStatuses"] = regular

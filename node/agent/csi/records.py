@@ -13,8 +13,8 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
+from apimachinery import whole_file
 from apimachinery.csi import unique_name
-from node import whole_file
 from node.agent.paths import NodePaths
 
 _FILE: Final = "vol_data.json"
