@@ -39,6 +39,7 @@ spec:
   containers:
   - {name: main, image: "kubeto/busybox:1", command: [sh, -c, "trap '' TERM; while true; do sleep 1; done"]}
 """
+_HUNG = ("create", "deployment", "hung", "--image=kubeto/busybox:1", "--replicas=4", "--", "sleep", "1000")
 
 
 class Stopped:
@@ -54,11 +55,14 @@ class Stopped:
         os.kill(self._pid, signal.SIGCONT)
 
 
-def container_of(cluster: LocalCluster, name: str) -> str:
-    """The id of the container that runs for a pod."""
-    label = ["--filter", f"label=io.kubernetes.pod.name={name}", "--filter", "label=io.kubeto.kind=container"]
-    node = ["--filter", f"label=io.kubeto.node={cluster.name}-node-1"]
-    return subprocess.run(["docker", "ps", "-q", *label, *node], capture_output=True, text=True, check=True).stdout
+def running(cluster: LocalCluster, prefix: str) -> list[str]:
+    """The ids of the running containers of pods whose name begins so."""
+    shown = '{{.Label "io.kubeto.node"}} {{.Label "io.kubernetes.pod.name"}} {{.ID}}'
+    command = ["docker", "ps", "--filter", "label=io.kubeto.kind=container", "--format", shown]
+    rows = [
+        line.split() for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    ]
+    return [row[2] for row in rows if row[0].startswith(f"{cluster.name}-") and row[1].startswith(prefix)]
 
 
 def status(cluster: LocalCluster, name: str) -> Any:
@@ -71,32 +75,41 @@ class TestOnDocker:
     def test_without_its_api_server_a_node_probes_on_and_tells_the_truth_later(self, cluster: LocalCluster) -> None:
         cluster.apply(_PROBED)
         cluster.kubectl("wait", "--for=condition=Ready", "pod/probed", "--timeout=30s")
-        uid, before = cluster.get("pod", "probed")["metadata"]["uid"], container_of(cluster, "probed")
+        uid, before = cluster.get("pod", "probed")["metadata"]["uid"], running(cluster, "probed")
         with Stopped(cluster.pids()["kubeto-apiserver"]):
-            subprocess.run(["docker", "exec", before.strip(), "rm", "/alive"], check=True)
-            eventually(lambda: container_of(cluster, "probed") not in ("", before))
+            subprocess.run(["docker", "exec", before[0], "rm", "/alive"], check=True)
+            eventually(lambda: running(cluster, "probed") not in ([], before))
         eventually(lambda: status(cluster, "probed")["restartCount"] == 1 and status(cluster, "probed")["ready"])
         assert cluster.get("pod", "probed")["metadata"]["uid"] == uid
         assert status(cluster, "probed")["lastState"]["terminated"]["exitCode"] == 137
         cluster.kubectl("delete", "pod", "probed")
 
-    @pytest.mark.parametrize("component", ["kubeto-cri-docker-node-1", "kubeto-node-1", "kubeto-apiserver"])
+    @pytest.mark.parametrize("component", ["kubeto-cri-docker-node-1", "kubeto-node-1"])
     def test_what_hangs_while_pods_start_and_stop_goes_on_with_it(self, cluster: LocalCluster, component: str) -> None:
-        pid = cluster.pids()[component]
-        create = ("create", "deployment", "hung", "--image=kubeto/busybox:1", "--replicas=4", "--", "sleep", "1000")
-        hanging = Stopped(pid)
-        if component == "kubeto-apiserver":
-            cluster.kubectl(*create)
+        hanging = Stopped(cluster.pids()[component])
         with hanging:
-            if component != "kubeto-apiserver":
-                cluster.kubectl(*create)
-                eventually(lambda: int(cluster.get("deployment", "hung")["status"].get("readyReplicas", 0)) >= 2)
+            cluster.kubectl(*_HUNG)
+            eventually(lambda: int(cluster.get("deployment", "hung")["status"].get("readyReplicas", 0)) >= 2)
         cluster.kubectl("rollout", "status", "deployment/hung", "--timeout=60s")
         cluster.kubectl("delete", "deployment", "hung")
         with hanging:
-            if component != "kubeto-apiserver":
-                cluster.kubectl("delete", "pod", "-l", "app=hung", "--grace-period=1", "--wait=false")
+            cluster.kubectl("delete", "pod", "-l", "app=hung", "--grace-period=1", "--wait=false")
         eventually(lambda: not cluster.get("pods", "-l", "app=hung")["items"], within=60)
+        eventually(lambda: not leaks(cluster))
+
+    def test_nodes_finish_what_they_began_when_the_api_server_hangs(self, cluster: LocalCluster) -> None:
+        hanging = Stopped(cluster.pids()["kubeto-apiserver"])
+        cluster.kubectl(*_HUNG)
+        pods = lambda: cluster.get("pods", "-l", "app=hung")["items"]  # noqa: E731
+        eventually(lambda: [p["spec"].get("nodeName") for p in pods()].count(None) == 0 and len(pods()) == 4)
+        with hanging:
+            eventually(lambda: len(running(cluster, "hung-")) == 4)
+        cluster.kubectl("rollout", "status", "deployment/hung", "--timeout=60s")
+        cluster.kubectl("delete", "deployment", "hung")
+        cluster.kubectl("delete", "pod", "-l", "app=hung", "--grace-period=1", "--wait=false")
+        with hanging:
+            eventually(lambda: not running(cluster, "hung-"))
+        eventually(lambda: not pods())
         eventually(lambda: not leaks(cluster))
 
     def test_a_container_that_ignores_its_end_is_killed_in_time(self, cluster: LocalCluster) -> None:
