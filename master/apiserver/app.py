@@ -228,7 +228,7 @@ class ApiServer:
         def application() -> ASGIApp:
             from .rest import application  # with FastAPI, which a cluster's own processes have no need of
 
-            return application.build(health, inside, auth, registry.catalog, documents, connections.scheduler)
+            return application.build(auth, registry.catalog, documents, connections.scheduler)
 
         aggregator = connections.aggregator
         discovery = Discovery(registry.catalog, aggregator.table, documents)
@@ -334,10 +334,13 @@ class _Server(uvicorn.Server):
 
 
 def _settle_memory() -> None:
-    """What is there now stays: the collector need not look at it again, and need not look often at a cache."""
+    """What is there now stays: the collector need not look at it again, and need not look often at a cache.
+
+    It looks at what is new before much of that can be garbage: a circle may hold a connection, which is 50 KB.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(10_000, 100, 50)
     gc.enable()
 
 
