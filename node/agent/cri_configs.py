@@ -57,7 +57,7 @@ def pod_labels(pod: Object) -> dict[str, str]:
 
 
 def sandbox_config(
-    pod: Object, attempt: int, paths: NodePaths, resolver: Resolver, cluster_domain: str
+    pod: Object, attempt: int, paths: NodePaths, resolver: Resolver, cluster_domain: str, cgroup_parent: str = ""
 ) -> pb.PodSandboxConfig:
     meta = pod["metadata"]
     namespace, uid = meta.get("namespace", ""), uid_of(pod)
@@ -71,7 +71,9 @@ def sandbox_config(
         labels=pod_labels(pod),
         annotations=meta.get("annotations") or {},
         linux=pb.LinuxPodSandboxConfig(
-            security_context=sandbox_security(pod), sysctls={s["name"]: s["value"] for s in sysctls}
+            cgroup_parent=cgroup_parent,
+            security_context=sandbox_security(pod),
+            sysctls={s["name"]: s["value"] for s in sysctls},
         ),
     )
 

@@ -80,12 +80,20 @@ class PodStarter:
     def sandbox_config(self, pod: Object, attempt: int) -> pb.PodSandboxConfig:
         settings, facts = self._services.settings, self._services.facts
         resolver = pod_resolver(pod, facts.resolver, settings.cluster_dns, settings.cluster_domain)
-        return sandbox_config(pod, attempt, self._services.paths, resolver, settings.cluster_domain)
+        parent = self._services.preparer.cgroup(pod)
+        return sandbox_config(pod, attempt, self._services.paths, resolver, settings.cluster_domain, parent)
 
     async def _new_sandbox(self, pod: Object, attempt: int, runtime: PodRuntime, outcome: Outcome) -> None:
         if not (self._services.facts.network_ready or pod["spec"].get("hostNetwork")):
             self._event(pod, "Warning", "NetworkNotReady", "network is not ready: container runtime network not ready")
             outcome.retry(time.time() + _NETWORK_RETRY_SECONDS)
+            return
+        try:
+            await self._services.preparer.make_cgroup(pod)
+        except OSError as error:
+            message = f"unable to ensure pod container exists: {error}"
+            self._event(pod, "Warning", "FailedCreatePodContainer", message)
+            outcome.retry(time.time() + _SANDBOX_RETRY_SECONDS)
             return
         if await self._volumes(pod, runtime, outcome) is None:
             return
@@ -109,7 +117,8 @@ class PodStarter:
         try:
             return await self._services.preparer.volumes(pod, runtime)
         except (VolumeError, ApiError) as error:
-            self._event(pod, "Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
+            message = error.event if isinstance(error, VolumeError) else f"MountVolume.SetUp failed: {error}"
+            self._event(pod, "Warning", "FailedMount", message)
             outcome.retry(time.time() + _VOLUME_RETRY_SECONDS)
             return None
 

@@ -6,6 +6,7 @@ convertToAPIContainerStatuses) and ``status/generate.go``.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from node.agent.conditions import Condition, pod_conditions
 from node.agent.pod_state import (
@@ -22,6 +23,8 @@ from node.agent.pod_state import (
     restart_policy,
 )
 from node.agent.times import rfc3339
+
+TERMINATED_BY_KUBELET: Final = "TerminationByKubelet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def make_status(inputs: StatusInputs) -> Object:
         status |= {"reason": inputs.verdict.reason, "message": inputs.verdict.message}
     status["qosClass"] = (pod.get("status") or {}).get("qosClass") or "BestEffort"
     status["startTime"] = inputs.previous.get("startTime") or rfc3339(inputs.start_time)
-    status |= _addresses(inputs, bool(spec.get("hostNetwork")))
+    status |= _addresses(inputs, bool(spec.get("hostNetwork"))) | inputs.resources.get("", {})
     if inits:
         status["initContainerStatuses"] = inits
     status["containerStatuses"] = regular
