@@ -40,7 +40,7 @@ class CsiDriver(csi_rpc.NodeServicer, reg_rpc.RegistrationServicer):
         self.socket = str(socket)
         for path, add in (
             (socket, csi_rpc.add_NodeServicer_to_server),
-            (registry / f"{self.name}-reg.sock", reg_rpc.add_RegistrationServicer_to_server),
+            (registry / f"{self.name}.sock", reg_rpc.add_RegistrationServicer_to_server),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
