@@ -129,6 +129,7 @@ def container_config(pod: Object, spec: Object, parts: ContainerParts) -> pb.Con
         },
         annotations=_annotations(pod, spec, parts.attempt),
         log_path=f"{spec['name']}/{parts.attempt}.log",
+        stop_signal=(spec.get("lifecycle") or {}).get("stopSignal") or "RUNTIME_DEFAULT",
         stdin=bool(spec.get("stdin")),
         stdin_once=bool(spec.get("stdinOnce")),
         tty=bool(spec.get("tty")),
@@ -161,5 +162,6 @@ def volume_mount(mount: Object, host_path: str, read_only: bool) -> pb.Mount:
         container_path=mount["mountPath"],
         host_path=host_path,
         readonly=read_only or bool(mount.get("readOnly")),
+        recursive_read_only=mount.get("recursiveReadOnly") == "Enabled",
         propagation=_PROPAGATION.get(mount.get("mountPropagation") or "", pb.PROPAGATION_PRIVATE),
     )

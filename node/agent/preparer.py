@@ -7,9 +7,10 @@ makes the configuration alone.
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
-from node.agent import pod_cgroups
+from node.agent import env_files, pod_cgroups
 from node.agent.cri_configs import DEFAULT_TERMINATION_PATH, ContainerParts, container_config, volume_mount
 from node.agent.csi.volumes import CsiVolumes
 from node.agent.downward import ConfigError, PodFacts
@@ -136,7 +137,9 @@ class PodPreparer:
         self, pod: Object, start: Start, runtime: PodRuntime, volumes: Volumes, image: pb.Image | None
     ) -> pb.ContainerConfig:
         facts, spec = self._pod_facts(pod, runtime), start.spec
-        environment = await make_environment(facts, spec, self._source, self._services())
+        environment = await make_environment(
+            facts, spec, self._source, self._services(), partial(env_files.value, volumes)
+        )
         environment.setdefault("HOSTNAME", _hostname(pod, self._settings))
         mounts = await asyncio.to_thread(self._mounts, pod, start, facts, volumes, environment)
         await asyncio.to_thread(self._make_log_folder, pod, spec["name"])
