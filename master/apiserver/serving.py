@@ -34,7 +34,7 @@ def front(server: Assembly, draining: Callable[[], bool]) -> Front:
     def application() -> ASGIApp:
         from .rest import application  # with FastAPI, which a cluster's own processes have no need of
 
-        return application.build(health, inside, auth, catalog, server.documents, connections.scheduler)
+        return application.build(auth, catalog, server.documents, connections.scheduler)
 
     aggregator = connections.aggregator
     discovery = Discovery(catalog, aggregator.table, server.documents)
