@@ -65,6 +65,9 @@ class Snapshot:
         self.claims: dict[Key, Object] = {}
         self.volumes: dict[Key, Object] = {}
         self.storage_classes: dict[Key, Object] = {}
+        self.csi_drivers: dict[Key, Object] = {}
+        self.csi_nodes: dict[Key, Object] = {}
+        self.csi_capacities: dict[Key, Object] = {}
         self.budgets: dict[Key, Object] = {}
         self.census = Census(self.capacity)
         self.peers = Peers()

@@ -134,7 +134,6 @@ class CsiVolumes:
             attachment=attachment_name(wanted.driver, wanted.handle, name_of(self._node())) if attached else "",
             lifecycle=wanted.lifecycle,
             staged=os.path.join(stage_folder, "globalmount") if staged else "",
-            block=wanted.block,
         )
         return _Call(wanted, context.pod, driver, able, about, context.fs_group, record)
 
