@@ -21,7 +21,16 @@ from apimachinery.logging import get_logger
 from apimachinery.scheme import NODES
 from node.agent import cni_conf
 from node.agent.host import HostReader
-from node.agent.node_status import NodeView, aggregate, capacity, new_node, node_labels, node_status, runtime_problems
+from node.agent.node_status import (
+    NodeView,
+    aggregate,
+    capacity,
+    extended_resources,
+    new_node,
+    node_labels,
+    node_status,
+    runtime_problems,
+)
 from node.agent.pod_state import Object
 from node.agent.settings import AgentSettings, NodeFacts
 from node.agent.times import rfc3339
@@ -138,7 +147,7 @@ class NodeReporter:
         if self._facts.shutting_down:
             problems.append("node is shutting down")
         self._facts.memory_capacity = int(capacity(self._settings, self._host.machine, self._host.load())["memory"])
-        previous = self._reported or self._stored().get("status") or {}
+        stored = self._stored().get("status") or {}
         return NodeView(
             self._settings,
             self._host.machine,
@@ -147,9 +156,10 @@ class NodeReporter:
             images,
             aggregate(problems),
             time.time(),
-            previous,
+            self._reported or stored,
             self._facts.pressure,
             self._facts.volumes_in_use,
+            extended_resources(stored),
         )
 
     def _stored(self) -> Object:
