@@ -26,10 +26,11 @@ async def _idle_agent(directory: Path, client: ApiClient) -> list[Figure]:
     made = [cluster.pod(f"idle-{number}", "node-1") for number in range(_PODS)]
     await cluster.start(client, made)
     what = f"node agent, idle with {_PODS} pods"
-    figures = await pods.idle(cluster.Processes(directory, [_AGENT]), what, _IDLE, megabytes=80, percent=1)
-    writes = await _writes(client, _IDLE) * 60 / _IDLE
+    agent = cluster.Processes(directory, [_AGENT])
+    figures = await pods.idle(agent, what, _IDLE, megabytes=80, percent=1)
+    writes = await _writes(client, _IDLE / 2) * 120 / _IDLE
     await cluster.end(client, made)
-    return [*figures, Figure(f"status writes of 3 nodes, idle with {_PODS} pods", writes, "/min", 60 / _IDLE)]
+    return [*figures, Figure(f"status writes of 3 nodes, idle with {_PODS} pods", writes, "/min", 120 / _IDLE)]
 
 
 async def _writes(client: ApiClient, seconds: float) -> int:
