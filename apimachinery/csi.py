@@ -11,6 +11,7 @@ from apimachinery.scheme import kind_of
 
 CSI_DRIVERS: Final = kind_of("csidrivers", "storage.k8s.io")
 CSI_NODES: Final = kind_of("csinodes", "storage.k8s.io")
+CSI_STORAGE_CAPACITIES: Final = kind_of("csistoragecapacities", "storage.k8s.io")
 VOLUME_ATTACHMENTS: Final = kind_of("volumeattachments", "storage.k8s.io")
 
 

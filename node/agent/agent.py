@@ -119,7 +119,9 @@ class NodeAgent:
             objects, tokens = WatchedObjects(parts.client, self._wake), TokenManager(parts.client)
             bound = BoundVolumes(parts.client, self._node)
             self._csi = Csi(parts.client, settings, self._facts, tokens, recorder, self._node, self._report_anew)
-            preparer = PodPreparer(settings, self._facts, objects, tokens, bound, self._csi.volumes, parts.services)
+            preparer = PodPreparer(
+                settings, self._facts, objects, tokens, bound, self._csi.volumes, parts.services, cgroups=self._network
+            )
         if self._network:
             prober = NetworkProber(self._runtime)
         return NodeServices(

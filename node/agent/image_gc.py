@@ -13,8 +13,8 @@ from typing import Final
 
 import orjson
 
+from apimachinery import whole_file
 from apimachinery.logging import get_logger
-from node import whole_file
 from node.agent.host import Filesystem, HostReader, read_filesystem
 from node.cri.runtime import Runtime, RuntimeFault
 from protos.cri.runtime.v1 import api_pb2 as pb

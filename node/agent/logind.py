@@ -14,7 +14,7 @@ from dbus_fast import BusType, Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 from dbus_fast.errors import DBusError
 
-from node import whole_file
+from apimachinery import whole_file
 
 _NAME, _PATH, _MANAGER = "org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager"
 _SIGNAL: Final = "PrepareForShutdown"

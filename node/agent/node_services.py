@@ -53,8 +53,9 @@ class NodeServices:
         if self.tokens is not None:
             self.tokens.forget(uid)
 
-    def event(self, pod: Object, kind: str, reason: str, message: str) -> None:
-        self.recorder.event(pod_reference(pod), kind, reason, message)
+    def event(self, pod: Object, kind: str, reason: str, message: str, container: str = "") -> None:
+        """Tell of a pod, or of one of its containers."""
+        self.recorder.event(pod_reference(pod, container), kind, reason, message)
 
     def node_event(self, kind: str, reason: str, message: str) -> None:
         """Upstream's agents, too, write events of their node with its name as the uid."""

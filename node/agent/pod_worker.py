@@ -52,7 +52,8 @@ class PodWorker:
         self._waiting: dict[str, Waiting] = {}
         self._status: Object = pod.get("status") or {}
         self._was_finished = self._status.get("phase") in _FINISHED
-        self._start_time = _start_time(self._status) or time.time()
+        told = self._status.get("startTime")
+        self._start_time = parse_rfc3339(told) if told else time.time()
         self._failed_init = ""
         self.stopped = False  # nothing of the pod runs any more, and its status says so
         self._removed = False  # the API object is gone
@@ -149,6 +150,7 @@ class PodWorker:
             inputs = self._inputs(runtime, await self._resizer.apply(self.pod, runtime))
             plan = pod_actions.plan(inputs)
             self._failed_init = plan.failed_init
+            self._starter.tell_of_back_off(self.pod, plan, self._waiting)
             self._waiting = plan.waiting
             if not plan.acts:
                 break
@@ -295,8 +297,3 @@ class PodWorker:
         if status != self._status:
             self._status = status
             self._services.writer.put(self.pod, status)
-
-
-def _start_time(status: Object) -> float | None:
-    text = status.get("startTime")
-    return parse_rfc3339(text) if text else None

@@ -20,6 +20,7 @@ from node.agent.node_services import NodeServices
 from node.agent.pod_state import POD_UID, Object, is_mirror, pod_key, uid_of
 from node.agent.pod_worker import PodWorker
 from node.agent.status import Verdict
+from node.agent.volumes.volume import VolumeError
 from node.cri.runtime import RuntimeFault
 
 _log = get_logger(__name__)
@@ -164,8 +165,7 @@ class Pods:
         held |= {name.rpartition("_")[2] for name in logs}
         orphans = held - self._workers.keys()
         first_time = not suspects
-        for uid in orphans if first_time else orphans & suspects:
-            await self._remove(uid)
+        await asyncio.gather(*(self._remove(uid) for uid in (orphans if first_time else orphans & suspects)))
         return orphans
 
     async def _remove(self, uid: str) -> None:
@@ -178,7 +178,10 @@ class Pods:
             await runtime.remove_pod_sandbox(sandbox.id)
         for container in containers:
             await runtime.remove_container(container.id)
-        await self._services.preparer.remove(uid)
+        try:
+            await self._services.preparer.remove(uid)
+        except VolumeError as error:  # its driver is not there: no reason to let others wait
+            _log.warning("Volumes of a pod that is gone stay, trying again", uid=uid, error=str(error))
 
 
 def _names_in(folder: str) -> set[str]:

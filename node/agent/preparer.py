@@ -7,8 +7,10 @@ makes the configuration alone.
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
+from node.agent import env_files, pod_cgroups
 from node.agent.cri_configs import DEFAULT_TERMINATION_PATH, ContainerParts, container_config, volume_mount
 from node.agent.csi.volumes import CsiVolumes
 from node.agent.downward import ConfigError, PodFacts
@@ -28,6 +30,14 @@ Volumes = Mapping[str, str]
 
 
 class Preparer(Protocol):
+    def cgroup(self, pod: Object) -> str:
+        """The parent of the pod's containers' cgroups; "" = whatever the runtime takes."""
+        ...
+
+    async def make_cgroup(self, pod: Object) -> None:
+        """Make it, or bring its limits up to date. Raises OSError."""
+        ...
+
     async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
         """Volume name -> host path; brings contents up to date. Raises VolumeError."""
         ...
@@ -56,6 +66,12 @@ class BarePreparer:
 
     def __init__(self, paths: NodePaths) -> None:
         self._paths = paths
+
+    def cgroup(self, pod: Object) -> str:
+        return ""
+
+    async def make_cgroup(self, pod: Object) -> None:
+        return
 
     async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
         return {}
@@ -88,7 +104,11 @@ class PodPreparer:
         bound: VolumeSource,
         csi: CsiVolumes,
         services: Callable[[], Iterable[Object]],
+        *,
+        cgroups: bool,
     ) -> None:
+        """``cgroups``: whether the runtime's containers have any."""
+        self._cgroups = cgroups
         self._settings, self._facts = settings, facts
         self._paths = NodePaths(settings.root_dir)
         self._source, self._tokens, self._bound = source, tokens, bound
@@ -101,6 +121,13 @@ class PodPreparer:
             ips = self._facts.host_ips
         return PodFacts(pod, ips, self._facts.host_ips, self._facts.allocatable)
 
+    def cgroup(self, pod: Object) -> str:
+        return pod_cgroups.parent(pod) if self._cgroups else ""
+
+    async def make_cgroup(self, pod: Object) -> None:
+        if self.cgroup(pod):
+            await asyncio.to_thread(pod_cgroups.ensure, pod)
+
     async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
         facts = self._pod_facts(pod, runtime)
         context = VolumeContext(facts, self._source, self._tokens, self._bound, self._paths, self._csi)
@@ -110,7 +137,9 @@ class PodPreparer:
         self, pod: Object, start: Start, runtime: PodRuntime, volumes: Volumes, image: pb.Image | None
     ) -> pb.ContainerConfig:
         facts, spec = self._pod_facts(pod, runtime), start.spec
-        environment = await make_environment(facts, spec, self._source, self._services())
+        environment = await make_environment(
+            facts, spec, self._source, self._services(), partial(env_files.value, volumes)
+        )
         environment.setdefault("HOSTNAME", _hostname(pod, self._settings))
         mounts = await asyncio.to_thread(self._mounts, pod, start, facts, volumes, environment)
         await asyncio.to_thread(self._make_log_folder, pod, spec["name"])
@@ -129,6 +158,7 @@ class PodPreparer:
 
     async def remove(self, uid: str) -> None:
         self._bound.forget(uid)
+        await asyncio.to_thread(pod_cgroups.remove, uid)
         await self._csi.release(uid)
         await manager.remove(self._paths, uid)
 

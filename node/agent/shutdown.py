@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import orjson
 
+from apimachinery import whole_file
 from apimachinery.config import ConfigError
 from apimachinery.logging import get_logger
-from node import whole_file
 from node.agent.cri_configs import grace_period
 from node.agent.node_services import NodeServices
 from node.agent.pod_state import Object, pod_key, uid_of

@@ -190,6 +190,7 @@ def status_patch(old: Mapping[str, Any], new: Object) -> Object:
 
 _OWNED: Final = frozenset(
     {
+        "allocatedResources",
         "containerStatuses",
         "ephemeralContainerStatuses",
         "initContainerStatuses",
@@ -198,5 +199,6 @@ _OWNED: Final = frozenset(
         "podIP",
         "podIPs",
         "reason",
+        "resources",
     }
 )

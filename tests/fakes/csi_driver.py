@@ -40,7 +40,7 @@ class CsiDriver(csi_rpc.NodeServicer, reg_rpc.RegistrationServicer):
         self.socket = str(socket)
         for path, add in (
             (socket, csi_rpc.add_NodeServicer_to_server),
-            (registry / f"{self.name}-reg.sock", reg_rpc.add_RegistrationServicer_to_server),
+            (registry / f"{self.name}.sock", reg_rpc.add_RegistrationServicer_to_server),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
@@ -108,9 +108,6 @@ class CsiDriver(csi_rpc.NodeServicer, reg_rpc.RegistrationServicer):
 
     async def NodePublishVolume(self, request: Any, context: Any) -> csi.NodePublishVolumeResponse:  # noqa: N802
         await self._enter(request, context)
-        if request.volume_capability.HasField("block"):
-            self._device(request.volume_id, request.target_path)
-            return csi.NodePublishVolumeResponse()
         source = Path(request.staging_target_path) if request.staging_target_path else self._inline(request.volume_id)
         self._bind(source, request.target_path)
         return csi.NodePublishVolumeResponse()
@@ -119,8 +116,7 @@ class CsiDriver(csi_rpc.NodeServicer, reg_rpc.RegistrationServicer):
         await self._enter(request, context)
         self._unbind(request.target_path)
         with contextlib.suppress(FileNotFoundError):
-            target = Path(request.target_path)
-            target.rmdir() if target.is_dir() else target.unlink()
+            os.rmdir(request.target_path)
         return csi.NodeUnpublishVolumeResponse()
 
     async def NodeExpandVolume(self, request: Any, context: Any) -> csi.NodeExpandVolumeResponse:  # noqa: N802
@@ -136,12 +132,6 @@ class CsiDriver(csi_rpc.NodeServicer, reg_rpc.RegistrationServicer):
         os.makedirs(target, exist_ok=True)
         if self.root and not os.path.ismount(target):
             mounts.bind(str(source), target)
-
-    def _device(self, handle: str, target: str) -> None:
-        """A block volume here is /dev/full by another name: enough to see that a device arrives."""
-        if not os.path.exists(target):
-            Path(target).touch()
-            mounts.bind("/dev/full", target)
 
     def _unbind(self, target: str) -> None:
         while self.root and _is_mounted(target):

@@ -13,8 +13,8 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
+from apimachinery import whole_file
 from apimachinery.csi import unique_name
-from node import whole_file
 from node.agent.paths import NodePaths
 
 _FILE: Final = "vol_data.json"
@@ -34,7 +34,6 @@ class Record:
     attachment: str = ""
     lifecycle: str = ""
     staged: str = ""
-    block: bool = False
 
     @property
     def mount(self) -> str:
@@ -66,7 +65,6 @@ class Records:
             "attachmentID": record.attachment,
             "volumeLifecycleMode": record.lifecycle,
             "stagingTargetPath": record.staged,
-            "block": record.block,
         }
         whole_file.replace(os.path.join(record.folder, _FILE), json.dumps(content).encode())
 
@@ -116,5 +114,4 @@ def _parse(path: str) -> Record | None:
         attachment=found.get("attachmentID") or "",
         lifecycle=found.get("volumeLifecycleMode") or "",
         staged=found.get("stagingTargetPath") or "",
-        block=bool(found.get("block")),
     )

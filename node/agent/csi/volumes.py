@@ -17,6 +17,7 @@ from apimachinery.csi import CSI_DRIVERS, VOLUME_ATTACHMENTS, attach_required, a
 from apimachinery.errors import NotFound
 from apimachinery.logging import get_logger
 from apimachinery.meta import Object, is_deleting, name_of, uid_of
+from apimachinery.scheme import NODES
 from node.agent.csi.credentials import Credentials
 from node.agent.csi.drivers import Capability, Driver, DriverError, Drivers
 from node.agent.csi.expansion import Expander
@@ -133,7 +134,6 @@ class CsiVolumes:
             attachment=attachment_name(wanted.driver, wanted.handle, name_of(self._node())) if attached else "",
             lifecycle=wanted.lifecycle,
             staged=os.path.join(stage_folder, "globalmount") if staged else "",
-            block=wanted.block,
         )
         return _Call(wanted, context.pod, driver, able, about, context.fs_group, record)
 
@@ -176,7 +176,7 @@ class CsiVolumes:
         name = unique_name(wanted.driver, wanted.handle)
         try:
             async with asyncio.timeout(_ATTACH_SECONDS):
-                while not (name in self._facts.volumes_reported and self._is_attached(name)):
+                while not (name in self._facts.volumes_reported and await self._is_attached(name)):
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError as error:
             why = f"timed out waiting for external-attacher of {wanted.driver} CSI driver to attach {wanted.handle}"
@@ -187,9 +187,11 @@ class CsiVolumes:
             raise MountFailed("AttachVolume.Attach", wanted.name, "volume attachment is being deleted")
         return status.get("attachmentMetadata") or {}
 
-    def _is_attached(self, name: str) -> bool:
-        attached = (self._node().get("status") or {}).get("volumesAttached") or ()
-        return any(volume["name"] == name for volume in attached)
+    async def _is_attached(self, name: str) -> bool:
+        """By the API server itself: a cache may show what is being detached."""
+        if not _shows(self._node(), name):
+            return False
+        return _shows(await self._client.get(NODES, name_of(self._node())), name)
 
     async def _stage(self, call: _Call, given: dict[str, str]) -> None:
         wanted, record = call.wanted, call.record
@@ -289,6 +291,10 @@ class CsiVolumes:
 
     def close(self) -> None:
         _cancel(self._unstaging.values())
+
+
+def _shows(node: Object, name: str) -> bool:
+    return any(volume["name"] == name for volume in (node.get("status") or {}).get("volumesAttached") or ())
 
 
 def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

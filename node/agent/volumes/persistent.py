@@ -33,10 +33,10 @@ async def prepare_inline(volume: Object, context: VolumeContext) -> str:
 async def _prepare(claim: str, context: VolumeContext, *, owned: bool = False, read_only: bool = False) -> str:
     volume = await context.bound.volume(context.pod, claim, owned=owned)
     spec = volume["spec"]
-    if "csi" in spec:
-        return await context.csi.mount(of_volume(volume, claim, read_only), context)
     if spec.get("volumeMode") == "Block":
         raise UnsupportedVolume(f"volume {name_of(volume)}: volumeMode Block is not supported")
+    if "csi" in spec:
+        return await context.csi.mount(of_volume(volume, claim, read_only), context)
     source = next((name for name in _SOURCES if name in spec), None)
     if source is None:
         raise UnsupportedVolume(f"volume {name_of(volume)}: its type is not supported, use local, hostPath or csi")
