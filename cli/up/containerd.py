@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import grpc
@@ -45,9 +44,8 @@ def _link(link: Path, target: Path) -> None:
 def _write_plugin(path: Path) -> None:
     """``kubeto-cni`` without Python's ``site``: it runs twice a pod, and a sixth of its time would be the search
     for installed packages."""
-    folders = [str(Path(__file__).parents[2]), sysconfig.get_path("purelib")]
     path.unlink(missing_ok=True)
-    path.write_text(_PLUGIN.format(python=sys.executable, folders=folders))
+    path.write_text(_PLUGIN.format(python=sys.executable, folder=str(Path(__file__).parents[2])))
     path.chmod(0o755)
 
 
@@ -76,7 +74,7 @@ def remove_pods(socket: str) -> None:
 _PLUGIN = """\
 #!{python} -IS
 import sys
-sys.path[:0] = {folders!r}
+sys.path.insert(0, {folder!r})  # Kubeto's own code; the plugin needs no package
 from cni.__main__ import main
 sys.exit(main())
 """
