@@ -115,7 +115,17 @@ async def test_a_driver_registers_and_is_published(world: World) -> None:
     assert found["spec"]["drivers"] == [entry]
     assert world.node["metadata"]["labels"][key] == "n1"
     assert json.loads(world.node["metadata"]["annotations"]["csi.volume.kubernetes.io/nodeid"]) == {DRIVER: "id-n1"}
+    world.cluster.delete(NODES, "", "n1")
+    world.cluster.create(NODES, {"metadata": {"name": "n1"}})
+    publisher = asyncio.create_task(world.csi._keep_published())
+    world.csi.node_changed(world.node)
+    await eventually(lambda: world.node["metadata"].get("labels", {}).get(key))
+    uid = world.node["metadata"]["uid"]
+    await eventually(lambda: world.cluster.get(CSI_NODES, "", "n1")["metadata"]["ownerReferences"][0]["uid"] == uid)
+    await eventually(lambda: world.cluster.get(CSI_NODES, "", "n1")["spec"]["drivers"] == [entry])
     await world.csi.deregister(DRIVER)
+    await eventually(lambda: not world.cluster.get(CSI_NODES, "", "n1")["spec"]["drivers"])
+    publisher.cancel()
     assert world.cluster.get(CSI_NODES, "", "n1")["spec"]["drivers"] == []
     with pytest.raises(MountFailed, match=r"MountDevice failed.*not found in the list of registered CSI drivers"):
         await world.mount("p1")
