@@ -87,10 +87,13 @@ class ApiServer:
 
 
 def _settle_memory() -> None:
-    """What is there now stays: the collector need not look at it again, and need not look often at a cache."""
+    """What is there now stays: the collector need not look at it again, and need not look often at a cache.
+
+    It looks at what is new before much of that can be garbage: a circle may hold a connection, which is 50 KB.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(10_000, 100, 50)
     gc.enable()
 
 

@@ -34,7 +34,7 @@ def front(server: Assembly, draining: Callable[[], bool]) -> Front:
     def application() -> ASGIApp:
         from .rest import application  # with FastAPI, which a cluster's own processes have no need of
 
-        return application.build(health, inside, auth, catalog, server.documents, connections.scheduler)
+        return application.build(auth, catalog, server.documents, connections.scheduler)
 
     aggregator = connections.aggregator
     discovery = Discovery(catalog, aggregator.table, server.documents)
@@ -123,5 +123,5 @@ def _uvicorn_config(api: Front, settings: Settings) -> uvicorn.Config:
         ssl_keyfile=serving.tls_private_key_file,
     )
     config.load()
-    config.ssl = tls.server_context(serving, settings.auth.request_header.client_ca_file)
+    config.ssl = tls.server_context(serving, settings.request_header.client_ca_file)
     return config

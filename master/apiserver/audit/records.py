@@ -11,6 +11,7 @@ import yaml
 
 from apimachinery import protobuf
 from apimachinery.errors import ApiError
+from apimachinery.memo import Memo
 
 from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.reviews import user_info
@@ -116,7 +117,7 @@ class Auditor:
     policy: Policy
     authorizer: Authorizer
     emit: Emit
-    _known: dict[tuple[Any, ...], Verdict] = field(default_factory=dict)
+    _known: Memo[tuple[Any, ...], Verdict] = field(default_factory=lambda: Memo(8192))
 
     def begin(self, about: RequestAttributes, origin: Callable[[], Origin]) -> Record | None:
         """A record of the request, if the policy wants one."""
@@ -125,9 +126,7 @@ class Auditor:
         key = (*who, a.verb, a.group, a.resource, a.subresource, a.namespace, a.name, a.path)
         verdict = self._known.get(key)
         if verdict is None:
-            if len(self._known) > 10_000:
-                self._known.clear()
-            verdict = self._known[key] = self.policy.verdict(about)
+            verdict = self._known.keep(key, self.policy.verdict(about))
         return Record(about, origin(), verdict, self.authorizer, self.emit) if verdict.level else None
 
 

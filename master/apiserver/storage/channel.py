@@ -90,6 +90,7 @@ class Channel:
         finally:
             if opened.done():
                 self._opening = None
+            del opened  # its error leads back here
         return self._connection
 
 

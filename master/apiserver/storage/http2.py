@@ -54,8 +54,11 @@ class Connection(asyncio.Protocol):
         """Raises OSError, TimeoutError."""
         loop = asyncio.get_running_loop()
         name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        async with asyncio.timeout(timeout):
-            _, made = await loop.create_connection(lambda: cls(name, tls=tls is not None), host, port, ssl=tls)
+        try:
+            async with asyncio.timeout(timeout):
+                _, made = await loop.create_connection(lambda: cls(name, tls=tls is not None), host, port, ssl=tls)
+        except OSError as error:
+            raise error.with_traceback(None)  # noqa: B904 - uvloop's frames hold the error: a circle
         return made
 
     # Calls.

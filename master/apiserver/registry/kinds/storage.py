@@ -233,6 +233,7 @@ class CSINodeStrategy(Strategy):
 
 
 class VolumeAttachmentStrategy(Strategy):
+    status_metadata = ()
     has_generation = False
     unconditional_update = False
     status_zeros = {"attached": False}
