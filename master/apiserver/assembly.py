@@ -17,6 +17,7 @@ from .audit import setup as audit
 from .audit.records import Auditor
 from .audit.sinks import Sinks
 from .auth import setup as auth
+from .auth.request_header import FrontProxies
 from .fairness.fairness import Fairness, Limits
 from .fairness.metrics import FairnessMetrics
 from .registry.binding import BindingAnswer
@@ -78,12 +79,13 @@ async def assemble(settings: Settings, store: Store) -> Assembly:
     connections = Connections(reads, _agent_access(settings.kubelet), settings.proxy_client)
     ca = await asyncio.to_thread(_contents, settings.serving.client_ca_file)
     registry = _registry(settings, store, checks, connections, ca)
+    front_proxies = FrontProxies.load(settings.request_header, settings.serving.client_ca_file)
     auditor, sinks = audit.build(settings.audit, checks.authorizer)
     return Assembly(
         settings=settings,
         store=store,
         auth=checks,
-        identities=Identities(checks.authenticators, checks.front_proxies),
+        identities=Identities(checks.authenticators, front_proxies),
         fairness=_fairness(settings.fairness, settings.workers, reads),
         auditor=auditor,
         sinks=sinks,

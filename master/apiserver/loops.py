@@ -32,7 +32,7 @@ async def make_own_objects(server: Assembly) -> bootstrap.ServerAddress:
     await bootstrap.ensure_objects(reads, writer, settings.service_cidrs, address)
     await ensure_rbac_defaults(reads, writer)
     await upkeep.ensure_defaults(reads, writer)
-    known = auth_config_data(serving.client_ca_file, settings.auth.request_header)
+    known = auth_config_data(serving.client_ca_file, settings.request_header)
     await ensure_auth_config_map(reads, writer, known)
     return address
 

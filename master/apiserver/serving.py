@@ -123,5 +123,5 @@ def _uvicorn_config(api: Front, settings: Settings) -> uvicorn.Config:
         ssl_keyfile=serving.tls_private_key_file,
     )
     config.load()
-    config.ssl = tls.server_context(serving, settings.auth.request_header.client_ca_file)
+    config.ssl = tls.server_context(serving, settings.request_header.client_ca_file)
     return config

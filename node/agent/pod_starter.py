@@ -176,8 +176,8 @@ class PodStarter:
         try:
             await finish_first(self._services.runtime.start_container(container_id))
         except RuntimeFault as fault:
-            self._event(pod, "Warning", "Failed", f"Error: {fault}", name)
-            raise _StartFailed("RunContainerError", str(fault), time.time() + _RETRY_SECONDS) from fault
+            self._event(pod, "Warning", "Failed", f"Error: {fault.detail}", name)
+            raise _StartFailed("RunContainerError", fault.detail, time.time() + _RETRY_SECONDS) from fault
         self._event(pod, "Normal", "Started", "Container started", name)
         await self._post_start(pod, start, container_id, runtime.sandbox)
 
@@ -195,8 +195,8 @@ class PodStarter:
         try:
             return await finish_first(self._services.runtime.create_container(sandbox_id, config, sandbox))
         except RuntimeFault as fault:
-            self._event(pod, "Warning", "Failed", f"Error: {fault}", config.metadata.name)
-            raise _StartFailed("CreateContainerError", str(fault), time.time() + _RETRY_SECONDS) from fault
+            self._event(pod, "Warning", "Failed", f"Error: {fault.detail}", config.metadata.name)
+            raise _StartFailed("CreateContainerError", fault.detail, time.time() + _RETRY_SECONDS) from fault
 
     async def _post_start(self, pod: Object, start: Start, container_id: str, sandbox: SandboxView) -> None:
         hook = (start.spec.get("lifecycle") or {}).get("postStart")
