@@ -97,3 +97,34 @@ def _content(file: Path, name: str) -> bytes:
         return target.read_bytes()
     except OSError as error:
         raise ConfigError(f"{file} names {target}, which cannot be read: {error.strerror}") from error
+
+
+def kubeconfig(
+    server: str,
+    ca_pem: bytes,
+    certificate_pem: bytes = b"",
+    key_pem: bytes = b"",
+    *,
+    token: str = "",
+    cluster: str = "kubeto",
+    user: str = "admin",
+) -> dict[str, Any]:
+    """A kubeconfig with one context, everything inline: a client certificate and key, or a token."""
+    credentials: dict[str, Any] = {"token": token} if token else {}
+    if certificate_pem:
+        credentials["client-certificate-data"] = _b64(certificate_pem)
+        credentials["client-key-data"] = _b64(key_pem)
+    context = f"{user}@{cluster}" if user != "admin" else cluster
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": cluster, "cluster": {"server": server, "certificate-authority-data": _b64(ca_pem)}}],
+        "users": [{"name": user, "user": credentials}],
+        "contexts": [{"name": context, "context": {"cluster": cluster, "user": user}}],
+        "current-context": context,
+        "preferences": {},
+    }
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -31,7 +31,7 @@ _CLASS_ANNOTATION: Final = "volume.beta.kubernetes.io/storage-class"
 
 def class_of(obj: Object) -> str:
     """The name of a claim's or a volume's class, "" for none."""
-    return str(annotations_of(obj).get(_CLASS_ANNOTATION) or obj["spec"].get("storageClassName") or "")
+    return str(annotations_of(obj).get(_CLASS_ANNOTATION) or (obj.get("spec") or {}).get("storageClassName") or "")
 
 
 def requested(claim: Object) -> int:

@@ -5,20 +5,16 @@ signed by this authority, key belongs to it, far enough from its end) and made a
 whole or not at all, and a private key is never readable by others. All keys are EC P-256: making one takes
 well under a millisecond.
 
-One room on purpose, though above 300 lines: making, judging, reading and writing a pair share their parts.
-
 What it cannot see: two processes that ensure the same path at once. The one that starts the cluster calls it.
 """
 
-import base64
 import datetime
 import ipaddress
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -26,6 +22,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from . import whole_file
 
 CA_LIFETIME = datetime.timedelta(days=3650)
 LIFETIME = datetime.timedelta(days=365)
@@ -181,39 +179,12 @@ def ensure_key(path: StrPath) -> bytes:
     else:
         key = ec.generate_private_key(ec.SECP256R1())
         pem = _key_pem(key)
-        write_file(path, pem, 0o600)
+        whole_file.replace(path, pem, 0o600)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     public_path = path.with_name(path.name + ".pub")
     if not public_path.exists() or public_path.read_bytes() != public:
-        write_file(public_path, public, 0o644)
+        whole_file.replace(public_path, public, 0o644)
     return pem
-
-
-def kubeconfig(
-    server: str,
-    ca_pem: bytes,
-    certificate_pem: bytes = b"",
-    key_pem: bytes = b"",
-    *,
-    token: str = "",
-    cluster: str = "kubeto",
-    user: str = "admin",
-) -> dict[str, Any]:
-    """A kubeconfig with one context, everything inline: a client certificate and key, or a token."""
-    credentials: dict[str, Any] = {"token": token} if token else {}
-    if certificate_pem:
-        credentials["client-certificate-data"] = _b64(certificate_pem)
-        credentials["client-key-data"] = _b64(key_pem)
-    context = f"{user}@{cluster}" if user != "admin" else cluster
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": cluster, "cluster": {"server": server, "certificate-authority-data": _b64(ca_pem)}}],
-        "users": [{"name": user, "user": credentials}],
-        "contexts": [{"name": context, "context": {"cluster": cluster, "user": user}}],
-        "current-context": context,
-        "preferences": {},
-    }
 
 
 def identity(certificate_der: bytes) -> tuple[str, tuple[str, ...]]:
@@ -222,21 +193,6 @@ def identity(certificate_der: bytes) -> tuple[str, tuple[str, ...]]:
     names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     groups = subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
     return (str(names[0].value) if names else "", tuple(str(g.value) for g in groups))
-
-
-def write_file(path: StrPath, data: bytes, mode: int = 0o600) -> None:
-    """Write a file so that it appears whole, with ``mode`` from its first byte on; parents are made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(fd, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _paths(stem: StrPath) -> tuple[Path, Path]:
@@ -254,8 +210,8 @@ def _write_pair(
     certificate_path: Path, key_path: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey
 ) -> KeyPair:
     pair = KeyPair(certificate_path, key_path, certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key))
-    write_file(key_path, pair.key_pem, 0o600)
-    write_file(certificate_path, pair.certificate_pem, 0o644)
+    whole_file.replace(key_path, pair.key_pem, 0o600)
+    whole_file.replace(certificate_path, pair.certificate_pem, 0o644)
     return pair
 
 
@@ -323,7 +279,3 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _b64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")

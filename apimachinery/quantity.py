@@ -8,8 +8,9 @@ Source: ``k8s.io/apimachinery/pkg/api/resource/quantity.go``.
 
 import re
 from decimal import ROUND_CEILING, ROUND_UP, Context, Decimal, Inexact, InvalidOperation
-from functools import lru_cache
 from typing import Literal
+
+from .memo import memo
 
 Format = Literal["DecimalSI", "BinarySI", "DecimalExponent"]
 
@@ -59,19 +60,19 @@ def compare(left: str, right: str) -> int:
     return (a > b) - (a < b)
 
 
-@lru_cache(maxsize=4096)
+@memo(4096)
 def value(text: str | int | float) -> int:
     """The amount in whole units, rounded up: bytes of memory, number of pods."""
     return int(parse(text).to_integral_value(ROUND_CEILING))
 
 
-@lru_cache(maxsize=4096)
+@memo(4096)
 def milli_value(text: str | int | float) -> int:
     """The amount in thousandths, rounded up: millicores of ``cpu``."""
     return int(parse(text).scaleb(3, _EXACT).to_integral_value(ROUND_CEILING))
 
 
-@lru_cache(maxsize=4096)
+@memo(4096)
 def _parse(text: str) -> tuple[Decimal, Format]:
     match = _SHAPE.fullmatch(text)
     if match is None:
@@ -105,7 +106,7 @@ def _bounded(amount: Decimal) -> Decimal:
     return amount if nanos == amount else nanos
 
 
-@lru_cache(maxsize=4096)
+@memo(4096)
 def _canonical(text: str) -> str:
     amount, notation = _parse(text)
     return format(amount, notation)

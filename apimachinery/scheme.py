@@ -10,7 +10,6 @@ Source: the API reference of Kubernetes v1.36.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-READ = ("get", "list", "watch")
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
@@ -106,6 +105,7 @@ class Scheme:
 _STATUS = ("status",)
 _STATUS_SCALE = ("status", "scale")
 _REVIEW = ("create",)
+_NO_DELETE_COLLECTION = tuple(v for v in ALL_VERBS if v != "deletecollection")
 
 
 def _group(group: str, version: str, *kinds: Kind) -> tuple[Kind, ...]:
@@ -128,18 +128,7 @@ def _k(
     return Kind("", "", kind, resource, ns, short, cats, subs, verbs)
 
 
-_POD_SUBRESOURCES = (
-    "attach",
-    "binding",
-    "ephemeralcontainers",
-    "eviction",
-    "exec",
-    "log",
-    "portforward",
-    "proxy",
-    "resize",
-    "status",
-)
+_POD_SUBRESOURCES = ("attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy")
 _ALL = ("all",)
 _EXT = ("api-extensions",)
 
@@ -151,18 +140,11 @@ CORE = _group(
     _k("Endpoints", "endpoints", "ep"),
     _k("Event", "events", "ev"),
     _k("LimitRange", "limitranges", "limits"),
-    _k(
-        "Namespace",
-        "namespaces",
-        "ns",
-        ns=False,
-        subs=("finalize", "status"),
-        verbs=tuple(v for v in ALL_VERBS if v != "deletecollection"),
-    ),
+    _k("Namespace", "namespaces", "ns", ns=False, subs=("finalize", "status"), verbs=_NO_DELETE_COLLECTION),
     _k("Node", "nodes", "no", ns=False, subs=("proxy", "status")),
     _k("PersistentVolumeClaim", "persistentvolumeclaims", "pvc", subs=_STATUS),
     _k("PersistentVolume", "persistentvolumes", "pv", ns=False, subs=_STATUS),
-    _k("Pod", "pods", "po", subs=_POD_SUBRESOURCES, cats=_ALL),
+    _k("Pod", "pods", "po", subs=(*_POD_SUBRESOURCES, "resize", "status"), cats=_ALL),
     _k("PodTemplate", "podtemplates"),
     _k("ReplicationController", "replicationcontrollers", "rc", subs=_STATUS_SCALE, cats=_ALL),
     _k("ResourceQuota", "resourcequotas", "quota", subs=_STATUS),
@@ -170,135 +152,113 @@ CORE = _group(
     _k("ServiceAccount", "serviceaccounts", "sa", subs=("token",)),
     _k("Service", "services", "svc", subs=("proxy", "status"), cats=_ALL),
 )
-APPS = _group(
-    "apps",
-    "v1",
-    _k("ControllerRevision", "controllerrevisions"),
-    _k("DaemonSet", "daemonsets", "ds", subs=_STATUS, cats=_ALL),
-    _k("Deployment", "deployments", "deploy", subs=_STATUS_SCALE, cats=_ALL),
-    _k("ReplicaSet", "replicasets", "rs", subs=_STATUS_SCALE, cats=_ALL),
-    _k("StatefulSet", "statefulsets", "sts", subs=_STATUS_SCALE, cats=_ALL),
-)
-BATCH = _group(
-    "batch",
-    "v1",
-    _k("CronJob", "cronjobs", "cj", subs=_STATUS, cats=_ALL),
-    _k("Job", "jobs", subs=_STATUS, cats=_ALL),
-)
 AUTOSCALING = _group(
     "autoscaling", "v2", _k("HorizontalPodAutoscaler", "horizontalpodautoscalers", "hpa", subs=_STATUS, cats=_ALL)
 )
-AUTOSCALING_V1 = _group(
-    "autoscaling", "v1", _k("HorizontalPodAutoscaler", "horizontalpodautoscalers", "hpa", subs=_STATUS, cats=_ALL)
-)
-POLICY = _group("policy", "v1", _k("PodDisruptionBudget", "poddisruptionbudgets", "pdb", subs=_STATUS))
-NETWORKING = _group(
-    "networking.k8s.io",
-    "v1",
-    _k("Ingress", "ingresses", "ing", subs=_STATUS),
-    _k("IngressClass", "ingressclasses", ns=False),
-    _k("IPAddress", "ipaddresses", "ip", ns=False),
-    _k("NetworkPolicy", "networkpolicies", "netpol"),
-    _k("ServiceCIDR", "servicecidrs", ns=False, subs=_STATUS),
-)
-DISCOVERY = _group("discovery.k8s.io", "v1", _k("EndpointSlice", "endpointslices"))
 EVENTS = _group("events.k8s.io", "v1", _k("Event", "events", "ev"))
-COORDINATION = _group("coordination.k8s.io", "v1", _k("Lease", "leases"))
-STORAGE = _group(
-    "storage.k8s.io",
-    "v1",
-    _k("CSIDriver", "csidrivers", ns=False),
-    _k("CSINode", "csinodes", ns=False),
-    _k("CSIStorageCapacity", "csistoragecapacities"),
-    _k("StorageClass", "storageclasses", "sc", ns=False),
-    _k("VolumeAttachment", "volumeattachments", ns=False, subs=_STATUS),
-    _k("VolumeAttributesClass", "volumeattributesclasses", "vac", ns=False),
-)
-NODE = _group("node.k8s.io", "v1", _k("RuntimeClass", "runtimeclasses", ns=False))
-SCHEDULING = _group("scheduling.k8s.io", "v1", _k("PriorityClass", "priorityclasses", "pc", ns=False))
-RBAC = _group(
-    "rbac.authorization.k8s.io",
-    "v1",
-    _k("ClusterRole", "clusterroles", ns=False),
-    _k("ClusterRoleBinding", "clusterrolebindings", ns=False),
-    _k("Role", "roles"),
-    _k("RoleBinding", "rolebindings"),
-)
-CERTIFICATES = _group(
-    "certificates.k8s.io",
-    "v1",
-    _k("CertificateSigningRequest", "certificatesigningrequests", "csr", ns=False, subs=("approval", "status")),
-)
-FLOWCONTROL = _group(
-    "flowcontrol.apiserver.k8s.io",
-    "v1",
-    _k("FlowSchema", "flowschemas", ns=False, subs=_STATUS),
-    _k("PriorityLevelConfiguration", "prioritylevelconfigurations", ns=False, subs=_STATUS),
-)
-ADMISSION = _group(
-    "admissionregistration.k8s.io",
-    "v1",
-    _k("MutatingAdmissionPolicy", "mutatingadmissionpolicies", ns=False, cats=_EXT),
-    _k("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", ns=False, cats=_EXT),
-    _k("MutatingWebhookConfiguration", "mutatingwebhookconfigurations", ns=False, cats=_EXT),
-    _k("ValidatingAdmissionPolicy", "validatingadmissionpolicies", ns=False, subs=_STATUS, cats=_EXT),
-    _k("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", ns=False, cats=_EXT),
-    _k("ValidatingWebhookConfiguration", "validatingwebhookconfigurations", ns=False, cats=_EXT),
-)
-APIEXTENSIONS = _group(
-    "apiextensions.k8s.io",
-    "v1",
-    _k("CustomResourceDefinition", "customresourcedefinitions", "crd", "crds", ns=False, subs=_STATUS, cats=_EXT),
-)
-APIREGISTRATION = _group(
-    "apiregistration.k8s.io", "v1", _k("APIService", "apiservices", ns=False, subs=_STATUS, cats=_EXT)
-)
-RESOURCE = _group(
-    "resource.k8s.io",
-    "v1",
-    _k("DeviceClass", "deviceclasses", ns=False),
-    _k("ResourceClaim", "resourceclaims", subs=_STATUS),
-    _k("ResourceClaimTemplate", "resourceclaimtemplates"),
-    _k("ResourceSlice", "resourceslices", ns=False),
-)
-AUTHENTICATION = _group(
-    "authentication.k8s.io",
-    "v1",
-    _k("SelfSubjectReview", "selfsubjectreviews", ns=False, verbs=_REVIEW),
-    _k("TokenReview", "tokenreviews", ns=False, verbs=_REVIEW),
-)
-AUTHORIZATION = _group(
-    "authorization.k8s.io",
-    "v1",
-    _k("LocalSubjectAccessReview", "localsubjectaccessreviews", verbs=_REVIEW),
-    _k("SelfSubjectAccessReview", "selfsubjectaccessreviews", ns=False, verbs=_REVIEW),
-    _k("SelfSubjectRulesReview", "selfsubjectrulesreviews", ns=False, verbs=_REVIEW),
-    _k("SubjectAccessReview", "subjectaccessreviews", ns=False, verbs=_REVIEW),
-)
-
 KINDS: tuple[Kind, ...] = (
     *CORE,
-    *APPS,
-    *AUTHENTICATION,
-    *AUTHORIZATION,
+    *_group(
+        "apps",
+        "v1",
+        _k("ControllerRevision", "controllerrevisions"),
+        _k("DaemonSet", "daemonsets", "ds", subs=_STATUS, cats=_ALL),
+        _k("Deployment", "deployments", "deploy", subs=_STATUS_SCALE, cats=_ALL),
+        _k("ReplicaSet", "replicasets", "rs", subs=_STATUS_SCALE, cats=_ALL),
+        _k("StatefulSet", "statefulsets", "sts", subs=_STATUS_SCALE, cats=_ALL),
+    ),
+    *_group(
+        "authentication.k8s.io",
+        "v1",
+        _k("SelfSubjectReview", "selfsubjectreviews", ns=False, verbs=_REVIEW),
+        _k("TokenReview", "tokenreviews", ns=False, verbs=_REVIEW),
+    ),
+    *_group(
+        "authorization.k8s.io",
+        "v1",
+        _k("LocalSubjectAccessReview", "localsubjectaccessreviews", verbs=_REVIEW),
+        _k("SelfSubjectAccessReview", "selfsubjectaccessreviews", ns=False, verbs=_REVIEW),
+        _k("SelfSubjectRulesReview", "selfsubjectrulesreviews", ns=False, verbs=_REVIEW),
+        _k("SubjectAccessReview", "subjectaccessreviews", ns=False, verbs=_REVIEW),
+    ),
     *AUTOSCALING,
-    *AUTOSCALING_V1,
-    *BATCH,
-    *CERTIFICATES,
-    *COORDINATION,
-    *DISCOVERY,
+    *_group(
+        "autoscaling", "v1", _k("HorizontalPodAutoscaler", "horizontalpodautoscalers", "hpa", subs=_STATUS, cats=_ALL)
+    ),
+    *_group(
+        "batch",
+        "v1",
+        _k("CronJob", "cronjobs", "cj", subs=_STATUS, cats=_ALL),
+        _k("Job", "jobs", subs=_STATUS, cats=_ALL),
+    ),
+    *_group(
+        "certificates.k8s.io",
+        "v1",
+        _k("CertificateSigningRequest", "certificatesigningrequests", "csr", ns=False, subs=("approval", "status")),
+    ),
+    *_group("coordination.k8s.io", "v1", _k("Lease", "leases")),
+    *_group("discovery.k8s.io", "v1", _k("EndpointSlice", "endpointslices")),
     *EVENTS,
-    *NETWORKING,
-    *NODE,
-    *POLICY,
-    *RBAC,
-    *RESOURCE,
-    *SCHEDULING,
-    *STORAGE,
-    *FLOWCONTROL,
-    *ADMISSION,
-    *APIEXTENSIONS,
-    *APIREGISTRATION,
+    *_group(
+        "networking.k8s.io",
+        "v1",
+        _k("Ingress", "ingresses", "ing", subs=_STATUS),
+        _k("IngressClass", "ingressclasses", ns=False),
+        _k("IPAddress", "ipaddresses", "ip", ns=False),
+        _k("NetworkPolicy", "networkpolicies", "netpol"),
+        _k("ServiceCIDR", "servicecidrs", ns=False, subs=_STATUS),
+    ),
+    *_group("node.k8s.io", "v1", _k("RuntimeClass", "runtimeclasses", ns=False)),
+    *_group("policy", "v1", _k("PodDisruptionBudget", "poddisruptionbudgets", "pdb", subs=_STATUS)),
+    *_group(
+        "rbac.authorization.k8s.io",
+        "v1",
+        _k("ClusterRole", "clusterroles", ns=False),
+        _k("ClusterRoleBinding", "clusterrolebindings", ns=False),
+        _k("Role", "roles"),
+        _k("RoleBinding", "rolebindings"),
+    ),
+    *_group(
+        "resource.k8s.io",
+        "v1",
+        _k("DeviceClass", "deviceclasses", ns=False),
+        _k("ResourceClaim", "resourceclaims", subs=_STATUS),
+        _k("ResourceClaimTemplate", "resourceclaimtemplates"),
+        _k("ResourceSlice", "resourceslices", ns=False),
+    ),
+    *_group("scheduling.k8s.io", "v1", _k("PriorityClass", "priorityclasses", "pc", ns=False)),
+    *_group(
+        "storage.k8s.io",
+        "v1",
+        _k("CSIDriver", "csidrivers", ns=False),
+        _k("CSINode", "csinodes", ns=False),
+        _k("CSIStorageCapacity", "csistoragecapacities"),
+        _k("StorageClass", "storageclasses", "sc", ns=False),
+        _k("VolumeAttachment", "volumeattachments", ns=False, subs=_STATUS),
+        _k("VolumeAttributesClass", "volumeattributesclasses", "vac", ns=False),
+    ),
+    *_group(
+        "flowcontrol.apiserver.k8s.io",
+        "v1",
+        _k("FlowSchema", "flowschemas", ns=False, subs=_STATUS),
+        _k("PriorityLevelConfiguration", "prioritylevelconfigurations", ns=False, subs=_STATUS),
+    ),
+    *_group(
+        "admissionregistration.k8s.io",
+        "v1",
+        _k("MutatingAdmissionPolicy", "mutatingadmissionpolicies", ns=False, cats=_EXT),
+        _k("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", ns=False, cats=_EXT),
+        _k("MutatingWebhookConfiguration", "mutatingwebhookconfigurations", ns=False, cats=_EXT),
+        _k("ValidatingAdmissionPolicy", "validatingadmissionpolicies", ns=False, subs=_STATUS, cats=_EXT),
+        _k("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", ns=False, cats=_EXT),
+        _k("ValidatingWebhookConfiguration", "validatingwebhookconfigurations", ns=False, cats=_EXT),
+    ),
+    *_group(
+        "apiextensions.k8s.io",
+        "v1",
+        _k("CustomResourceDefinition", "customresourcedefinitions", "crd", "crds", ns=False, subs=_STATUS, cats=_EXT),
+    ),
+    *_group("apiregistration.k8s.io", "v1", _k("APIService", "apiservices", ns=False, subs=_STATUS, cats=_EXT)),
 )
 
 BUILTIN = Scheme(KINDS)

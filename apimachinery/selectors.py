@@ -7,11 +7,11 @@ Source: ``k8s.io/apimachinery/pkg/labels/selector.go``, ``.../fields/selector.go
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from apimachinery import validation
 from apimachinery.errors import BadRequest
+from apimachinery.memo import memo
 
 Labels = Mapping[str, str]
 _TOKEN = re.compile(r"\s*(?:(==|=|!=|!|,|\(|\)|<|>)|([^\s,()!=<>]+))")
@@ -82,7 +82,7 @@ EVERYTHING = LabelSelector()
 NOTHING = LabelSelector(nothing=True)
 
 
-@lru_cache(maxsize=1024)
+@memo(1024)
 def parse_labels(text: str) -> LabelSelector:
     """A ``labelSelector`` query parameter. Raises BadRequest with upstream's beginning of the message."""
     tokens = _Tokens(text)
@@ -223,7 +223,7 @@ def _escape(value: str) -> str:
     return re.sub(r"([\\,=])", r"\\\1", value)
 
 
-@lru_cache(maxsize=1024)
+@memo(1024)
 def parse_fields(text: str) -> FieldSelector:
     """A ``fieldSelector`` query parameter. Raises BadRequest."""
     return FieldSelector(tuple(_field_term(part, text) for part in _split_terms(text) if part))

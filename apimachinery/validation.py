@@ -5,7 +5,8 @@ Source: ``k8s.io/apimachinery/pkg/util/validation/validation.go``.
 
 import ipaddress
 import re
-from functools import lru_cache
+
+from .memo import memo
 
 DNS_LABEL_LENGTH = 63
 DNS_SUBDOMAIN_LENGTH = 253
@@ -84,7 +85,7 @@ _qualified = re.compile(_QUALIFIED).fullmatch
 _value = re.compile(_VALUE).fullmatch
 
 
-@lru_cache(maxsize=4096)
+@memo(4096)
 def dns_subdomain(text: str) -> tuple[str, ...]:
     """RFC 1123 subdomain: the name of most objects."""
     errors = [too_long(DNS_SUBDOMAIN_LENGTH)] if len(text) > DNS_SUBDOMAIN_LENGTH else []
@@ -93,7 +94,7 @@ def dns_subdomain(text: str) -> tuple[str, ...]:
     return tuple(errors)
 
 
-@lru_cache(maxsize=4096)
+@memo(4096)
 def dns_label(text: str) -> tuple[str, ...]:
     """RFC 1123 label: namespaces, containers, volumes."""
     errors = [too_long(DNS_LABEL_LENGTH)] if len(text) > DNS_LABEL_LENGTH else []
@@ -102,7 +103,7 @@ def dns_label(text: str) -> tuple[str, ...]:
     return tuple(errors)
 
 
-@lru_cache(maxsize=1024)
+@memo(1024)
 def dns_1035_label(text: str) -> tuple[str, ...]:
     """RFC 1035 label: services."""
     errors = [too_long(DNS_LABEL_LENGTH)] if len(text) > DNS_LABEL_LENGTH else []
@@ -111,7 +112,7 @@ def dns_1035_label(text: str) -> tuple[str, ...]:
     return tuple(errors)
 
 
-@lru_cache(maxsize=4096)
+@memo(4096)
 def qualified_name(text: str) -> tuple[str, ...]:
     """A label or annotation key: ``[prefix/]name``."""
     errors: list[str] = []
@@ -131,7 +132,7 @@ def qualified_name(text: str) -> tuple[str, ...]:
     return tuple(errors)
 
 
-@lru_cache(maxsize=4096)
+@memo(4096)
 def label_value(text: str) -> tuple[str, ...]:
     errors = [too_long(DNS_LABEL_LENGTH)] if len(text) > DNS_LABEL_LENGTH else []
     if not _value(text):

@@ -19,7 +19,8 @@ import psutil
 import uvloop
 import yaml
 
-from apimachinery import pki
+from apimachinery import pki, whole_file
+from apimachinery.config import kubeconfig
 from bench import http_load
 from bench.report import Figure, show
 
@@ -68,8 +69,8 @@ def api_server(
 def write_kubeconfig(directory: Path, target: http_load.Target, path: Path) -> None:
     """A kubeconfig of the administrator's token, for clients of the library."""
     ca = pki.ensure_ca(directory)
-    document = pki.kubeconfig(f"https://127.0.0.1:{target.port}", ca.pem, token=target.token)
-    pki.write_file(path, yaml.safe_dump(document).encode())
+    document = kubeconfig(f"https://127.0.0.1:{target.port}", ca.pem, token=target.token)
+    whole_file.replace(path, yaml.safe_dump(document).encode(), 0o600)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -20,6 +20,7 @@ from apimachinery import logging
 from apimachinery.client.api import ApiClient
 from apimachinery.client.informer import InformerFactory
 from apimachinery.config import ClusterAccess, ConfigError, load_kubeconfig
+from apimachinery.flags import duration
 from apimachinery.lifecycle import Tasks, run
 from apimachinery.quantity import QuantityError, parse, value
 from apimachinery.rpc import SERVER_OPTIONS
@@ -31,6 +32,7 @@ from node.agent.host import HostReader
 from node.agent.leases import LeaseRenewer
 from node.agent.server import NodeAgentService
 from node.agent.settings import DEFAULT_EVICTION, KUBELET_VERSION, AgentSettings
+from node.agent.shutdown import periods
 from node.agent.status_writer import StatusWriter
 from node.agent.tls import TlsFiles, server_credentials
 from node.cri.client import CriClient
@@ -71,6 +73,20 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--cpus", default="", help="report this many cores instead of the machine's")
     p.add_argument("--memory", default="", help="report this much memory instead of the machine's, e.g. 4Gi")
     p.add_argument("--eviction-hard", default=DEFAULT_EVICTION, help="when the node is short, and pods have to go")
+    p.add_argument("--eviction-soft", default="", help="when pods have to go if the shortage lasts")
+    p.add_argument("--eviction-soft-grace-period", default="", help="how long it has to last: SIGNAL=DURATION,...")
+    p.add_argument("--eviction-max-pod-grace-period", type=int, default=0, help="seconds a pod then has to end")
+    p.add_argument("--eviction-minimum-reclaim", default="", help="what to free beyond a threshold: SIGNAL=AMOUNT,...")
+    p.add_argument("--eviction-pressure-transition-period", type=duration, default=300.0)
+    p.add_argument("--shutdown-grace-period", type=duration, default=0.0, help="how long a shutdown waits for all pods")
+    p.add_argument(
+        "--shutdown-grace-period-critical-pods", type=duration, default=0.0, help="its last part, for critical pods"
+    )
+    p.add_argument(
+        "--shutdown-grace-period-by-pod-priority",
+        default="",
+        help="instead of both: PRIORITY=SECONDS,...",
+    )
     p.add_argument("--pod-manifest-path", default="", help="a folder of static pods to run")
     p.add_argument("--proxy", action=argparse.BooleanOptionalAction, default=True, help="run the service proxy")
     p.add_argument("--dns", action=argparse.BooleanOptionalAction, default=True, help="run the cluster DNS")
@@ -94,7 +110,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         access = load_kubeconfig(args.kubeconfig)
         settings = make_settings(args, access)
-        pressure.parse(settings.eviction_hard)
     except (ConfigError, QuantityError, OSError) as error:
         _log.error("Cannot start", error=str(error))
         return 2
@@ -102,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_settings(args: argparse.Namespace, access: ClusterAccess) -> AgentSettings:
-    """Raises QuantityError for amounts that are none, OSError when no address can be found."""
+    """Raises ConfigError; QuantityError for amounts that are none, OSError when no address can be found."""
     ips = _split(args.node_ip) or [_own_address(access.server)]
     return AgentSettings(
         node_name=args.hostname_override.lower(),
@@ -118,13 +133,29 @@ def make_settings(args: argparse.Namespace, access: ClusterAccess) -> AgentSetti
         cpus=Decimal(parse(args.cpus)) if args.cpus else None,
         memory_bytes=value(args.memory) if args.memory else None,
         cri_endpoint=args.container_runtime_endpoint,
-        eviction_hard=args.eviction_hard,
+        eviction_thresholds=pressure.parse(
+            args.eviction_hard, args.eviction_soft, args.eviction_soft_grace_period, args.eviction_minimum_reclaim
+        ),
+        eviction_max_grace=args.eviction_max_pod_grace_period,
+        eviction_transition=args.eviction_pressure_transition_period,
         pod_manifest_path=args.pod_manifest_path,
+        shutdown_periods=periods(
+            args.shutdown_grace_period,
+            args.shutdown_grace_period_critical_pods,
+            _seconds_by_priority(args.shutdown_grace_period_by_pod_priority),
+        ),
     )
 
 
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _seconds_by_priority(text: str) -> dict[int, int]:
+    try:
+        return {int(priority): int(seconds) for priority, _, seconds in (p.partition("=") for p in _split(text))}
+    except ValueError as error:
+        raise ConfigError(f"--shutdown-grace-period-by-pod-priority: {text!r} is not PRIORITY=SECONDS,...") from error
 
 
 def _taint(text: str) -> dict[str, str]:

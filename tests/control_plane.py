@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from apimachinery import pki
+from apimachinery.config import kubeconfig
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -157,7 +158,7 @@ class ApiServerProgram:
     def _write_kubeconfig(self, name: str, ca: Any, certificate: Any = None, token: str = "") -> str:
         pems = (certificate.certificate_pem, certificate.key_pem) if certificate else (b"", b"")
         path = self.directory / name
-        path.write_text(yaml.safe_dump(pki.kubeconfig(self.url, ca.pem, *pems, token=token)))
+        path.write_text(yaml.safe_dump(kubeconfig(self.url, ca.pem, *pems, token=token)))
         return str(path)
 
     def start(self) -> None:

@@ -69,8 +69,12 @@ class EventRecorder:
         self.dropped = 0
 
     def event(self, obj: Mapping[str, Any], type_: str, reason: str, message: str) -> None:
-        """Record that ``reason`` happened to ``obj``, which has its apiVersion and kind. ``type_``: Normal, Warning."""
-        about = (str(obj.get("kind", "")), namespace_of(obj), name_of(obj), uid_of(obj))
+        """Record that ``reason`` happened to ``obj``, which has its apiVersion and kind.
+
+        ``type_`` is Normal or Warning. ``obj`` may have the ``fieldPath`` of that part of it that is meant.
+        """
+        part = str(obj.get("fieldPath", ""))
+        about = (str(obj.get("kind", "")), namespace_of(obj), name_of(obj), uid_of(obj), part)
         group = (*about, type_, reason)
         message = message[:_MESSAGE_LIMIT]
         identity: Identity = (*group, message)
@@ -123,6 +127,7 @@ class EventRecorder:
             "name": name_of(obj),
             "uid": uid_of(obj),
             "resourceVersion": obj["metadata"].get("resourceVersion"),
+            "fieldPath": obj.get("fieldPath"),
         }
         return {
             "apiVersion": "v1",

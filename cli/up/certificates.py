@@ -7,7 +7,8 @@ service accounts), ``front-proxy-ca`` and ``front-proxy-client``, ``etcd`` when 
 
 import yaml
 
-from apimachinery import pki
+from apimachinery import pki, whole_file
+from apimachinery.config import kubeconfig
 from cli.up.config import CLUSTER_DOMAIN, ClusterConfig
 from cli.up.identities import ADMIN, HOLLOW, HOLLOW_IDENTITY, IDENTITIES, NODE_SERVER_NAME, Certificates
 
@@ -53,8 +54,8 @@ def _ensure_serving(ca: pki.CertificateAuthority, config: ClusterConfig) -> None
 def _write_kubeconfig(
     certificates: Certificates, name: str, server: str, ca: pki.CertificateAuthority, pair: pki.KeyPair
 ) -> None:
-    document = pki.kubeconfig(server, ca.pem, pair.certificate_pem, pair.key_pem, user=name)
-    pki.write_file(certificates.kubeconfig(name), yaml.safe_dump(document, sort_keys=False).encode())
+    document = kubeconfig(server, ca.pem, pair.certificate_pem, pair.key_pem, user=name)
+    whole_file.replace(certificates.kubeconfig(name), yaml.safe_dump(document, sort_keys=False).encode(), 0o600)
 
 
 def write_admin_kubeconfig(config: ClusterConfig) -> None:
@@ -63,5 +64,5 @@ def write_admin_kubeconfig(config: ClusterConfig) -> None:
     user, groups = IDENTITIES[ADMIN]
     pair = ca.ensure_client(config.pki / f"{ADMIN}-client", user, groups)
     server = f"https://127.0.0.1:{config.port}"
-    document = pki.kubeconfig(server, ca.pem, pair.certificate_pem, pair.key_pem, cluster=config.name)
-    pki.write_file(config.admin_kubeconfig, yaml.safe_dump(document, sort_keys=False).encode())
+    document = kubeconfig(server, ca.pem, pair.certificate_pem, pair.key_pem, cluster=config.name)
+    whole_file.replace(config.admin_kubeconfig, yaml.safe_dump(document, sort_keys=False).encode(), 0o600)

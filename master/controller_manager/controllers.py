@@ -1,5 +1,6 @@
 """The controllers that exist: one line each."""
 
+from master.controller_manager.attach_detach import AttachDetachController
 from master.controller_manager.certificate_signing import CertificateSigningController
 from master.controller_manager.clusterrole_aggregation import ClusterRoleAggregationController
 from master.controller_manager.cronjob import CronJobController
@@ -30,6 +31,7 @@ from master.controller_manager.ttl_after_finished import TtlAfterFinishedControl
 from master.controller_manager.volume_protection import ClaimProtectionController, VolumeProtectionController
 
 CONTROLLERS: tuple[type[AnyController], ...] = (
+    AttachDetachController,
     CertificateSigningController,
     ClaimProtectionController,
     ClusterRoleAggregationController,

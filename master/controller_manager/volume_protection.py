@@ -10,6 +10,13 @@ from apimachinery.persistent_volumes import CLAIM_FINALIZER, VOLUME_FINALIZER, c
 from apimachinery.scheme import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, Kind
 from master.controller_manager.frame import Context, ManagedController
 
+BY_CLAIM = "claims"
+"""An index of pods, with ``claim_values``."""
+
+
+def claim_values(pod: Object) -> list[str]:
+    return [f"{namespace_of(pod)}/{name}" for name in claims_of(pod)]
+
 
 class _Protection(ManagedController):
     kind: Kind
@@ -47,13 +54,13 @@ class ClaimProtectionController(_Protection):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._pods = context.informers.informer(PODS)
-        self._pods.add_index("claims", lambda pod: [f"{namespace_of(pod)}/{name}" for name in claims_of(pod)])
+        self._pods.add_index(BY_CLAIM, claim_values)
         self.enqueue_by(self._pods, lambda pod: [(namespace_of(pod), name) for name in claims_of(pod)])
 
     async def in_use(self, obj: Object) -> bool:
         """By a pod on a node that has not ended; asked of the API server too, for the cache may lag."""
         namespace, name = key_of(obj)
-        if any(_holds(pod) for pod in self._pods.store.by_index("claims", f"{namespace}/{name}")):
+        if any(_holds(pod) for pod in self._pods.store.by_index(BY_CLAIM, f"{namespace}/{name}")):
             return True
         pods = await self.client.list(PODS, namespace)
         return any(_holds(pod) for pod in pods.items if name in claims_of(pod))

@@ -1,10 +1,12 @@
 """Interned columns of the snapshot: a value of each node as a small integer, so that NumPy can compare it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+Object = dict[str, Any]
 ABSENT = -1
 
 
@@ -57,3 +59,21 @@ def taint_set(node: Mapping[str, object]) -> TaintSet:
     spec = node.get("spec")
     taints = spec.get("taints") if isinstance(spec, dict) else None
     return tuple((t.get("key", ""), t.get("value") or "", t.get("effect", "")) for t in taints or ())
+
+
+def set_images(columns: dict[str, ImageColumn], capacity: int, row: int, old: Object, new: Object) -> None:
+    """Take over the images that a node reports; columns of names not seen before are made."""
+    before, after = _images(old), _images(new)
+    if before == after:
+        return
+    for name in (name for image in before for name in image.get("names") or ()):
+        columns[name].present[row] = False
+    for image in after:
+        for name in image.get("names") or ():
+            if (column := columns.get(name)) is None:
+                column = columns[name] = ImageColumn(capacity)
+            column.present[row], column.bytes = True, int(image.get("sizeBytes") or 0)
+
+
+def _images(node: Object) -> list[Object]:
+    return (node.get("status") or {}).get("images") or []

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from apimachinery.client.informer import Informer, InformerFactory
+from apimachinery.csi import CSI_DRIVERS, CSI_NODES, CSI_STORAGE_CAPACITIES
 from apimachinery.meta import key_of, labels_of
 from apimachinery.persistent_volumes import STORAGE_CLASSES
 from apimachinery.scheme import (
@@ -59,6 +60,9 @@ class Feed:
             PERSISTENT_VOLUME_CLAIMS: self.snapshot.claims,
             PERSISTENT_VOLUMES: self.snapshot.volumes,
             STORAGE_CLASSES: self.snapshot.storage_classes,
+            CSI_DRIVERS: self.snapshot.csi_drivers,
+            CSI_NODES: self.snapshot.csi_nodes,
+            CSI_STORAGE_CAPACITIES: self.snapshot.csi_capacities,
         }
         for kind, table in self.storage.items():
             self._on(informers, kind, partial(self._storage, table))

@@ -14,9 +14,11 @@ from master.scheduler.plugins.node_ports import NodePorts
 from master.scheduler.plugins.node_resources_balanced_allocation import NodeResourcesBalancedAllocation
 from master.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from master.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from master.scheduler.plugins.node_volume_limits import NodeVolumeLimits
 from master.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from master.scheduler.plugins.taint_toleration import TaintToleration
 from master.scheduler.plugins.volume_binding import VolumeBinding
+from master.scheduler.plugins.volume_restrictions import VolumeRestrictions
 
 _VOLUMES = VolumeBinding()
 
@@ -28,6 +30,8 @@ DEFAULT_PROFILE = Profile(
         NodeAffinity(),
         NodePorts(),
         NodeResourcesFit(),
+        VolumeRestrictions(),
+        NodeVolumeLimits(),
         _VOLUMES,
         DynamicResources(),
         PodTopologySpread(),

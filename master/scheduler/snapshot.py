@@ -9,7 +9,7 @@ A row is never moved while a node or a pod of that node exists, so plugins may k
 Pods of a node that is not known (yet, or any more) hold a row that is not ``valid``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from master.scheduler.census import Census
-from master.scheduler.columns import ImageColumn, LabelColumn, TaintSet, taint_set
+from master.scheduler.columns import ImageColumn, LabelColumn, TaintSet, set_images, taint_set
 from master.scheduler.peers import Peers
 from master.scheduler.requests import amounts
 from master.scheduler.shape import HostPort, Key, PodShape
@@ -65,6 +65,9 @@ class Snapshot:
         self.claims: dict[Key, Object] = {}
         self.volumes: dict[Key, Object] = {}
         self.storage_classes: dict[Key, Object] = {}
+        self.csi_drivers: dict[Key, Object] = {}
+        self.csi_nodes: dict[Key, Object] = {}
+        self.csi_capacities: dict[Key, Object] = {}
         self.budgets: dict[Key, Object] = {}
         self.census = Census(self.capacity)
         self.peers = Peers()
@@ -92,7 +95,7 @@ class Snapshot:
         self._set_labels(row, node["metadata"].get("labels") or {})
         self.unschedulable[row] = bool((node.get("spec") or {}).get("unschedulable"))
         self.taint_set[row] = self._intern_taints(taint_set(node))
-        self._set_images(row, old, node)
+        set_images(self.images, self.capacity, row, old, node)
         self._touch(row, self.node_changed)
         return row
 
@@ -112,7 +115,7 @@ class Snapshot:
             return
         self._set_allocatable(row, None)
         self._set_labels(row, {})
-        self._set_images(row, node, {})
+        set_images(self.images, self.capacity, row, node, {})
         self.unschedulable[row], self.taint_set[row], self.load[row] = False, 0, np.nan
         self.nodes[row], self.valid[row] = None, False
         self._touch(row, self.node_changed)
@@ -253,19 +256,6 @@ class Snapshot:
             self.taint_sets.append(taints)
         return number
 
-    def _set_images(self, row: int, old: Object, new: Object) -> None:
-        before, after = _images(old), _images(new)
-        if before == after:
-            return
-        for name in _names(before):
-            self.images[name].present[row] = False
-        for image in after:
-            for name in image.get("names") or ():
-                column = self.images.get(name)
-                if column is None:
-                    column = self.images[name] = ImageColumn(self.capacity)
-                column.present[row], column.bytes = True, int(image.get("sizeBytes") or 0)
-
     def _grow(self) -> None:
         old, self.capacity = self.capacity, self.capacity * 2
         extra = self.capacity - old
@@ -292,11 +282,3 @@ class Snapshot:
         self.nodes += [None] * extra
         self.pods_on += [{} for _ in range(extra)]
         self._free = list(range(self.capacity - 1, old - 1, -1))
-
-
-def _images(node: Object) -> list[Object]:
-    return (node.get("status") or {}).get("images") or []
-
-
-def _names(images: Iterable[Object]) -> Iterator[str]:
-    return (name for image in images for name in image.get("names") or ())

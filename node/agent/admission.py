@@ -39,8 +39,7 @@ def _out_of(name: str, requested: Decimal, used: Decimal, capacity: Decimal) -> 
     """CPU is told in thousandths, as the scheduler counts it."""
     factor = _MILLI if name == "cpu" else 1
     numbers = f"requested: {int(requested * factor)}, used: {int(used * factor)}, capacity: {int(capacity * factor)}"
-    message = f"Pod was rejected: Node didn't have enough resource: {name}, {numbers}"
-    return Verdict("Failed", f"OutOf{name}", message)
+    return Verdict("Failed", f"OutOf{name}", f"Node didn't have enough resource: {name}, {numbers}")
 
 
 def _check_ports(pod: Object, others: list[Object]) -> Verdict | None:
@@ -49,8 +48,8 @@ def _check_ports(pod: Object, others: list[Object]) -> Verdict | None:
         for other_ip, other_protocol, other_number in taken:
             same = (protocol, number) == (other_protocol, other_number)
             if same and (ip == other_ip or "0.0.0.0" in (ip, other_ip)):
-                message = "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports"
-                return Verdict("Failed", "NodePorts", f"{message} for the requested pod ports")
+                message = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+                return Verdict("Failed", "NodePorts", message)
     return None
 
 

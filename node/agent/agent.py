@@ -17,6 +17,7 @@ from apimachinery.client.informer import Informer
 from apimachinery.lifecycle import Tasks
 from apimachinery.meta import get_condition
 from apimachinery.scheme import kind_of
+from node.agent.csi.service import Csi
 from node.agent.events import RuntimeWatch
 from node.agent.eviction import EvictionManager
 from node.agent.host import HostReader
@@ -35,9 +36,9 @@ from node.agent.pods import Pods
 from node.agent.preparer import BarePreparer, PodPreparer, Preparer
 from node.agent.probes import AlwaysReady, NetworkProber, Prober
 from node.agent.settings import AgentSettings, NodeFacts
+from node.agent.shutdown import ShutdownManager
 from node.agent.sources import WatchedObjects
 from node.agent.static_pods import StaticPods
-from node.agent.stats import StatsReader
 from node.agent.status_writer import StatusWriter
 from node.agent.storage import BoundVolumes
 from node.agent.tokens import TokenManager
@@ -90,6 +91,7 @@ class NodeAgent:
             allocatable=capacity(settings, parts.host.machine, parts.host.load()),
             resolver=parse_resolver(_read_resolver()),
         )
+        self._csi: Csi | None = None
         self._pulled = None if hollow else PulledImages(NodePaths(settings.root_dir).pulled_images)
         self._services = self._make_services()
         self.pods = Pods(self._services, self._mirror_changed)
@@ -116,7 +118,10 @@ class NodeAgent:
         if not self._hollow:
             objects, tokens = WatchedObjects(parts.client, self._wake), TokenManager(parts.client)
             bound = BoundVolumes(parts.client, self._node)
-            preparer = PodPreparer(settings, self._facts, objects, tokens, bound, parts.services)
+            self._csi = Csi(parts.client, settings, self._facts, tokens, recorder, self._node, self._report_anew)
+            preparer = PodPreparer(
+                settings, self._facts, objects, tokens, bound, self._csi.volumes, parts.services, cgroups=self._network
+            )
         if self._network:
             prober = NetworkProber(self._runtime)
         return NodeServices(
@@ -141,6 +146,9 @@ class NodeAgent:
         name = self.settings.node_name
         return self._parts.nodes.store.get("", name) or {"metadata": {"name": name}}
 
+    def _report_anew(self) -> None:
+        self.reporter.node_changed()
+
     def _mirror_changed(self, mirror: Object, gone: bool) -> None:
         self._static.on_mirror(mirror, gone)
 
@@ -160,6 +168,8 @@ class NodeAgent:
         """The Node object has changed: a pod range, readiness; None = it was deleted."""
         if node is not None:
             self._parts.leases.set_owner(node)
+            if self._csi is not None:
+                self._csi.node_changed(node)
         self.reporter.node_changed()
 
     def start(self, tasks: Tasks) -> None:
@@ -169,8 +179,13 @@ class NodeAgent:
         tasks.start(f"runtime-watch-{name}", self.watch.run())
         if not self._hollow:
             self._start_static(tasks)
+            if self._csi is not None:
+                self._csi.start(tasks)
             tasks.start(f"housekeeping-{name}", self._housekeep())
             self._start_collecting(tasks)
+            if self.settings.shutdown_periods:
+                shutdown = ShutdownManager(self._services, self.pods, self.reporter.node_changed)
+                tasks.start(f"shutdown-{name}", shutdown.run(), may_end=True)
             tasks.start(f"log-rotation-{name}", LogRotation(self._runtime, self._services.paths.logs).run())
 
     def _start_static(self, tasks: Tasks) -> None:
@@ -183,9 +198,9 @@ class NodeAgent:
         name, host = self.settings.node_name, self._parts.host
         if self._pulled is not None:
             images = ImageGc(self._runtime, self._pulled, host)
-            stats = StatsReader(name, self._runtime, host)
+            eviction = EvictionManager(self._services, self.pods, host, images, self.reporter.node_changed)
             tasks.start(f"image-gc-{name}", images.run())
-            tasks.start(f"eviction-{name}", EvictionManager(self._services, self.pods, host, stats, images).run())
+            tasks.start(f"eviction-{name}", eviction.run())
 
     async def _housekeep(self) -> None:
         await self._parts.pods.wait_synced()
@@ -194,6 +209,8 @@ class NodeAgent:
     async def close(self) -> None:
         """End; the node's containers go on."""
         await self.pods.close()
+        if self._csi is not None:
+            await self._csi.close()
 
 
 def _read_resolver() -> str:

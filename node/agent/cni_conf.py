@@ -4,7 +4,7 @@ import json
 import os
 from typing import Final
 
-from node import whole_file
+from apimachinery import whole_file
 
 FILE_NAME: Final = "10-kubeto.conflist"
 _SUFFIXES: Final = (".conf", ".conflist", ".json")

@@ -57,7 +57,7 @@ def pod_labels(pod: Object) -> dict[str, str]:
 
 
 def sandbox_config(
-    pod: Object, attempt: int, paths: NodePaths, resolver: Resolver, cluster_domain: str
+    pod: Object, attempt: int, paths: NodePaths, resolver: Resolver, cluster_domain: str, cgroup_parent: str = ""
 ) -> pb.PodSandboxConfig:
     meta = pod["metadata"]
     namespace, uid = meta.get("namespace", ""), uid_of(pod)
@@ -71,7 +71,9 @@ def sandbox_config(
         labels=pod_labels(pod),
         annotations=meta.get("annotations") or {},
         linux=pb.LinuxPodSandboxConfig(
-            security_context=sandbox_security(pod), sysctls={s["name"]: s["value"] for s in sysctls}
+            cgroup_parent=cgroup_parent,
+            security_context=sandbox_security(pod),
+            sysctls={s["name"]: s["value"] for s in sysctls},
         ),
     )
 
@@ -127,6 +129,7 @@ def container_config(pod: Object, spec: Object, parts: ContainerParts) -> pb.Con
         },
         annotations=_annotations(pod, spec, parts.attempt),
         log_path=f"{spec['name']}/{parts.attempt}.log",
+        stop_signal=(spec.get("lifecycle") or {}).get("stopSignal") or "RUNTIME_DEFAULT",
         stdin=bool(spec.get("stdin")),
         stdin_once=bool(spec.get("stdinOnce")),
         tty=bool(spec.get("tty")),
@@ -159,5 +162,6 @@ def volume_mount(mount: Object, host_path: str, read_only: bool) -> pb.Mount:
         container_path=mount["mountPath"],
         host_path=host_path,
         readonly=read_only or bool(mount.get("readOnly")),
+        recursive_read_only=mount.get("recursiveReadOnly") == "Enabled",
         propagation=_PROPAGATION.get(mount.get("mountPropagation") or "", pb.PROPAGATION_PRIVATE),
     )

@@ -11,7 +11,7 @@ from typing import Final
 
 from apimachinery import quantity
 from node.agent.pod_state import Object, init_containers, regular_containers
-from node.agent.resources import limits, requests
+from node.agent.resources import limits_in, requests
 
 _SUBSCRIPT: Final = re.compile(r"^metadata\.(labels|annotations)\['(.*)'\]$")
 
@@ -70,7 +70,7 @@ def resource_value(facts: PodFacts, ref: Object, container_name: str = "") -> st
     kind, _, resource = str(ref.get("resource", "")).partition(".")
     if kind not in ("limits", "requests") or not resource:
         raise ConfigError(f"unsupported container resource : {ref.get('resource')}")
-    amounts = limits(container) if kind == "limits" else requests(container)
+    amounts = limits_in(facts.pod, container) if kind == "limits" else requests(container)
     amount = amounts.get(resource)
     if not amount:
         amount = facts.allocatable.get(resource, Decimal(0)) if kind == "limits" else Decimal(0)

@@ -3,8 +3,9 @@
 Source: kubelet ``makeEnvironmentVariables``; ``envvars.FromServices``.
 """
 
+import asyncio
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from node.agent.downward import ConfigError, PodFacts, field_value, resource_value
@@ -20,9 +21,16 @@ class ObjectSource(Protocol):
 
 
 async def make_environment(
-    facts: PodFacts, container: Object, source: ObjectSource, services: Iterable[Object]
+    facts: PodFacts,
+    container: Object,
+    source: ObjectSource,
+    services: Iterable[Object],
+    files: Callable[[Object], str | None] = lambda _: None,
 ) -> dict[str, str]:
-    """The variables of a container. Raises ConfigError when a required object or key is not there."""
+    """The variables of a container. ``files`` looks a ``fileKeyRef`` up.
+
+    Raises ConfigError when a required object, file or key is not there.
+    """
     namespace = facts.pod["metadata"].get("namespace", "")
     links = facts.pod["spec"].get("enableServiceLinks", True)
     service_values = service_environment(_linked(services, namespace, links is not False))
@@ -34,7 +42,10 @@ async def make_environment(
         if entry.get("value"):
             values[entry["name"]] = expand(entry["value"], known)
         elif entry.get("valueFrom"):
-            found = await _value_from(facts, container, source, entry["valueFrom"])
+            if ref := entry["valueFrom"].get("fileKeyRef"):
+                found = await asyncio.to_thread(files, ref)
+            else:
+                found = await _value_from(facts, container, source, entry["valueFrom"])
             if found is not None:
                 values[entry["name"]] = found
         else:

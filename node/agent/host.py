@@ -27,6 +27,17 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class Filesystem:
+    """Bytes and inodes; ``device`` tells file systems apart."""
+
+    device: int
+    total: int
+    free: int
+    inodes_total: int
+    inodes_free: int
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """What changes. Bytes; ``cpu_fraction`` is of all cores since the reading before."""
 
@@ -35,12 +46,16 @@ class Load:
     cpu_seconds: float  # that all cores have worked since the machine started
     memory_available: int
     load1: float
-    disk_total: int
-    disk_free: int
-    inodes_total: int
-    inodes_free: int
+    disk: Filesystem  # the one that the agent's root folder is on
     pids_total: int
     pids_free: int
+
+
+def read_filesystem(folder: str) -> Filesystem:
+    """The one that a folder is on. Raises OSError."""
+    disk = os.statvfs(folder)
+    sizes = (disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize)
+    return Filesystem(os.stat(folder).st_dev, *sizes, disk.f_files, disk.f_favail)
 
 
 def read_machine() -> Machine:
@@ -78,9 +93,11 @@ class HostReader:
             self._last = self._read()
         return self._last
 
+    @property
+    def root(self) -> str:
+        return self._root if os.path.isdir(self._root) else "/"
+
     def _read(self) -> Load:
-        folder = self._root if os.path.isdir(self._root) else "/"
-        disk = os.statvfs(folder)
         most = int(_read("/proc/sys/kernel/pid_max") or 4_194_304)
         return Load(
             time=time.time(),
@@ -88,10 +105,7 @@ class HostReader:
             cpu_seconds=_busy_seconds(),
             memory_available=psutil.virtual_memory().available,
             load1=os.getloadavg()[0],
-            disk_total=disk.f_blocks * disk.f_frsize,
-            disk_free=disk.f_bavail * disk.f_frsize,
-            inodes_total=disk.f_files,
-            inodes_free=disk.f_favail,
+            disk=read_filesystem(self.root),
             pids_total=most,
             pids_free=most - _pid_count(),
         )

@@ -6,15 +6,16 @@ Images that were there before are never touched: the engine may be the user's ow
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from typing import Final
 
 import orjson
 
+from apimachinery import whole_file
 from apimachinery.logging import get_logger
-from node import whole_file
-from node.agent.host import HostReader
+from node.agent.host import Filesystem, HostReader, read_filesystem
 from node.cri.runtime import Runtime, RuntimeFault
 from protos.cri.runtime.v1 import api_pb2 as pb
 
@@ -49,11 +50,31 @@ class PulledImages:
         whole_file.replace(self._path, orjson.dumps(self.used))
 
 
+class ImageFs:
+    """The file system that the runtime keeps its images on."""
+
+    def __init__(self, runtime: Runtime, host: HostReader) -> None:
+        self._runtime, self._host = runtime, host
+        self._folder = ""
+
+    async def read(self) -> tuple[Filesystem, bool]:
+        """What there is of it, and whether it is apart from the node's own. Raises RuntimeFault.
+
+        Of a runtime whose files are not seen from here, the node's own counts.
+        """
+        if not self._folder:
+            told = [usage.fs_id.mountpoint for usage in await self._runtime.image_fs_info()]
+            self._folder = next((folder for folder in told if os.path.isdir(folder)), self._host.root)
+        own = self._host.load().disk
+        found = read_filesystem(self._folder)
+        return (found, True) if found.device != own.device else (own, False)
+
+
 class ImageGc:
     """``run`` it; ``remove_unused`` clears at once what can go."""
 
     def __init__(self, runtime: Runtime, pulled: PulledImages, host: HostReader) -> None:
-        self._runtime, self._pulled, self._host = runtime, pulled, host
+        self._runtime, self._pulled, self._fs = runtime, pulled, ImageFs(runtime, host)
 
     async def run(self) -> None:
         while True:
@@ -65,10 +86,10 @@ class ImageGc:
 
     async def look(self) -> None:
         """Free down to the low mark when the disk is fuller than the high one."""
-        load = self._host.load()
-        used = load.disk_total - load.disk_free
-        if used >= load.disk_total * HIGH:
-            await self.remove_unused(int(used - load.disk_total * LOW), MIN_AGE_SECONDS)
+        fs, _ = await self._fs.read()
+        used = fs.total - fs.free
+        if used >= fs.total * HIGH:
+            await self.remove_unused(int(used - fs.total * LOW), MIN_AGE_SECONDS)
 
     async def remove_unused(self, enough: int | None = None, min_age: float = 0.0) -> int:
         """Remove images until ``enough`` bytes are freed (None: all that can go). The bytes freed."""

@@ -5,6 +5,7 @@ Waiting reasons, events and back-off are upstream's. Source: kubelet ``images/im
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from typing import Final
@@ -19,6 +20,14 @@ from node.cri.runtime import Runtime, RuntimeFault
 from protos.cri.runtime.v1 import api_pb2 as pb
 
 _PARALLEL_PULLS: Final = 5
+_PRESENT: Final = "already present on machine and can be accessed by the pod"
+_HOST: Final = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
+_PART: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REFERENCE: Final = re.compile(
+    rf"(?:{_HOST}/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@[A-Za-z][A-Za-z0-9]*(?:[+._-]\w+)*:[0-9a-fA-F]{{32,}})?",
+    re.ASCII,
+)
+"""The grammar of distribution's reference package."""
 
 
 class ImageError(Exception):
@@ -50,17 +59,21 @@ class Images:
         """The image, present. Raises ImageError."""
         name = spec.get("image", "")
         policy = spec.get("imagePullPolicy") or _default_policy(name)
+        if not _REFERENCE.fullmatch(name):
+            problem = f'couldn\'t parse image name "{name}": invalid reference format'
+            message = f'Failed to apply default image tag "{name}": {problem}'
+            raise self._error(pod, spec, "InvalidImageName", message, "InspectFailed")
         try:
             present = await self._runtime.image_status(name)
         except RuntimeFault as fault:
             message = f'Failed to inspect image "{name}": {fault}'
-            raise self._error(pod, "ImageInspectError", message) from fault
+            raise self._error(pod, spec, "ImageInspectError", message, "InspectFailed") from fault
         if present is not None and policy != "Always":
-            self._event(pod, "Normal", "Pulled", f'Container image "{name}" already present on machine')
+            self._event(pod, spec, "Normal", "Pulled", f'Container image "{name}" {_PRESENT}')
             return present
         if policy == "Never":
             message = f'Container image "{name}" is not present with pull policy of Never'
-            raise self._error(pod, "ErrImageNeverPull", message)
+            raise self._error(pod, spec, "ErrImageNeverPull", message)
         self._check_backoff(pod, spec, present)
         return await self._pull(pod, spec, sandbox, present)
 
@@ -72,8 +85,8 @@ class Images:
         until = self._backoff.until(key, at)
         if until > self._clock():
             name = spec["image"]
-            self._event(pod, "Normal", "BackOff", f'Back-off pulling image "{name}"')
-            self._event(pod, "Warning", "Failed", "Error: ImagePullBackOff")
+            self._event(pod, spec, "Normal", "BackOff", f'Back-off pulling image "{name}"')
+            self._event(pod, spec, "Warning", "Failed", "Error: ImagePullBackOff")
             message = f'Back-off pulling image "{name}": ErrImagePull: {error}'
             raise ImageError(Waiting("ImagePullBackOff", message), until)
 
@@ -81,7 +94,7 @@ class Images:
         self, pod: Object, spec: Object, sandbox: pb.PodSandboxConfig, present: pb.Image | None
     ) -> pb.Image | None:
         name, started = spec["image"], time.monotonic()
-        self._event(pod, "Normal", "Pulling", f'Pulling image "{name}"')
+        self._event(pod, spec, "Normal", "Pulling", f'Pulling image "{name}"')
         try:
             async with self._slots:
                 waited = time.monotonic() - started
@@ -90,13 +103,13 @@ class Images:
         except RuntimeFault as fault:
             if present is not None:
                 message = f'Failed to pull image "{name}", using the one that is present: {fault}'
-                self._event(pod, "Warning", "Failed", message)
+                self._event(pod, spec, "Warning", "Failed", message)
                 return present
             raise self._pull_failed(pod, spec, str(fault)) from fault
         took = time.monotonic() - started
         size = image.size if image else 0
         about = f"in {took - waited:.3f}s ({took:.3f}s including waiting). Image size: {size} bytes."
-        self._event(pod, "Normal", "Pulled", f'Successfully pulled image "{name}" {about}')
+        self._event(pod, spec, "Normal", "Pulled", f'Successfully pulled image "{name}" {about}')
         self._failed.pop(_key(pod, spec), None)
         if image is not None and present is None and self._pulled is not None:
             await asyncio.to_thread(self._pulled.pulled, image.id)
@@ -119,23 +132,27 @@ class Images:
         key, now = _key(pod, spec), self._clock()
         self._backoff.record(key, now, now)
         self._failed[key] = (now, error)
-        self._event(pod, "Warning", "Failed", f'Failed to pull image "{spec["image"]}": {error}')
-        self._event(pod, "Warning", "Failed", "Error: ErrImagePull")
+        self._event(pod, spec, "Warning", "Failed", f'Failed to pull image "{spec["image"]}": {error}')
+        self._event(pod, spec, "Warning", "Failed", "Error: ErrImagePull")
         # The next try finds the back-off and says so; it comes soon, so that the reason is seen early.
         return ImageError(Waiting("ErrImagePull", error), now + 1.0)
 
-    def _error(self, pod: Object, reason: str, message: str) -> ImageError:
-        self._event(pod, "Warning", reason, message)
-        self._event(pod, "Warning", "Failed", f"Error: {reason}")
+    def _error(self, pod: Object, spec: Object, reason: str, message: str, told: str = "") -> ImageError:
+        self._event(pod, spec, "Warning", told or reason, message)
+        self._event(pod, spec, "Warning", "Failed", f"Error: {reason}")
         return ImageError(Waiting(reason, message), self._clock() + 10.0)
 
-    def _event(self, pod: Object, kind: str, reason: str, message: str) -> None:
-        self._recorder.event(pod_reference(pod), kind, reason, message)
+    def _event(self, pod: Object, spec: Object, kind: str, reason: str, message: str) -> None:
+        self._recorder.event(pod_reference(pod, spec.get("name", "")), kind, reason, message)
 
 
-def pod_reference(pod: Object) -> Object:
-    """The pod as the object of an event."""
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": pod["metadata"]}
+def pod_reference(pod: Object, container: str = "") -> Object:
+    """The pod, or a container of it, as the object of an event."""
+    reference = {"apiVersion": "v1", "kind": "Pod", "metadata": pod["metadata"]}
+    for part in ("containers", "initContainers", "ephemeralContainers") if container else ():
+        if any(c["name"] == container for c in pod["spec"].get(part) or ()):
+            return reference | {"fieldPath": f"spec.{part}{{{container}}}"}
+    return reference
 
 
 def _default_policy(image: str) -> str:

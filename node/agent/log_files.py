@@ -5,6 +5,8 @@ Rotated files of ``0.log`` are ``0.log.<time>``; they are read before the presen
 """
 
 import asyncio
+import contextlib
+import glob
 import os
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -199,3 +201,10 @@ def _rotated(path: str, file: BinaryIO) -> BinaryIO | None:
     except FileNotFoundError:
         return None
     return None
+
+
+def remove(path: str) -> None:
+    """Remove a container's log, and what was moved aside of it."""
+    for found in glob.glob(f"{glob.escape(path)}*"):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(found)

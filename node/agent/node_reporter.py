@@ -21,7 +21,7 @@ from apimachinery.logging import get_logger
 from apimachinery.scheme import NODES
 from node.agent import cni_conf
 from node.agent.host import HostReader
-from node.agent.node_status import NodeView, capacity, new_node, node_labels, node_status, runtime_problem
+from node.agent.node_status import NodeView, aggregate, capacity, new_node, node_labels, node_status, runtime_problems
 from node.agent.pod_state import Object
 from node.agent.settings import AgentSettings, NodeFacts
 from node.agent.times import rfc3339
@@ -117,6 +117,7 @@ class NodeReporter:
             patch_type=STRATEGIC_MERGE_PATCH,
         )
         self._reported, self._reported_at = status, now
+        self._facts.volumes_reported = view.volumes_in_use
         if ready:
             self._became_ready()
         self._facts.allocatable = _allocatable(patched, self._settings, self._host)
@@ -127,13 +128,15 @@ class NodeReporter:
         try:
             async with asyncio.timeout(_RUNTIME_SECONDS):
                 version = await self._runtime.version()
-                problem = runtime_problem(await self._runtime.status())
+                problems = runtime_problems(await self._runtime.status())
                 images = list(await self._runtime.list_images())
             self._facts.runtime_name = version.runtime_name
         except RuntimeFault as fault:
-            problem = f"container runtime is down: {fault}"
+            problems = [f"container runtime is down: {fault}"]
         except TimeoutError:
-            problem = f"container runtime is down: no answer within {_RUNTIME_SECONDS:.0f} s"
+            problems = [f"container runtime is down: no answer within {_RUNTIME_SECONDS:.0f} s"]
+        if self._facts.shutting_down:
+            problems.append("node is shutting down")
         self._facts.memory_capacity = int(capacity(self._settings, self._host.machine, self._host.load())["memory"])
         previous = self._reported or self._stored().get("status") or {}
         return NodeView(
@@ -142,10 +145,11 @@ class NodeReporter:
             self._host.load(),
             version,
             images,
-            problem,
+            aggregate(problems),
             time.time(),
             previous,
             self._facts.pressure,
+            self._facts.volumes_in_use,
         )
 
     def _stored(self) -> Object:

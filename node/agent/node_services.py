@@ -1,12 +1,14 @@
 """What the workers of one node share."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from apimachinery.client.events import EventRecorder
+from node.agent import log_files
 from node.agent.images import Images, pod_reference
 from node.agent.paths import NodePaths
-from node.agent.pod_state import Object, uid_of
+from node.agent.pod_state import ContainerView, Object, uid_of
 from node.agent.preparer import Preparer
 from node.agent.probes import Prober
 from node.agent.settings import AgentSettings, NodeFacts
@@ -51,12 +53,21 @@ class NodeServices:
         if self.tokens is not None:
             self.tokens.forget(uid)
 
-    def event(self, pod: Object, kind: str, reason: str, message: str) -> None:
-        self.recorder.event(pod_reference(pod), kind, reason, message)
+    def event(self, pod: Object, kind: str, reason: str, message: str, container: str = "") -> None:
+        """Tell of a pod, or of one of its containers."""
+        self.recorder.event(pod_reference(pod, container), kind, reason, message)
 
-    def renew_at(self, uid: str) -> float | None:
-        """When a token of the pod's has to be renewed, in seconds since 1970."""
-        return self.tokens.renew_at(uid) if self.tokens is not None else None
+    def node_event(self, kind: str, reason: str, message: str) -> None:
+        """Upstream's agents, too, write events of their node with its name as the uid."""
+        name = self.settings.node_name
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}}
+        self.recorder.event(node, kind, reason, message)
+
+    async def remove_container(self, container: ContainerView) -> None:
+        """A dead container and its logs. Source: kubelet ``removeContainerLog``."""
+        await self.runtime.remove_container(container.id)
+        if container.log_path:
+            await asyncio.to_thread(log_files.remove, container.log_path)
 
     def forget(self, pod: Object) -> None:
         uid = uid_of(pod)

@@ -32,6 +32,7 @@ class NodeView:
     now: float
     previous: Object  # the node's last status
     pressure: frozenset[str] = frozenset()
+    volumes_in_use: frozenset[str] = frozenset()
 
 
 def capacity(settings: AgentSettings, machine: Machine, load: Load) -> dict[str, Decimal]:
@@ -39,7 +40,7 @@ def capacity(settings: AgentSettings, machine: Machine, load: Load) -> dict[str,
     return {
         "cpu": settings.cpus or Decimal(machine.cpus),
         "memory": Decimal(settings.memory_bytes or machine.memory),
-        "ephemeral-storage": Decimal(load.disk_total),
+        "ephemeral-storage": Decimal(load.disk.total),
         "pods": Decimal(settings.max_pods),
     }
 
@@ -65,7 +66,8 @@ def node_status(view: NodeView) -> Object:
     """The status without heartbeat times: equal as long as nothing of interest changes."""
     amounts = {name: _amount(name, value) for name, value in capacity(view.settings, view.machine, view.load).items()}
     ips = [{"type": "InternalIP", "address": ip} for ip in view.settings.node_ips]
-    return {
+    in_use: Object = {"volumesInUse": sorted(view.volumes_in_use)}
+    return (in_use if view.volumes_in_use or view.previous.get("volumesInUse") else {}) | {
         "capacity": amounts,
         "allocatable": amounts,
         "addresses": [*ips, {"type": "Hostname", "address": view.settings.node_name}],
@@ -145,8 +147,8 @@ def _dated(condition: Object, old: Object | None, now: float) -> Object:
     return condition | {"lastTransitionTime": moment or rfc3339(now)}
 
 
-def runtime_problem(status: pb.StatusResponse) -> str:
-    """Why the runtime is not ready for pods, in upstream's words; "" when it is."""
+def runtime_problems(status: pb.StatusResponse) -> list[str]:
+    """Why the runtime is not ready for pods, in upstream's words; none when it is."""
     problems = []
     conditions = {c.type: c for c in status.status.conditions}
     for name, about in (("RuntimeReady", "container runtime"), ("NetworkReady", "container runtime network")):
@@ -155,4 +157,9 @@ def runtime_problem(status: pb.StatusResponse) -> str:
             problems.append(f"{about} not ready: {name} is not reported")
         elif not c.status:
             problems.append(f"{about} not ready: {name}=false reason:{c.reason} message:{c.message}")
-    return ", ".join(problems)
+    return problems
+
+
+def aggregate(problems: Sequence[str]) -> str:
+    """Several errors as Go's client libraries print them."""
+    return problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]" if problems else ""

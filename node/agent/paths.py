@@ -41,6 +41,14 @@ class NodePaths:
         return os.path.join(self.root, "local-volumes")
 
     @property
+    def plugin_sockets(self) -> str:
+        return os.path.join(self.root, "plugins_registry")
+
+    @property
+    def csi(self) -> str:
+        return os.path.join(self.root, "plugins", "kubernetes.io", "csi")
+
+    @property
     def logs(self) -> str:
         return os.path.join(self.root, "logs", "pods")
 

@@ -21,6 +21,7 @@ from node.agent.pod_state import (
     is_sidecar,
     regular_containers,
     restart_policy,
+    restarts,
 )
 from node.agent.restart_backoff import RestartBackoff
 
@@ -107,7 +108,8 @@ def _plan_sandbox(inputs: Inputs, out: Plan) -> None:
     runtime, policy = inputs.runtime, restart_policy(inputs.pod)
     attempt = runtime.sandbox.attempt + 1 if runtime.sandbox else 0
     out.kill_pod = bool(runtime.running)
-    if attempt and policy == "Never" and runtime.containers:
+    ruled = any(c.get("restartPolicyRules") or c.get("restartPolicy") for c in regular_containers(inputs.pod))
+    if attempt and policy == "Never" and runtime.containers and not ruled:
         return
     if runtime.containers and not any(_should_run(inputs, spec) for spec in regular_containers(inputs.pod)):
         return
@@ -120,8 +122,7 @@ def _should_run(inputs: Inputs, spec: Object) -> bool:
     last = inputs.runtime.latest(spec["name"])
     if last is None or last.state is not State.EXITED:
         return True
-    policy = restart_policy(inputs.pod)
-    return policy == "Always" or (policy == "OnFailure" and last.exit_code != 0)
+    return restarts(inputs.pod, spec, last.exit_code)
 
 
 # -- init containers and sidecars
@@ -163,7 +164,7 @@ def _plan_init(inputs: Inputs, out: Plan, spec: Object, last: ContainerView | No
         return False
     if last.exit_code == 0:
         return True
-    if restart_policy(inputs.pod) == "Never":
+    if not restarts(inputs.pod, spec, last.exit_code):
         out.kill_pod, out.failed_init = bool(inputs.runtime.running), str(spec["name"])
         return False
     _restart(inputs, out, spec, last, "init")
@@ -191,7 +192,7 @@ def _must_end(inputs: Inputs, out: Plan, spec: Object, last: ContainerView) -> b
         out.kills.append(Kill(last, "Killing", message))
     elif name in inputs.resized:
         out.kills.append(Kill(last, "Killing", f"Container {name} resize requires restart"))
-    elif last.id in inputs.probes.failed and (restart_policy(inputs.pod) != "Never" or is_sidecar(spec)):
+    elif last.id in inputs.probes.failed and _may_restart(inputs.pod, spec):
         probe = inputs.probes.failed[last.id]
         out.kills.append(Kill(last, "Killing", f"Container {name} failed {probe} probe, will be restarted", probe))
     elif last.id in inputs.probes.failed:
@@ -200,6 +201,11 @@ def _must_end(inputs: Inputs, out: Plan, spec: Object, last: ContainerView) -> b
     else:
         return False
     return True
+
+
+def _may_restart(pod: Object, spec: Object) -> bool:
+    policy = spec.get("restartPolicy") or restart_policy(pod)
+    return policy != "Never" or bool(spec.get("restartPolicyRules"))
 
 
 def _restart(inputs: Inputs, out: Plan, spec: Object, last: ContainerView | None, kind: str) -> None:
@@ -254,14 +260,9 @@ def finished(pod: Object, runtime: PodRuntime, failed_init: str = "") -> bool:
     """Whether the pod has run to its end and may not run again: its sandbox and sidecars can go."""
     if failed_init:
         return True
-    policy = restart_policy(pod)
-    if policy == "Always":
-        return False
     for spec in regular_containers(pod):
         last = runtime.latest(spec["name"])
-        if last is None or last.state is not State.EXITED:
-            return False
-        if policy == "OnFailure" and last.exit_code != 0:
+        if last is None or last.state is not State.EXITED or restarts(pod, spec, last.exit_code):
             return False
     return True
 

@@ -6,10 +6,12 @@ startContainer.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from apimachinery.errors import ApiError
+from apimachinery.logging import get_logger
 from node.agent.cri_configs import sandbox_config
 from node.agent.downward import ConfigError
 from node.agent.hooks import HookFailed, run_hook
@@ -17,7 +19,7 @@ from node.agent.images import ImageError
 from node.agent.names import pod_resolver
 from node.agent.node_services import NodeServices
 from node.agent.pod_actions import Inputs, Plan, Start, backoff_key
-from node.agent.pod_state import Object, PodRuntime, SandboxView, Waiting
+from node.agent.pod_state import Object, PodRuntime, SandboxView, Waiting, pod_key
 from node.agent.pod_stopper import PodStopper
 from node.agent.preparer import Volumes
 from node.agent.resize import Resizer
@@ -28,6 +30,7 @@ from node.agent.volumes.volume import VolumeError
 from node.cri.runtime import RuntimeFault
 from protos.cri.runtime.v1 import api_pb2 as pb
 
+_log = get_logger(__name__)
 _RETRY_SECONDS: Final = 5.0
 _SANDBOX_RETRY_SECONDS: Final = 2.0
 _VOLUME_RETRY_SECONDS: Final = 1.0
@@ -80,18 +83,30 @@ class PodStarter:
     def sandbox_config(self, pod: Object, attempt: int) -> pb.PodSandboxConfig:
         settings, facts = self._services.settings, self._services.facts
         resolver = pod_resolver(pod, facts.resolver, settings.cluster_dns, settings.cluster_domain)
-        return sandbox_config(pod, attempt, self._services.paths, resolver, settings.cluster_domain)
+        parent = self._services.preparer.cgroup(pod)
+        return sandbox_config(pod, attempt, self._services.paths, resolver, settings.cluster_domain, parent)
 
     async def _new_sandbox(self, pod: Object, attempt: int, runtime: PodRuntime, outcome: Outcome) -> None:
         if not (self._services.facts.network_ready or pod["spec"].get("hostNetwork")):
             self._event(pod, "Warning", "NetworkNotReady", "network is not ready: container runtime network not ready")
             outcome.retry(time.time() + _NETWORK_RETRY_SECONDS)
             return
+        try:
+            await self._services.preparer.make_cgroup(pod)
+        except OSError as error:
+            message = f"unable to ensure pod container exists: {error}"
+            self._event(pod, "Warning", "FailedCreatePodContainer", message)
+            outcome.retry(time.time() + _SANDBOX_RETRY_SECONDS)
+            return
         if await self._volumes(pod, runtime, outcome) is None:
             return
+        if runtime.sandbox is not None:
+            self._event(pod, "Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
         config = self.sandbox_config(pod, attempt)
         name = pod["spec"].get("runtimeClassName")
         try:
+            if pod["spec"].get("hostUsers") is False:
+                raise RuntimeFault("user namespaces (hostUsers: false) are not supported on this node")
             handler = await self._services.runtime_handler(name) if name else ""
             await finish_first(self._services.runtime.run_pod_sandbox(config, handler))
         except (RuntimeFault, ApiError) as fault:
@@ -109,11 +124,21 @@ class PodStarter:
         try:
             return await self._services.preparer.volumes(pod, runtime)
         except (VolumeError, ApiError) as error:
-            self._event(pod, "Warning", "FailedMount", f"MountVolume.SetUp failed: {error}")
+            message = error.event if isinstance(error, VolumeError) else f"MountVolume.SetUp failed: {error}"
+            self._event(pod, "Warning", "FailedMount", message)
             outcome.retry(time.time() + _VOLUME_RETRY_SECONDS)
             return None
 
     # -- containers
+
+    def tell_of_back_off(self, pod: Object, plan: Plan, before: Mapping[str, Waiting]) -> None:
+        """An event for each container that has to wait since this plan."""
+        meta = pod["metadata"]
+        about = f"{meta['name']}_{meta.get('namespace', '')}({meta.get('uid', '')})"
+        for name, waiting in plan.waiting.items():
+            if before.get(name) != waiting:
+                message = f"Back-off restarting failed container {name} in pod {about}"
+                self._event(pod, "Warning", "BackOff", message, name)
 
     async def _start_all(self, pod: Object, plan: Plan, runtime: PodRuntime, inputs: Inputs, outcome: Outcome) -> None:
         volumes = await self._volumes(pod, runtime, outcome)
@@ -143,17 +168,17 @@ class PodStarter:
         try:
             config = await self._services.preparer.container(pod, start, runtime, volumes, image)
         except (ConfigError, VolumeError, ApiError) as error:
-            self._event(pod, "Warning", "Failed", f"Error: {error}")
+            self._event(pod, "Warning", "Failed", f"Error: {error}", name)
             raise _StartFailed("CreateContainerConfigError", str(error), time.time() + _RETRY_SECONDS) from error
         container_id = await self._create(pod, runtime.sandbox.id, config, sandbox)
         self._resizer.created(start.spec)
-        self._event(pod, "Normal", "Created", f"Container created: {name}")
+        self._event(pod, "Normal", "Created", "Container created", name)
         try:
             await finish_first(self._services.runtime.start_container(container_id))
         except RuntimeFault as fault:
-            self._event(pod, "Warning", "Failed", f"Error: {fault}")
-            raise _StartFailed("RunContainerError", str(fault), time.time() + _RETRY_SECONDS) from fault
-        self._event(pod, "Normal", "Started", f"Container started: {name}")
+            self._event(pod, "Warning", "Failed", f"Error: {fault.detail}", name)
+            raise _StartFailed("RunContainerError", fault.detail, time.time() + _RETRY_SECONDS) from fault
+        self._event(pod, "Normal", "Started", "Container started", name)
         await self._post_start(pod, start, container_id, runtime.sandbox)
 
     async def _mounted_images(self, pod: Object, spec: Object, sandbox: pb.PodSandboxConfig) -> None:
@@ -170,8 +195,8 @@ class PodStarter:
         try:
             return await finish_first(self._services.runtime.create_container(sandbox_id, config, sandbox))
         except RuntimeFault as fault:
-            self._event(pod, "Warning", "Failed", f"Error: {fault}")
-            raise _StartFailed("CreateContainerError", str(fault), time.time() + _RETRY_SECONDS) from fault
+            self._event(pod, "Warning", "Failed", f"Error: {fault.detail}", config.metadata.name)
+            raise _StartFailed("CreateContainerError", fault.detail, time.time() + _RETRY_SECONDS) from fault
 
     async def _post_start(self, pod: Object, start: Start, container_id: str, sandbox: SandboxView) -> None:
         hook = (start.spec.get("lifecycle") or {}).get("postStart")
@@ -180,11 +205,12 @@ class PodStarter:
         try:
             await run_hook(self._services.runtime, hook, start.spec, container_id, next(iter(sandbox.ips), "127.0.0.1"))
         except HookFailed as error:
-            self._event(pod, "Warning", "FailedPostStartHook", f"PostStartHook failed: {error}")
+            _log.info("PostStart hook failed", pod=pod_key(pod), container=start.spec["name"], error=str(error))
+            self._event(pod, "Warning", "FailedPostStartHook", "PostStartHook failed", start.spec["name"])
             await self._services.runtime.stop_container(container_id, self._stopper.grace(pod))
 
-    def _event(self, pod: Object, kind: str, reason: str, message: str) -> None:
-        self._services.event(pod, kind, reason, message)
+    def _event(self, pod: Object, kind: str, reason: str, message: str, container: str = "") -> None:
+        self._services.event(pod, kind, reason, message, container)
 
 
 def _has_dead(runtime: PodRuntime, sandbox: SandboxView) -> bool:

@@ -139,6 +139,16 @@ def restart_policy(pod: Object) -> str:
     return str(pod["spec"].get("restartPolicy") or "Always")
 
 
+def restarts(pod: Object, spec: Object, exit_code: int) -> bool:
+    """Whether a container that ended so runs again: by its rules, else its policy, else its pod's (KEP-5307)."""
+    for rule in spec.get("restartPolicyRules") or ():
+        codes = rule.get("exitCodes") or {}
+        if (exit_code in (codes.get("values") or ())) == (codes.get("operator") == "In"):
+            return True  # the only action there is
+    policy = spec.get("restartPolicy") or restart_policy(pod)
+    return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
+
+
 def pod_key(pod: Object) -> str:
     meta = pod["metadata"]
     return f"{meta.get('namespace', '')}/{meta['name']}"

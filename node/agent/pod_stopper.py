@@ -7,14 +7,15 @@ import asyncio
 import time
 from typing import Final
 
+from apimachinery.logging import get_logger
 from node.agent.cri_configs import grace_period
 from node.agent.hooks import HookFailed, run_hook
-from node.agent.images import pod_reference
 from node.agent.node_services import NodeServices
 from node.agent.pod_actions import Kill, stop_order
-from node.agent.pod_state import ContainerView, Object, PodRuntime, init_containers, regular_containers
+from node.agent.pod_state import ContainerView, Object, PodRuntime, init_containers, pod_key, regular_containers
 from node.cri.runtime import RuntimeFault
 
+_log = get_logger(__name__)
 _LEAST_AFTER_HOOK_SECONDS: Final = 2
 
 
@@ -49,7 +50,7 @@ class PodStopper:
         await self._stop(pod, kill.container, runtime, grace if own is None else int(own), kill.message)
 
     async def _stop(self, pod: Object, container: ContainerView, runtime: PodRuntime, grace: int, message: str) -> None:
-        self._services.recorder.event(pod_reference(pod), "Normal", "Killing", message)
+        self._services.event(pod, "Normal", "Killing", message, container.name)
         left = grace
         hook = (_spec(pod, container.name).get("lifecycle") or {}).get("preStop")
         if hook and grace > 0:
@@ -68,9 +69,8 @@ class PodStopper:
                 await run_hook(self._services.runtime, hook, spec, container.id, next(iter(ips), "127.0.0.1"), grace)
         except (HookFailed, RuntimeFault, TimeoutError) as error:
             text = str(error) or f"did not end within {grace}s"
-            self._services.recorder.event(
-                pod_reference(pod), "Warning", "FailedPreStopHook", f"PreStopHook failed: {text}"
-            )
+            _log.info("PreStop hook failed", pod=pod_key(pod), container=container.name, error=text)
+            self._services.event(pod, "Warning", "FailedPreStopHook", "PreStopHook failed", container.name)
         return time.monotonic() - started
 
 

@@ -52,8 +52,10 @@ class PodWorker:
         self._waiting: dict[str, Waiting] = {}
         self._status: Object = pod.get("status") or {}
         self._was_finished = self._status.get("phase") in _FINISHED
-        self._start_time = _start_time(self._status) or time.time()
+        told = self._status.get("startTime")
+        self._start_time = parse_rfc3339(told) if told else time.time()
         self._failed_init = ""
+        self.stopped = False  # nothing of the pod runs any more, and its status says so
         self._removed = False  # the API object is gone
         self._stopping_with: int | None = None  # the grace period of the stop under way
         self._loop = StepLoop(f"pod-{pod_key(pod)}", self._sync)
@@ -148,6 +150,7 @@ class PodWorker:
             inputs = self._inputs(runtime, await self._resizer.apply(self.pod, runtime))
             plan = pod_actions.plan(inputs)
             self._failed_init = plan.failed_init
+            self._starter.tell_of_back_off(self.pod, plan, self._waiting)
             self._waiting = plan.waiting
             if not plan.acts:
                 break
@@ -169,16 +172,22 @@ class PodWorker:
         """Remove what earlier attempts left and nothing shows any more."""
         dead = pod_actions.dead_to_remove(runtime)
         for container in dead:
-            await self._services.runtime.remove_container(container.id)
+            await self._services.remove_container(container)
         for sandbox in pod_actions.sandboxes_to_remove(runtime, dead):
             await self._services.runtime.remove_pod_sandbox(sandbox.id)
+
+    async def remove_dead(self) -> None:
+        """For want of disk: what an ended pod's containers wrote, and their logs."""
+        if self.stopped:
+            for container in (await self._observer.observe()).containers:
+                await self._services.remove_container(container)
 
     def _inputs(self, runtime: PodRuntime, resized: frozenset[str]) -> pod_actions.Inputs:
         pod, results = self.admitted, self._probes.sync(self.pod, runtime)
         return pod_actions.Inputs(pod, runtime, results, self._backoff, hashes(pod), time.time(), resized)
 
     async def _refresh_volumes(self, runtime: PodRuntime) -> float | None:
-        """Bring mounted contents up to date; when to do it again (the next token's time)."""
+        """Bring mounted contents up to date; when to do it again."""
         if not runtime.running:
             return None
         try:
@@ -186,7 +195,7 @@ class PodWorker:
         except VolumeError as error:
             _log.info("Volumes not refreshed", pod=pod_key(self.pod), error=str(error))
             return time.time() + _VOLUME_RETRY_SECONDS
-        return self._services.renew_at(self.uid)
+        return self._services.preparer.again_at(self.uid)
 
     def _next_look(self, *moments: float | None) -> float | None:
         known = [m for m in (*moments, self._deadline()) if m is not None]
@@ -210,12 +219,13 @@ class PodWorker:
         """The pod has run to its end: only its dead containers stay, for their logs."""
         self._probes.sync(self.pod, runtime, ending=True)
         await self._stopper.stop(self.pod, runtime, self._grace())
+        await self._services.preparer.release(self.uid)
         runtime = await self._observer.observe()
         self._probes.stop()
         self._waiting = {}
         if not self._was_finished:
             self._report(runtime, ending=True)
-        self._was_finished = True
+        self._was_finished = self.stopped = True
         self._services.untrack(self.uid)
 
     async def _end(self, runtime: PodRuntime) -> None:
@@ -225,6 +235,7 @@ class PodWorker:
         if not self._removed and runtime.running and not self.verdict:
             self._report(runtime)
         await self._stopper.stop(self.pod, runtime, self._stopping_with)
+        await self._services.preparer.release(self.uid)
         self._probes.stop()
         runtime = await self._observer.observe()
         self._waiting = {}
@@ -233,7 +244,7 @@ class PodWorker:
             self._removed = True
         elif not self._removed:
             self._report(runtime, ending=True)
-            self._stopping_with = None
+            self._stopping_with, self.stopped = None, True
             return
         await self._clean(runtime)
 
@@ -286,8 +297,3 @@ class PodWorker:
         if status != self._status:
             self._status = status
             self._services.writer.put(self.pod, status)
-
-
-def _start_time(status: Object) -> float | None:
-    text = status.get("startTime")
-    return parse_rfc3339(text) if text else None

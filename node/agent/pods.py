@@ -7,11 +7,12 @@ only after the pods have been listed once, for before that every pod looks like 
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Literal
 
 from apimachinery.client.events import EventRecorder
 from apimachinery.logging import get_logger
-from node.agent import admission
+from node.agent import admission, shutdown
 from node.agent.events import RuntimeWatch
 from node.agent.eviction_plan import refused_under_pressure
 from node.agent.images import pod_reference
@@ -19,6 +20,7 @@ from node.agent.node_services import NodeServices
 from node.agent.pod_state import POD_UID, Object, is_mirror, pod_key, uid_of
 from node.agent.pod_worker import PodWorker
 from node.agent.status import Verdict
+from node.agent.volumes.volume import VolumeError
 from node.cri.runtime import RuntimeFault
 
 _log = get_logger(__name__)
@@ -74,15 +76,35 @@ class Pods:
             return
         _log.info("Pod rejected", pod=pod_key(pod), reason=verdict.reason)
         self._recorder.event(pod_reference(pod), "Warning", verdict.reason, verdict.message)
-        worker.end(verdict)
+        worker.end(replace(verdict, message=f"Pod was rejected: {verdict.message}"))
 
     def _check(self, worker: PodWorker) -> Verdict | None:
         facts = self._services.facts
+        if facts.shutting_down:
+            return shutdown.REFUSED
         refused = refused_under_pressure(worker.pod, facts.pressure)
         return refused or admission.check(worker.pod, self._others(worker.uid), facts.allocatable)
 
     def active(self) -> list[Object]:
         return [w.admitted for w in self._workers.values() if w.active and not w.ending]
+
+    def unfinished(self) -> list[Object]:
+        """Those that run, the ones that are being deleted too."""
+        return [w.pod for w in self._workers.values() if w.active]
+
+    def at_rest(self, uid: str) -> bool:
+        """Whether nothing of a pod runs any more, and the API server knows."""
+        return self.stopped(uid) and not self._services.writer.pending(uid)
+
+    def stopped(self, uid: str) -> bool:
+        """Whether nothing of a pod runs any more."""
+        worker = self._workers.get(uid)
+        return worker is None or worker.stopped
+
+    async def remove_dead(self) -> None:
+        """Remove the dead containers of pods that have ended."""
+        for worker in list(self._workers.values()):
+            await worker.remove_dead()
 
     def end(self, uid: str, verdict: Verdict) -> None:
         """The node takes a pod away."""
@@ -143,8 +165,7 @@ class Pods:
         held |= {name.rpartition("_")[2] for name in logs}
         orphans = held - self._workers.keys()
         first_time = not suspects
-        for uid in orphans if first_time else orphans & suspects:
-            await self._remove(uid)
+        await asyncio.gather(*(self._remove(uid) for uid in (orphans if first_time else orphans & suspects)))
         return orphans
 
     async def _remove(self, uid: str) -> None:
@@ -157,7 +178,10 @@ class Pods:
             await runtime.remove_pod_sandbox(sandbox.id)
         for container in containers:
             await runtime.remove_container(container.id)
-        await self._services.preparer.remove(uid)
+        try:
+            await self._services.preparer.remove(uid)
+        except VolumeError as error:  # its driver is not there: no reason to let others wait
+            _log.warning("Volumes of a pod that is gone stay, trying again", uid=uid, error=str(error))
 
 
 def _names_in(folder: str) -> set[str]:

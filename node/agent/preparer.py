@@ -7,9 +7,12 @@ makes the configuration alone.
 import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
+from node.agent import env_files, pod_cgroups
 from node.agent.cri_configs import DEFAULT_TERMINATION_PATH, ContainerParts, container_config, volume_mount
+from node.agent.csi.volumes import CsiVolumes
 from node.agent.downward import ConfigError, PodFacts
 from node.agent.environment import ObjectSource, make_environment
 from node.agent.expansion import expand, undefined
@@ -18,14 +21,23 @@ from node.agent.paths import NodePaths
 from node.agent.pod_actions import Start
 from node.agent.pod_state import Object, PodRuntime, uid_of
 from node.agent.settings import AgentSettings, NodeFacts
+from node.agent.tokens import TokenManager
 from node.agent.volumes import manager, sub_path
-from node.agent.volumes.volume import TokenSource, VolumeContext, VolumeError, VolumeSource
+from node.agent.volumes.volume import VolumeContext, VolumeError, VolumeSource
 from protos.cri.runtime.v1 import api_pb2 as pb
 
 Volumes = Mapping[str, str]
 
 
 class Preparer(Protocol):
+    def cgroup(self, pod: Object) -> str:
+        """The parent of the pod's containers' cgroups; "" = whatever the runtime takes."""
+        ...
+
+    async def make_cgroup(self, pod: Object) -> None:
+        """Make it, or bring its limits up to date. Raises OSError."""
+        ...
+
     async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
         """Volume name -> host path; brings contents up to date. Raises VolumeError."""
         ...
@@ -36,8 +48,16 @@ class Preparer(Protocol):
         """Raises ConfigError or VolumeError."""
         ...
 
+    def again_at(self, uid: str) -> float | None:
+        """When to bring the pod's volumes up to date though nothing changed, in seconds since 1970."""
+        ...
+
+    async def release(self, uid: str) -> None:
+        """Give back to their drivers the volumes of a pod that runs no more. Idempotent. Raises VolumeError."""
+        ...
+
     async def remove(self, uid: str) -> None:
-        """Take away what was made for a pod. Idempotent."""
+        """Take away what was made for a pod. Idempotent. Raises VolumeError, OSError."""
         ...
 
 
@@ -47,6 +67,12 @@ class BarePreparer:
     def __init__(self, paths: NodePaths) -> None:
         self._paths = paths
 
+    def cgroup(self, pod: Object) -> str:
+        return ""
+
+    async def make_cgroup(self, pod: Object) -> None:
+        return
+
     async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
         return {}
 
@@ -54,6 +80,12 @@ class BarePreparer:
         self, pod: Object, start: Start, runtime: PodRuntime, volumes: Volumes, image: pb.Image | None
     ) -> pb.ContainerConfig:
         return container_config(pod, start.spec, ContainerParts(start.attempt, {}, (), image, 0))
+
+    def again_at(self, uid: str) -> float | None:
+        return None
+
+    async def release(self, uid: str) -> None:
+        """There is nothing to give back."""
 
     async def remove(self, uid: str) -> None:
         if os.path.isdir(self._paths.logs):
@@ -68,13 +100,19 @@ class PodPreparer:
         settings: AgentSettings,
         facts: NodeFacts,
         source: ObjectSource,
-        tokens: TokenSource,
+        tokens: TokenManager,
         bound: VolumeSource,
+        csi: CsiVolumes,
         services: Callable[[], Iterable[Object]],
+        *,
+        cgroups: bool,
     ) -> None:
+        """``cgroups``: whether the runtime's containers have any."""
+        self._cgroups = cgroups
         self._settings, self._facts = settings, facts
         self._paths = NodePaths(settings.root_dir)
-        self._source, self._tokens, self._bound, self._services = source, tokens, bound, services
+        self._source, self._tokens, self._bound = source, tokens, bound
+        self._csi, self._services = csi, services
 
     def _pod_facts(self, pod: Object, runtime: PodRuntime) -> PodFacts:
         sandbox = runtime.sandbox
@@ -83,15 +121,25 @@ class PodPreparer:
             ips = self._facts.host_ips
         return PodFacts(pod, ips, self._facts.host_ips, self._facts.allocatable)
 
+    def cgroup(self, pod: Object) -> str:
+        return pod_cgroups.parent(pod) if self._cgroups else ""
+
+    async def make_cgroup(self, pod: Object) -> None:
+        if self.cgroup(pod):
+            await asyncio.to_thread(pod_cgroups.ensure, pod)
+
     async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
-        context = VolumeContext(self._pod_facts(pod, runtime), self._source, self._tokens, self._bound, self._paths)
+        facts = self._pod_facts(pod, runtime)
+        context = VolumeContext(facts, self._source, self._tokens, self._bound, self._paths, self._csi)
         return await manager.prepare(context)
 
     async def container(
         self, pod: Object, start: Start, runtime: PodRuntime, volumes: Volumes, image: pb.Image | None
     ) -> pb.ContainerConfig:
         facts, spec = self._pod_facts(pod, runtime), start.spec
-        environment = await make_environment(facts, spec, self._source, self._services())
+        environment = await make_environment(
+            facts, spec, self._source, self._services(), partial(env_files.value, volumes)
+        )
         environment.setdefault("HOSTNAME", _hostname(pod, self._settings))
         mounts = await asyncio.to_thread(self._mounts, pod, start, facts, volumes, environment)
         await asyncio.to_thread(self._make_log_folder, pod, spec["name"])
@@ -101,8 +149,17 @@ class PodPreparer:
         )
         return container_config(pod, spec, parts)
 
+    def again_at(self, uid: str) -> float | None:
+        moments = (self._tokens.renew_at(uid), self._csi.again_at(uid))
+        return min((m for m in moments if m is not None), default=None)
+
+    async def release(self, uid: str) -> None:
+        await self._csi.release(uid)
+
     async def remove(self, uid: str) -> None:
         self._bound.forget(uid)
+        await asyncio.to_thread(pod_cgroups.remove, uid)
+        await self._csi.release(uid)
         await manager.remove(self._paths, uid)
 
     def _make_log_folder(self, pod: Object, name: str) -> None:

@@ -131,6 +131,6 @@ class PodProbes:
             return
         if not outcome.ok:
             message = f"{kind.capitalize()} probe failed: {outcome.message}"
-            self._recorder.event(pod_reference(pod), "Warning", "Unhealthy", message)
+            self._recorder.event(pod_reference(pod, view.name), "Warning", "Unhealthy", message)
         if count.take(outcome.ok):
             self._changed()

@@ -11,8 +11,7 @@ from typing import Final
 
 import orjson
 
-from apimachinery import quantity
-from node import whole_file
+from apimachinery import quantity, whole_file
 from node.agent import admission
 from node.agent.conditions import RESIZE_IN_PROGRESS, RESIZE_PENDING, Condition
 from node.agent.node_services import NodeServices
@@ -21,6 +20,7 @@ from node.agent.resources import cri_resources
 from node.cri.runtime import RuntimeFault
 
 _RESOURCES: Final = ("cpu", "memory")
+POD: Final = ""  # in the place of a container's name
 
 
 @dataclass(slots=True)
@@ -57,9 +57,9 @@ class Resizer:
         before, allocatable = self._pending, self._services.facts.allocatable
         alone = admission.check_resources(pod, [], allocatable)
         if alone is not None:
-            self._pending = Condition(RESIZE_PENDING, "Infeasible", _told(alone.message))
+            self._pending = Condition(RESIZE_PENDING, "Infeasible", alone.message)
         elif (beside := admission.check_resources(pod, list(self._others()), allocatable)) is not None:
-            self._pending = Condition(RESIZE_PENDING, "Deferred", _told(beside.message))
+            self._pending = Condition(RESIZE_PENDING, "Deferred", beside.message)
         else:
             self._pending, self._state.admitted = None, wanted
             self._save()
@@ -68,7 +68,7 @@ class Resizer:
 
     async def apply(self, pod: Object, runtime: PodRuntime) -> frozenset[str]:
         """Give running containers what was admitted. The names of those that must be restarted to get it."""
-        self._problem, restarts, changed = "", set[str](), False
+        self._problem, restarts, changed = "", set[str](), await self._apply_whole(pod, runtime)
         for spec in _containers(self.effective(pod)):
             name, last = spec["name"], runtime.latest(spec["name"])
             if self._state.applied.get(name) == self._state.admitted.get(name):
@@ -84,6 +84,21 @@ class Resizer:
             if not (restarts or self._problem):
                 self._services.event(pod, "Normal", "ResizeCompleted", f"Pod resize completed: {_summary(pod)}")
         return frozenset(restarts)
+
+    async def _apply_whole(self, pod: Object, runtime: PodRuntime) -> bool:
+        """Bound the pod anew; whether that was to do. Containers without limits of their own have the pod's."""
+        if self._state.applied.get(POD) == self._state.admitted.get(POD):
+            return False
+        effective = self.effective(pod)
+        try:
+            await self._services.preparer.make_cgroup(effective)
+        except OSError as error:
+            self._failed(pod, f"Error resizing pod: {error}")
+            return False
+        running = [(spec, last) for spec in _containers(effective) if (last := runtime.latest(spec["name"]))]
+        if all([await self._update(effective, spec, last) for spec, last in running if last.running]):
+            self._state.applied[POD] = self._state.admitted[POD]
+        return True
 
     def created(self, spec: Object) -> None:
         """A container was made, with what was admitted."""
@@ -110,14 +125,17 @@ class Resizer:
         return out
 
     async def _update(self, pod: Object, spec: Object, view: ContainerView) -> bool:
-        given = cri_resources(pod, spec, self._services.facts.memory_capacity)
+        given = cri_resources(self.effective(pod), spec, self._services.facts.memory_capacity)
         try:
             await self._services.runtime.update_container_resources(view.id, given)
         except RuntimeFault as fault:
-            self._problem = f"Error resizing container {spec['name']}: {fault}"
-            self._services.event(pod, "Warning", "ResizeError", self._problem)
+            self._failed(pod, f"Error resizing container {spec['name']}: {fault}")
             return False
         return True
+
+    def _failed(self, pod: Object, problem: str) -> None:
+        self._problem = problem
+        self._services.event(pod, "Warning", "ResizeError", problem)
 
     def _restarts(self, spec: Object) -> bool:
         """Whether a resource that changes has the policy RestartContainer."""
@@ -140,8 +158,9 @@ class Resizer:
 
 
 def asked(pod: Object) -> dict[str, Object]:
-    """Container name -> the resources that the spec asks for."""
-    return {c["name"]: c.get("resources") or {} for c in _containers(pod)}
+    """Container name -> the resources that the spec asks for; under POD those of the pod as a whole, if it has any."""
+    whole = pod["spec"].get("resources")
+    return {c["name"]: c.get("resources") or {} for c in _containers(pod)} | ({POD: whole} if whole else {})
 
 
 def with_resources(pod: Object, resources: Mapping[str, Object]) -> Object:
@@ -152,7 +171,8 @@ def with_resources(pod: Object, resources: Mapping[str, Object]) -> Object:
         key: [c | {"resources": resources.get(c["name"], c.get("resources") or {})} for c in pod["spec"].get(key) or ()]
         for key in ("initContainers", "containers")
     }
-    return {**pod, "spec": {**pod["spec"], **{key: value for key, value in parts.items() if value}}}
+    whole = {"resources": resources[POD]} if POD in resources else {}
+    return {**pod, "spec": {**pod["spec"], **{key: value for key, value in parts.items() if value}, **whole}}
 
 
 def _containers(pod: Object) -> list[Object]:
@@ -164,9 +184,7 @@ def _amounts(resources: Object, name: str) -> tuple[object, ...]:
     return tuple(quantity.parse(part[name]) if name in part else None for part in parts)
 
 
-def _told(message: str) -> str:
-    return message.removeprefix("Pod was rejected: ")
-
-
 def _summary(pod: Object) -> str:
-    return orjson.dumps({"containers": [{"name": n, "resources": r} for n, r in asked(pod).items()]}).decode()
+    wanted = asked(pod)
+    whole = {"resources": wanted.pop(POD)} if POD in wanted else {}
+    return orjson.dumps(whole | {"containers": [{"name": n, "resources": r} for n, r in wanted.items()]}).decode()

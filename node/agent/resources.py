@@ -15,7 +15,7 @@ MIN_SHARES: Final = 2
 MAX_SHARES: Final = 262144
 CPU_PERIOD_US: Final = 100_000
 MIN_QUOTA_US: Final = 1000
-_CRITICAL_PRIORITY: Final = 2_000_000_000
+CRITICAL_PRIORITY: Final = 2_000_000_000
 _GUARANTEED_SCORE: Final = -997
 _BEST_EFFORT_SCORE: Final = 1000
 
@@ -32,8 +32,16 @@ def limits(container: Object) -> dict[str, Decimal]:
     return {name: quantity.parse(amount) for name, amount in given.items()}
 
 
+def limits_in(pod: Object, container: Object) -> dict[str, Decimal]:
+    """A container's limits; the pod's own hold for what it has none of. Source: KEP-2837."""
+    return limits(pod["spec"]) | limits(container)
+
+
 def pod_requests(pod: Object) -> dict[str, Decimal]:
-    """What the whole pod needs of its node: containers and sidecars, or the largest init phase, plus overhead."""
+    """What the whole pod needs of its node: containers and sidecars, or the largest init phase, plus overhead.
+
+    What it asks for as a whole takes the place of that sum.
+    """
     total = _sum(requests(c) for c in regular_containers(pod))
     sidecars: dict[str, Decimal] = {}
     largest: dict[str, Decimal] = {}
@@ -44,7 +52,7 @@ def pod_requests(pod: Object) -> dict[str, Decimal]:
             own = {}
         largest = _max(largest, _sum([sidecars, own]))
     overhead = {k: quantity.parse(v) for k, v in (pod["spec"].get("overhead") or {}).items()}
-    return _sum([_max(_sum([total, sidecars]), largest), overhead])
+    return _sum([_max(_sum([total, sidecars]), largest) | requests(pod["spec"]), overhead])
 
 
 def _sum(parts: Iterable[dict[str, Decimal]]) -> dict[str, Decimal]:
@@ -64,7 +72,8 @@ def qos_class(pod: Object) -> str:
     stored = (pod.get("status") or {}).get("qosClass")
     if stored:
         return str(stored)
-    containers = [*init_containers(pod), *regular_containers(pod)]
+    whole = pod["spec"].get("resources")
+    containers = [pod["spec"]] if whole else [*init_containers(pod), *regular_containers(pod)]
     measured = [(_of(requests(c)), _of(limits(c))) for c in containers]
     if not any(req or lim for req, lim in measured):
         return "BestEffort"
@@ -89,7 +98,7 @@ def quota(cores: Decimal) -> int:
 
 def is_critical(pod: Object) -> bool:
     """Whether the cluster cannot do without the pod."""
-    return int(pod["spec"].get("priority") or 0) >= _CRITICAL_PRIORITY
+    return int(pod["spec"].get("priority") or 0) >= CRITICAL_PRIORITY
 
 
 def oom_score_adj(pod: Object, container: Object, memory_capacity: int) -> int:
@@ -101,16 +110,26 @@ def oom_score_adj(pod: Object, container: Object, memory_capacity: int) -> int:
         return _GUARANTEED_SCORE
     if qos == "BestEffort":
         return _BEST_EFFORT_SCORE
-    request = int(requests(container).get("memory", Decimal(0)))
+    request = int(requests(container).get("memory", Decimal(0)) + _share_of_rest(pod))
     score = 1000 - (1000 * request) // max(memory_capacity, 1)
     return min(max(score, 1000 + _GUARANTEED_SCORE), _BEST_EFFORT_SCORE - 1)
 
 
+def _share_of_rest(pod: Object) -> Decimal:
+    """A container's part of the memory that the pod as a whole asks for beyond its containers."""
+    whole = requests(pod["spec"]).get("memory")
+    containers = [*(c for c in init_containers(pod) if is_sidecar(c)), *regular_containers(pod)]
+    if whole is None:
+        return Decimal(0)
+    asked = _sum(requests(c) for c in containers).get("memory", Decimal(0))
+    return max(whole - asked, Decimal(0)) / len(containers)
+
+
 def cri_resources(pod: Object, container: Object, memory_capacity: int) -> pb.LinuxContainerResources:
     """The cgroup values of one container."""
-    req, lim = requests(container), limits(container)
+    req, lim = requests(container), limits_in(pod, container)
     resources = pb.LinuxContainerResources(
-        cpu_shares=shares(req.get("cpu", Decimal(0))),
+        cpu_shares=shares(req.get("cpu", lim.get("cpu", Decimal(0)))),
         memory_limit_in_bytes=int(lim.get("memory", Decimal(0))),
         oom_score_adj=oom_score_adj(pod, container, memory_capacity),
     )

@@ -63,6 +63,7 @@ def sandbox_security(pod: Object) -> pb.LinuxSandboxSecurityContext:
         run_as_user=_int64(context.get("runAsUser")),
         run_as_group=_int64(context.get("runAsGroup")) if context.get("runAsUser") is not None else None,
         supplemental_groups=_groups(context),
+        supplemental_groups_policy=_groups_policy(context),
         privileged=any((c.get("securityContext") or {}).get("privileged") for c in containers),
         seccomp=pb.SecurityProfile(profile_type=pb.SecurityProfile.RuntimeDefault),
     )
@@ -71,6 +72,10 @@ def sandbox_security(pod: Object) -> pb.LinuxSandboxSecurityContext:
 def _groups(context: Object) -> list[int]:
     groups = list(context.get("supplementalGroups") or ())
     return [*groups, context["fsGroup"]] if context.get("fsGroup") is not None else groups
+
+
+def _groups_policy(context: Object) -> pb.SupplementalGroupsPolicy:
+    return pb.Strict if context.get("supplementalGroupsPolicy") == "Strict" else pb.Merge
 
 
 def container_security(pod: Object, container: Object, image: pb.Image | None) -> pb.LinuxContainerSecurityContext:
@@ -94,6 +99,7 @@ def container_security(pod: Object, container: Object, image: pb.Image | None) -
         run_as_group=_int64(group) if user is not None or name else None,
         readonly_rootfs=bool(context.get("readOnlyRootFilesystem")),
         supplemental_groups=_groups(pod_context),
+        supplemental_groups_policy=_groups_policy(pod_context),
         no_new_privs=context.get("allowPrivilegeEscalation") is False,
         masked_paths=() if unmasked else MASKED_PATHS,
         readonly_paths=() if unmasked else READONLY_PATHS,

@@ -4,10 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from node.agent import pressure
 from node.agent.names import Resolver
+from node.agent.pressure import Threshold
 
-DEFAULT_EVICTION = "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,pid.available<5%"
+DEFAULT_EVICTION = (
+    "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%,"
+    "pid.available<5%"
+)
 KUBELET_VERSION = "v1.36.1"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Period:
+    """At a shutdown, pods of ``priority`` and above, up to the next period's, have ``seconds``."""
+
+    priority: int
+    seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +47,10 @@ class AgentSettings:
     pod_manifest_path: str = ""  # the folder of static pods; "" = there are none
     cpus: Decimal | None = None  # a share of the machine; None = all that is there
     memory_bytes: int | None = None
-    eviction_hard: str = DEFAULT_EVICTION
+    eviction_thresholds: tuple[Threshold, ...] = pressure.parse(DEFAULT_EVICTION)
+    eviction_max_grace: int = 0  # of pods that go at a soft threshold
+    eviction_transition: float = 300.0  # how long a pressure condition outlives its shortage
+    shutdown_periods: tuple[Period, ...] = ()  # none = a shutdown of the machine is sudden
 
 
 @dataclass(slots=True)
@@ -50,3 +66,9 @@ class NodeFacts:
     network_ready: bool = False
     pressure: frozenset[str] = frozenset()
     """The pressure conditions that are true."""
+    volumes_in_use: frozenset[str] = frozenset()
+    """Unique names of attached volumes that are, or are being, mounted."""
+    volumes_reported: frozenset[str] = frozenset()
+    """Those that the Node's status tells of: only they may be mounted, for the others may be detached."""
+    shutting_down: bool = False
+    """Whether the machine is about to go down."""

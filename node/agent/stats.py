@@ -70,9 +70,9 @@ class StatsReader:
             },
             "fs": {
                 "time": now,
-                "availableBytes": load.disk_free,
-                "capacityBytes": load.disk_total,
-                "usedBytes": load.disk_total - load.disk_free,
+                "availableBytes": load.disk.free,
+                "capacityBytes": load.disk.total,
+                "usedBytes": load.disk.total - load.disk.free,
             },
         }
 

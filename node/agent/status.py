@@ -6,6 +6,7 @@ convertToAPIContainerStatuses) and ``status/generate.go``.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from node.agent.conditions import Condition, pod_conditions
 from node.agent.pod_state import (
@@ -19,9 +20,11 @@ from node.agent.pod_state import (
     init_containers,
     is_sidecar,
     regular_containers,
-    restart_policy,
+    restarts,
 )
 from node.agent.times import rfc3339
+
+TERMINATED_BY_KUBELET: Final = "TerminationByKubelet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def make_status(inputs: StatusInputs) -> Object:
         status |= {"reason": inputs.verdict.reason, "message": inputs.verdict.message}
     status["qosClass"] = (pod.get("status") or {}).get("qosClass") or "BestEffort"
     status["startTime"] = inputs.previous.get("startTime") or rfc3339(inputs.start_time)
-    status |= _addresses(inputs, bool(spec.get("hostNetwork")))
+    status |= _addresses(inputs, bool(spec.get("hostNetwork"))) | inputs.resources.get("", {})
     if inits:
         status["initContainerStatuses"] = inits
     status["containerStatuses"] = regular
@@ -119,9 +122,23 @@ def _container_status(inputs: StatusInputs, spec: Object, kind: str) -> Object:
     status["ready"] = _ready(inputs, spec, kind, last, started)
     if kind == "ephemeral":
         status["ready"] = False
+    if mounts := _mounts(spec):
+        status["volumeMounts"] = mounts
     if last and last.running and name in inputs.resources:
         status |= inputs.resources[name]
     return status
+
+
+def _mounts(spec: Object) -> list[Object]:
+    """As KEP-3857 has them told: what ``recursiveReadOnly`` came to."""
+    out = []
+    for mount in spec.get("volumeMounts") or ():
+        told = {"name": mount["name"], "mountPath": mount["mountPath"]}
+        if mount.get("readOnly"):
+            recursive = mount.get("recursiveReadOnly") == "Enabled"
+            told |= {"readOnly": True, "recursiveReadOnly": "Enabled" if recursive else "Disabled"}
+        out.append(told)
+    return out
 
 
 def _ready(inputs: StatusInputs, spec: Object, kind: str, last: ContainerView | None, started: bool) -> bool:
@@ -210,9 +227,8 @@ def _last_state(inputs: StatusInputs, name: str, last: ContainerView | None, kno
 
 def _phase(inputs: StatusInputs, inits: Sequence[Object], regular: Sequence[Object]) -> str:
     """Source: kubelet getPhase."""
-    policy = restart_policy(inputs.pod)
     has_run = any("running" in s["state"] or _ended(s) for s in regular)
-    if inputs.failed_init or (policy == "Never" and any(_failed_init(inputs, s) for s in inits)):
+    if inputs.failed_init or any(_failed_init(inputs, s) for s in inits):
         return "Failed"
     if inits and not has_run and not all(s["ready"] or s["started"] for s in inits):
         return "Pending"
@@ -222,24 +238,22 @@ def _phase(inputs: StatusInputs, inits: Sequence[Object], regular: Sequence[Obje
         return "Pending"
     if running or not ended:
         return "Running"
-    return _ended_phase(inputs, policy, ended)
+    return _ended_phase(inputs, ended)
 
 
-def _ended_phase(inputs: StatusInputs, policy: str, ended: Sequence[Object]) -> str:
+def _ended_phase(inputs: StatusInputs, ended: Sequence[Object]) -> str:
     """All regular containers have ended."""
-    succeeded = all(_final(s).get("exitCode") == 0 for s in ended)
-    if policy == "Always" and not inputs.terminating:
+    specs = {c["name"]: c for c in regular_containers(inputs.pod)}
+    codes = {s["name"]: int(_final(s).get("exitCode", 1)) for s in ended}
+    if not inputs.terminating and any(restarts(inputs.pod, specs[name], code) for name, code in codes.items()):
         return "Running"
-    if succeeded:
-        return "Succeeded"
-    if policy == "Never" or inputs.terminating:
-        return "Failed"
-    return "Running"
+    return "Failed" if any(codes.values()) else "Succeeded"
 
 
 def _failed_init(inputs: StatusInputs, status: Object) -> bool:
     spec = next(c for c in init_containers(inputs.pod) if c["name"] == status["name"])
-    return not is_sidecar(spec) and "terminated" in status["state"] and status["state"]["terminated"]["exitCode"] != 0
+    code = (status["state"].get("terminated") or {}).get("exitCode", 0)
+    return not is_sidecar(spec) and code != 0 and not restarts(inputs.pod, spec, code)
 
 
 def _final(status: Object) -> Object:

@@ -68,6 +68,10 @@ class StatusWriter:
         self._wake.set()
         await asyncio.shield(entry.done)
 
+    def pending(self, uid: str) -> bool:
+        """Whether something of a pod has still to be written."""
+        return uid in self._waiting or uid in self._flying
+
     def reconcile(self, pod: Object) -> None:
         """Report again if someone has since overruled a condition of the node's (Ready of a node thought dead)."""
         uid = uid_of(pod)
@@ -186,6 +190,7 @@ def status_patch(old: Mapping[str, Any], new: Object) -> Object:
 
 _OWNED: Final = frozenset(
     {
+        "allocatedResources",
         "containerStatuses",
         "ephemeralContainerStatuses",
         "initContainerStatuses",
@@ -194,5 +199,6 @@ _OWNED: Final = frozenset(
         "podIP",
         "podIPs",
         "reason",
+        "resources",
     }
 )

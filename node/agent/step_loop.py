@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from apimachinery.backoff import Backoff
 from apimachinery.errors import ApiError
 from apimachinery.logging import get_logger
+from node.agent.volumes.volume import VolumeError
 from node.cri.runtime import RuntimeFault
 
 _log = get_logger(__name__)
@@ -75,7 +76,7 @@ class StepLoop:
         """One step; what it raises is logged and tried again later."""
         try:
             delay = await self._next()
-        except (RuntimeFault, ApiError, OSError) as error:
+        except (RuntimeFault, ApiError, VolumeError, OSError) as error:
             _log.warning("Step failed, trying again", step=self._name, error=str(error))
             return self._retry.next()
         except Exception:

@@ -19,7 +19,9 @@ _Key = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
+class Token:
+    """``expires`` and ``renew`` are seconds since 1970."""
+
     text: str
     expires: float
     renew: float
@@ -30,7 +32,7 @@ class TokenManager:
 
     def __init__(self, client: ApiClient) -> None:
         self._client = client
-        self._tokens: dict[_Key, _Token] = {}
+        self._tokens: dict[_Key, Token] = {}
 
     async def token(self, pod: Object, audience: str, expiration_seconds: int) -> str:
         """A valid token. Raises ApiError when there is none and none can be had."""
@@ -39,7 +41,7 @@ class TokenManager:
         if known is not None and now < known.renew:
             return known.text
         try:
-            self._tokens[key] = await self._request(pod, audience, expiration_seconds, now)
+            self._tokens[key] = await self.request(pod, audience, expiration_seconds)
         except ApiError:
             if known is None or known.expires <= now:
                 raise
@@ -54,8 +56,9 @@ class TokenManager:
         for key in [k for k in self._tokens if k[0] == pod_uid]:
             del self._tokens[key]
 
-    async def _request(self, pod: Object, audience: str, seconds: int, now: float) -> _Token:
-        meta = pod["metadata"]
+    async def request(self, pod: Object, audience: str, seconds: int) -> Token:
+        """A new token that nobody renews. Raises ApiError."""
+        meta, now = pod["metadata"], time.time()
         request = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
@@ -71,4 +74,4 @@ class TokenManager:
         )
         status = reply["status"]
         expires = parse_rfc3339(status["expirationTimestamp"])
-        return _Token(status["token"], expires, now + min((expires - now) * 0.8, _LONGEST))
+        return Token(status["token"], expires, now + min((expires - now) * 0.8, _LONGEST))

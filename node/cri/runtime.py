@@ -17,6 +17,11 @@ from protos.cri.runtime.v1 import api_pb2 as pb
 class RuntimeFault(Exception):
     """A call that the runtime refused or did not answer; the message is the runtime's own."""
 
+    @property
+    def detail(self) -> str:
+        """The message without gRPC's code."""
+        return str(self).partition(" desc = ")[2] or str(self)
+
 
 class RuntimeNotFound(RuntimeFault):
     """There is no such sandbox, container or image."""

@@ -1,14 +1,14 @@
 """``kubeto-cri-docker``: the CRI on a unix socket, over a Docker engine."""
 
-import argparse
 import asyncio
 import fcntl
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
-from apimachinery import lifecycle, logging
+from apimachinery import flags, lifecycle, logging
 from node.cri_docker.options import Options
 
 if TYPE_CHECKING:
@@ -21,43 +21,12 @@ _MESSAGE_LIMIT = 16 * 1024 * 1024
 _log = logging.get_logger(__name__)
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser("kubeto-cri-docker", description="CRI runtime.v1 over a Docker engine")
-    p.add_argument("--listen", required=True, help="where the CRI is served: unix:///path")
-    p.add_argument("--docker-host", default=Options.docker_host, help="the engine: unix:///path (%(default)s)")
-    p.add_argument("--state-dir", default=Options.state_dir, help="what must outlive a restart (%(default)s)")
-    p.add_argument("--node-name", required=True, help="only containers of this node are seen; engines can be shared")
-    p.add_argument("--sandbox-image", default=Options.sandbox_image, help="what a pod's sandbox runs (%(default)s)")
-    p.add_argument("--sandbox-network", default=Options.sandbox_network, help="cni, or loopback for none")
-    p.add_argument("--cni-conf-dir", default=Options.cni_conf_dir, help="(%(default)s)")
-    p.add_argument("--cni-bin-dir", action="append", help="where CNI plugins are; may be repeated")
-    p.add_argument(
-        "--host-network-container",
-        default="",
-        help="the container whose network is the node's; without it hostNetwork pods use the engine's own",
-    )
-    p.add_argument(
-        "--streaming-address", default=Options.streaming_address, help="exec, attach, port-forward (%(default)s)"
-    )
-    p.add_argument("--v", type=int, default=2, help="verbosity; 4 and more debugs")
-    return p
-
-
-def options(arguments: argparse.Namespace) -> Options:
-    if not arguments.listen.startswith("unix://"):
-        raise SystemExit(f"--listen {arguments.listen}: only unix:///path is supported")
-    return Options(
-        listen=arguments.listen,
-        docker_host=arguments.docker_host,
-        state_dir=os.path.abspath(arguments.state_dir),
-        node_name=arguments.node_name,
-        sandbox_image=arguments.sandbox_image,
-        sandbox_network=arguments.sandbox_network,
-        cni_conf_dir=arguments.cni_conf_dir,
-        cni_bin_dirs=tuple(arguments.cni_bin_dir or Options.cni_bin_dirs),
-        host_network_container=arguments.host_network_container,
-        streaming_address=arguments.streaming_address,
-    )
+def options(argv: Sequence[str] | None = None) -> Options:
+    """From the command line; ends the program with a message if it is wrong."""
+    given = flags.parse(Options, "kubeto-cri-docker", "CRI runtime.v1 over a Docker engine", argv)
+    if not given.listen.startswith("unix://"):
+        raise SystemExit(f"--listen {given.listen}: only unix:///path is supported")
+    return replace(given, state_dir=os.path.abspath(given.state_dir))
 
 
 async def serve(config: Options) -> None:
@@ -140,9 +109,8 @@ async def _serve(server: "grpc.aio.Server", runtime: "Runtime", path: str) -> No
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parsed = parser().parse_args(arguments)
-    logging.setup(parsed.v)
-    config = options(parsed)
+    config = options(arguments)
+    logging.setup(config.v)
     sys.exit(lifecycle.run(lambda: serve(config), drain_seconds=_DRAIN_SECONDS + 2))
 
 

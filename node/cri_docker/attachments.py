@@ -9,7 +9,7 @@ from pathlib import Path
 
 import orjson
 
-from node import whole_file
+from apimachinery import whole_file
 
 ADDING, ATTACHED, RELEASED = "adding", "attached", "released"
 

@@ -6,24 +6,54 @@ import json
 import ssl
 import threading
 import time
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from tests.control_plane import ADMIN_TOKEN, ApiServerProgram
 
+Change = tuple[str, str, int]
+"""Type, key and version."""
+
+
+@dataclass
+class Piece:
+    """A list and what was watched from there on, until ``version``. ``listed``: the versions by key."""
+
+    listed: dict[str, int]
+    began: int
+    version: int
+    events: list[Change] = field(default_factory=list)
+
 
 class Recorder:
-    """Follows a collection on one or several API servers in turn. ``events`` are (type, key, version), in order."""
+    """Follows a collection on one or several API servers in turn; where the past is gone (410) it lists again."""
 
     def __init__(self, servers: list[ApiServerProgram], path: str) -> None:
-        self.events: list[tuple[str, str, int]] = []
-        self.relisted = self.broken = 0
-        self._servers, self._path = servers, path
+        self.pieces: list[Piece] = []
+        self.broken = 0
+        self._servers, self._path, self._behind = servers, path, False
         self._stopped = threading.Event()
-        self.version = int(servers[0].request("GET", path).json["metadata"]["resourceVersion"])
-        self.began = self.version
+        self._list(servers[0])
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
+
+    @property
+    def events(self) -> list[Change]:
+        return [event for piece in self.pieces for event in piece.events]
+
+    @property
+    def version(self) -> int:
+        return self.pieces[-1].version
+
+    def _list(self, server: ApiServerProgram) -> None:
+        reply = server.request("GET", self._path)
+        if reply.code != 200:
+            raise OSError(reply.text)
+        listed = {_key(item): int(item["metadata"]["resourceVersion"]) for item in reply.json["items"]}
+        version = int(reply.json["metadata"]["resourceVersion"])
+        self.pieces.append(Piece(listed, version, version))
+        self._behind = False
 
     def stop(self) -> None:
         self._stopped.set()
@@ -34,6 +64,8 @@ class Recorder:
         while not self._stopped.is_set():
             server = self._servers[turn % len(self._servers)]
             try:
+                if self._behind:
+                    self._list(server)
                 self._watch(server)
             except (OSError, http.client.HTTPException, ValueError):
                 time.sleep(0.05)
@@ -57,21 +89,38 @@ class Recorder:
     def _take(self, event: Any) -> None:
         if event["type"] == "ERROR":
             assert event["object"]["code"] == 410, event
-            self.relisted += 1
+            self._behind = True
             raise ValueError("behind the history")
-        meta = event["object"]["metadata"]
-        self.version = int(meta["resourceVersion"])
+        piece = self.pieces[-1]
+        piece.version = int(event["object"]["metadata"]["resourceVersion"])
         if event["type"] != "BOOKMARK":
-            self.events.append((event["type"], f"{meta['namespace']}/{meta['name']}", self.version))
+            piece.events.append((event["type"], _key(event["object"]), piece.version))
 
 
-def check(recorder: Recorder, history: list[tuple[str, str, int]]) -> None:
-    """``history`` is etcd's, of the same collection: what was seen is all of it from where it began, in order, once."""
-    assert not recorder.relisted
-    assert recorder.events == [change for change in history if change[2] > recorder.began]
+def _key(obj: Any) -> str:
+    return f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
 
 
-def history(url: str, prefix: str) -> list[tuple[str, str, int]]:
+def check(recorder: Recorder, history: list[Change]) -> None:
+    """``history`` is etcd's, of the same collection: each list shows what it comes to by then, and what was watched is
+    all of it from there on, in order, once."""
+    for piece in recorder.pieces:
+        assert piece.listed == replay(history, piece.began)
+        last = piece is recorder.pieces[-1]
+        until = max((version for _, _, version in history), default=0) if last else piece.version
+        assert piece.events == [change for change in history if piece.began < change[2] <= until]
+
+
+def replay(history: list[Change], until: int) -> dict[str, int]:
+    """The versions by key after all changes until a version."""
+    state: dict[str, int] = {}
+    for type_, key, version in history:
+        if version <= until:
+            state.pop(key, None) if type_ == "DELETED" else state.update({key: version})
+    return state
+
+
+def history(url: str, prefix: str) -> list[Change]:
     """Every change under a prefix (without its last slash) since revision 1, as a watch should tell it."""
     known: set[str] = set()
     found = []

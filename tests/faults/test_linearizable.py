@@ -4,6 +4,7 @@ A write whose answer never came, or was 503 or 504, may have happened. Each clie
 count, so the final state and the history in etcd tell exactly which did.
 """
 
+import asyncio
 import concurrent.futures
 import contextlib
 import http.client
@@ -12,12 +13,16 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+from apimachinery import scheme
+from apimachinery.client.api import ApiClient, Binding, Write
+from apimachinery.config import load_kubeconfig
+from apimachinery.errors import ApiError
 from tests.control_plane import ApiServerProgram, Reply, eventually
 from tests.effort import EFFORT, thorough
 from tests.faults import recorder
@@ -32,11 +37,37 @@ JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 APPLY = {"Content-Type": "application/apply-patch+yaml"}
 
 
+T = TypeVar("T")
+
+
+class Inside:
+    """A client of each server's inside gRPC, for use from threads."""
+
+    def __init__(self, servers: list[ApiServerProgram]) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        access = [load_kubeconfig(server.kubeconfig) for server in servers]
+        self.clients = [self.run(ApiClient.connect(a, user_agent="inside-counter")) for a in access]
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Raises ApiError."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def close(self) -> None:
+        for client in self.clients:
+            self.run(client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+
 @dataclass
 class World:
     store: Members
     servers: list[ApiServerProgram]
+    inside: Inside
     turn: Iterator[int] = field(default_factory=itertools.count)
+
+    def client(self) -> ApiClient:
+        return self.inside.clients[next(self.turn) % len(self.servers)]
 
     def request(self, method: str, path: str, body: Any = None, headers: Any = None) -> Reply | None:
         """The answer of whichever server is next; None when it is not known whether anything happened."""
@@ -57,7 +88,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         servers = [ApiServerProgram(tmp_path_factory.mktemp(n), urls, ("--etcd-compaction-interval=0",)) for n in "ab"]
         for server in servers:
             server.start()
-        yield World(store, servers)
+        inside = Inside(servers)
+        yield World(store, servers, inside)
+        inside.close()
         for server in servers:
             server.program.stop()
     finally:
@@ -141,8 +174,27 @@ def by_apply(world: World, name: str, mark: str) -> bool | None:
     return None if written is None else written.code == 200
 
 
+def by_inside(world: World, name: str, mark: str) -> bool | None:
+    """Over gRPC; with it, a write that must not happen: its version is another one."""
+    client = world.client()
+    try:
+        obj = world.inside.run(client.get(scheme.CONFIG_MAPS, name, "default"))
+    except ApiError:
+        return False
+    obj["data"] = {"count": str(int(obj["data"]["count"]) + 1), "mark": mark}
+    stale = obj | {"metadata": obj["metadata"] | {"resourceVersion": "1"}}
+    try:
+        outcomes = world.inside.run(client.write([Write.update(scheme.CONFIG_MAPS, o) for o in (stale, obj)]))
+    except ApiError:
+        return None
+    assert isinstance(outcomes[0], ApiError), "a write with an old version happened"
+    if isinstance(outcomes[1], ApiError):
+        return None if outcomes[1].status_code in (500, 503, 504) else False
+    return True
+
+
 def test_no_count_is_lost(world: World) -> None:
-    ways: list[Callable[[World, str, str], bool | None]] = [by_put, by_json_patch, by_apply]
+    ways: list[Callable[[World, str, str], bool | None]] = [by_put, by_json_patch, by_apply, by_inside]
     names = [f"counter-{i}" for i in range(6)]
     for name in names:
         made = eventually(
@@ -158,7 +210,7 @@ def test_no_count_is_lost(world: World) -> None:
             if time.monotonic() > end:
                 return tally
             mark = f"{client}-{number}"
-            outcome = ways[client % 3](world, rng.choice(names), mark)
+            outcome = ways[client % len(ways)](world, rng.choice(names), mark)
             if outcome:
                 tally.sure.add(mark)
             elif outcome is None:
@@ -184,9 +236,27 @@ def test_no_count_is_lost(world: World) -> None:
         lambda: watching.version >= max(int(f["metadata"]["resourceVersion"]) for f in finals.values()), within=20
     )
     watching.stop()
-    if not watching.relisted:  # a server that has just started knows no older past: 410, as upstream's
-        recorder.check(watching, recorder.history(url, "/registry/configmaps"))
+    recorder.check(watching, recorder.history(url, "/registry/configmaps"))
     assert watching.broken > 1
+
+
+def test_who_is_behind_the_history_lists_again(world: World) -> None:
+    """A server that has just started knows no older past: 410, as upstream's."""
+    first, second = world.servers
+    watching = Recorder([first], "/api/v1/configmaps")
+    first.program.kill()
+    eventually(lambda: watching.broken > 1)
+    for name in ("gone", "kept", "late"):
+        assert second.request("POST", MAPS, {"metadata": {"name": f"behind-{name}"}}).code == 201
+    assert second.request("DELETE", f"{MAPS}/behind-gone").code == 200
+    first.start()
+    eventually(lambda: len(watching.pieces) == 2)
+    assert second.request("DELETE", f"{MAPS}/behind-late").code == 200
+    eventually(lambda: ("DELETED", "default/behind-late") in [event[:2] for event in watching.events])
+    watching.stop()
+    url = next(u for i, u in enumerate(world.store.urls) if world.store.members[i].process)
+    recorder.check(watching, recorder.history(url, "/registry/configmaps"))
+    assert "default/behind-kept" in watching.pieces[1].listed
 
 
 def marks_in(url: str) -> list[str]:
@@ -255,12 +325,28 @@ def test_batched_bindings_bind_once(world: World) -> None:
         eventually(lambda b=body: (r := world.request("POST", pods, b)) and r.code in (201, 409))  # type: ignore[misc]
     won: dict[str, str] = {}
 
+    def win(name: str, node: str) -> None:
+        assert won.setdefault(name, node) == node, "bound twice"
+
     def bind(scheduler: int) -> None:
+        if scheduler % 2:
+            bind_inside(scheduler)
+            return
         for name in random.Random(scheduler).sample(names, len(names)):
             target = {"target": {"kind": "Node", "name": f"node-{scheduler}"}, "metadata": {"name": name}}
             reply = world.request("POST", f"{pods}/{name}/binding", target)
             if reply is not None and reply.code == 201:
-                assert won.setdefault(name, f"node-{scheduler}") == f"node-{scheduler}", "bound twice"
+                win(name, f"node-{scheduler}")
+
+    def bind_inside(scheduler: int) -> None:
+        order, node = random.Random(scheduler).sample(names, len(names)), f"node-{scheduler}"
+        for at in range(0, len(order), 4):
+            batch = order[at : at + 4]
+            with contextlib.suppress(ApiError):  # it is not known what happened
+                outcomes = world.inside.run(world.client().bind([Binding("default", name, node) for name in batch]))
+                for name, outcome in zip(batch, outcomes, strict=True):
+                    if outcome is None:
+                        win(name, node)
 
     with contextlib.closing(Havoc(world)), concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(bind, range(8)))

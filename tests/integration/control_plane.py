@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from apimachinery.config import ClusterAccess, load_kubeconfig
-from apimachinery.pki import ensure_ca, ensure_key, kubeconfig
+from apimachinery.config import ClusterAccess, kubeconfig, load_kubeconfig
+from apimachinery.pki import ensure_ca, ensure_key
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -16,6 +16,7 @@ import psutil
 import yaml
 
 from apimachinery import pki
+from apimachinery.config import kubeconfig
 from tests.fakes.node_agent import FakeNodeAgent
 
 BIN = Path(sys.executable).parent
@@ -66,7 +67,7 @@ class StreamingCluster:
 
     def kubeconfig(self, user: str, groups: list[str]) -> None:
         pair = self.ca.ensure_client(self.directory / user, user, groups)
-        config = pki.kubeconfig(self.url, self.ca.pem, pair.certificate_pem, pair.key_pem)
+        config = kubeconfig(self.url, self.ca.pem, pair.certificate_pem, pair.key_pem)
         (self.directory / f"{user}.conf").write_text(yaml.safe_dump(config))
 
 

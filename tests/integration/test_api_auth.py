@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from apimachinery import pki
+from apimachinery.config import kubeconfig
 from tests.control_plane import BIN, USER_TOKEN, ApiServerProgram, eventually
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -78,7 +79,7 @@ def node_says(apiserver: ApiServerProgram, node: str, *arguments: str, stdin: st
     ca = pki.ensure_ca(directory)
     pair = ca.ensure_client(directory / node, f"system:node:{node}", ["system:nodes"])
     config = directory / f"{node}.conf"
-    config.write_text(yaml.safe_dump(pki.kubeconfig(apiserver.url, ca.pem, pair.certificate_pem, pair.key_pem)))
+    config.write_text(yaml.safe_dump(kubeconfig(apiserver.url, ca.pem, pair.certificate_pem, pair.key_pem)))
     command = [str(BIN / "kubectl"), "--kubeconfig", str(config), *arguments]
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=30)
     return done.returncode, done.stdout + done.stderr

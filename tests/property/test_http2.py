@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from master.apiserver.storage.http2 import CallFailed, Connection, ConnectionLost
+from master.apiserver.storage.calls import CallFailed, ConnectionLost
+from master.apiserver.storage.http2 import Connection
 
 _HEADERS, _DATA, _RESET, _SETTINGS, _WINDOW, _END_STREAM, _END_HEADERS = 1, 0, 3, 4, 8, 1, 4
 

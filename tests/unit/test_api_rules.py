@@ -10,7 +10,7 @@ from apimachinery.errors import BadRequest, Conflict, Invalid
 from master.apiserver.registry import deletion, metadata, parts
 from master.apiserver.registry.deletion import DeleteOptions
 from master.apiserver.registry.kinds import STRATEGIES
-from master.apiserver.registry.reads import decode_token, encode_token
+from master.apiserver.registry.read_options import decode_token, encode_token
 from master.apiserver.registry.selection import Selection
 from master.apiserver.registry.strategy import Strategy
 from master.apiserver.rest.negotiation import accept

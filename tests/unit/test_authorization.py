@@ -108,6 +108,26 @@ def test_a_node_reads_only_what_its_pods_name(reader: MemoryReader) -> None:
     assert not may(reader, node("n1"), "get", "secrets", namespace="a", name="tls")
 
 
+def test_a_node_and_the_csi_volumes_of_its_pods(reader: MemoryReader) -> None:
+    claim = {"name": "d", "persistentVolumeClaim": {"claimName": "c"}}
+    reader.put(
+        scheme.PODS,
+        {"metadata": {"namespace": "a", "name": "p"}, "spec": {"nodeName": "n1", "volumes": [claim]}},
+    )
+    source = {"driver": "d", "volumeHandle": "h", "nodeStageSecretRef": {"namespace": "csi", "name": "key"}}
+    spec = {"csi": source, "claimRef": {"namespace": "a", "name": "c"}}
+    reader.put(scheme.PERSISTENT_VOLUMES, {"metadata": {"name": "v"}, "spec": spec})
+    attachment = {"metadata": {"name": "csi-x"}, "spec": {"nodeName": "n1"}}
+    reader.put(scheme.kind_of("volumeattachments", "storage.k8s.io"), attachment)
+    for name, allowed in (("n1", True), ("n2", False)):
+        assert may(reader, node(name), "get", "secrets", namespace="csi", name="key") is allowed
+        assert may(reader, node(name), "get", "storage.k8s.io/volumeattachments", name="csi-x") is allowed
+        claims = {"namespace": "a", "name": "c", "subresource": "status"}
+        assert may(reader, node(name), "patch", "persistentvolumeclaims", **claims) is allowed
+        assert may(reader, node(name), "update", "storage.k8s.io/csinodes", name="n1") is allowed
+    assert not may(reader, node("n1"), "list", "storage.k8s.io/volumeattachments")
+
+
 def test_a_node_and_its_lease(reader: MemoryReader) -> None:
     lease = {"resource": "coordination.k8s.io/leases", "namespace": "kube-node-lease"}
     assert may(reader, node("n1"), "update", **lease, name="n1") and not may(

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from apimachinery import pki
+from apimachinery import pki, whole_file
+from apimachinery.config import kubeconfig
 
 
 def test_everything_is_kept_while_it_fits(tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_changed_names_groups_or_authority_make_a_new_certificate(tmp_path: Path
 def test_a_key_of_another_certificate_is_replaced(tmp_path: Path) -> None:
     ca = pki.ensure_ca(tmp_path)
     pair = ca.ensure_client(tmp_path / "c", "jo")
-    pki.write_file(pair.key_path, ca.ensure_client(tmp_path / "d", "di").key_pem)
+    whole_file.replace(pair.key_path, ca.ensure_client(tmp_path / "d", "di").key_pem, 0o600)
     assert ca.ensure_client(tmp_path / "c", "jo").certificate_pem != pair.certificate_pem
 
 
@@ -78,7 +79,7 @@ async def test_tls_handshake_verifies_both_sides(tmp_path: Path) -> None:
 def test_kubeconfig_holds_everything_inline(tmp_path: Path) -> None:
     ca = pki.ensure_ca(tmp_path)
     pair = ca.ensure_client(tmp_path / "c", "admin", ["system:masters"])
-    config = pki.kubeconfig("https://127.0.0.1:6443", ca.pem, pair.certificate_pem, pair.key_pem)
+    config = kubeconfig("https://127.0.0.1:6443", ca.pem, pair.certificate_pem, pair.key_pem)
     assert config["current-context"] == config["contexts"][0]["name"]
     assert set(config["users"][0]["user"]) == {"client-certificate-data", "client-key-data"}
     assert serialization.load_pem_private_key(pair.key_pem, None)

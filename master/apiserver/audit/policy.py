@@ -44,15 +44,12 @@ NOTHING = Verdict(Level.none)
 
 
 class Policy:
-    """Verdicts are remembered: a policy does not change while the server runs."""
-
     def __init__(self, document: Object) -> None:
         """Raises ValueError for what is not a policy."""
         _check(document)
         self._rules: Sequence[Object] = document["rules"]
         self._omitted = frozenset(document.get("omitStages") or ())
         self._omit_managed = bool(document.get("omitManagedFields"))
-        self._known: dict[tuple[str, ...], Verdict] = {}
 
     @classmethod
     def load(cls, path: str) -> "Policy":

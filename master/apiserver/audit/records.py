@@ -11,6 +11,7 @@ import yaml
 
 from apimachinery import protobuf
 from apimachinery.errors import ApiError
+from apimachinery.memo import Memo
 
 from ..auth.authorizer import Authorizer, RequestAttributes
 from ..auth.reviews import user_info
@@ -18,6 +19,7 @@ from ..auth.user import User
 from .policy import Level, Policy, Verdict
 
 Object = dict[str, Any]
+_WRITES = ("create", "update", "patch")
 _GZIP = b"\x1f\x8b"
 Emit = Callable[["Event"], None]
 
@@ -88,7 +90,8 @@ class Record:
         status: Object = {"metadata": {}, "code": code}
         if error is not None:
             told = error.to_status()
-            status |= {key: told[key] for key in ("status", "message", "reason", "details") if key in told}
+            keys = ("status", "reason") if self._quotes(code) else ("status", "message", "reason", "details")
+            status |= {key: told[key] for key in keys if key in told}
         decision = self._authorizer.authorize(self._about)
         annotations = {
             "authorization.k8s.io/decision": "allow" if decision.allowed else "forbid",
@@ -96,6 +99,10 @@ class Record:
             **{k: v for k, v in self.annotations.items() if self._may_tell(k)},
         }
         self._stage("ResponseComplete", response, responseStatus=status, annotations=annotations)
+
+    def _quotes(self, code: int) -> bool:
+        """Whether a refusal may have a part of a body in it that is not to be recorded."""
+        return self._verdict.level < Level.request and self._about.verb in _WRITES and code in (400, 422)
 
     def _may_tell(self, annotation: str) -> bool:
         """What a webhook has patched is part of the request's body, and only told where that is."""
@@ -116,7 +123,7 @@ class Auditor:
     policy: Policy
     authorizer: Authorizer
     emit: Emit
-    _known: dict[tuple[Any, ...], Verdict] = field(default_factory=dict)
+    _known: Memo[tuple[Any, ...], Verdict] = field(default_factory=lambda: Memo(8192))
 
     def begin(self, about: RequestAttributes, origin: Callable[[], Origin]) -> Record | None:
         """A record of the request, if the policy wants one."""
@@ -125,9 +132,7 @@ class Auditor:
         key = (*who, a.verb, a.group, a.resource, a.subresource, a.namespace, a.name, a.path)
         verdict = self._known.get(key)
         if verdict is None:
-            if len(self._known) > 10_000:
-                self._known.clear()
-            verdict = self._known[key] = self.policy.verdict(about)
+            verdict = self._known.keep(key, self.policy.verdict(about))
         return Record(about, origin(), verdict, self.authorizer, self.emit) if verdict.level else None
 
 

@@ -10,6 +10,7 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/node/
 from collections import OrderedDict
 
 from apimachinery import scheme
+from apimachinery.csi import VOLUME_ATTACHMENTS
 from apimachinery.scheme import Kind
 
 from ..registry.reader import Reader
@@ -22,6 +23,7 @@ NODES_GROUP = "system:nodes"
 NODE_PREFIX = "system:node:"
 LEASE_NAMESPACE = "kube-node-lease"
 _REMEMBERED = 50_000
+_NODE_SECRETS = ("nodePublishSecretRef", "nodeStageSecretRef", "nodeExpandSecretRef")
 _READ = ("get", "list", "watch")
 
 ALLOWED = Decision(True)
@@ -51,7 +53,7 @@ NODE_RULES = (
     _rule("update patch", "", "pods/status"),
     _rule("create", "", "pods/eviction"),
     _rule("get list watch create", "certificates.k8s.io", "certificatesigningrequests"),
-    _rule("get list watch", "storage.k8s.io", "csidrivers volumeattachments"),
+    _rule("get list watch", "storage.k8s.io", "csidrivers"),
     _rule("get list watch", "node.k8s.io", "runtimeclasses"),
     _rule("get list watch", "resource.k8s.io", "resourceclaims"),
 )
@@ -63,6 +65,8 @@ OWN_OBJECT_RULES = (
     _rule("create", "", "serviceaccounts/token"),
     _rule("create get update patch delete", "coordination.k8s.io", "leases"),
     _rule("create get update patch delete", "storage.k8s.io", "csinodes"),
+    _rule("get", "storage.k8s.io", "volumeattachments"),
+    _rule("get update patch", "", "persistentvolumeclaims/status"),
 )
 """What a node may do to its own objects only, decided below; ClusterRole ``system:node`` has both sets, and gives
 whoever is bound to it (nobody, by default) these rights over every node's objects."""
@@ -86,7 +90,12 @@ class NodeAuthorizer:
         match (a.group, a.resource, a.subresource):
             case ("", "secrets" | "configmaps" | "persistentvolumeclaims" as resource, ""):
                 kind = scheme.kind_of(resource)
-                return a.verb in _READ and bool(a.name) and self._named_by_pod(node, kind, a.namespace, a.name)
+                if a.verb in _READ and bool(a.name) and self._named_by_pod(node, kind, a.namespace, a.name):
+                    return True
+                return resource == "secrets" and a.verb == "get" and self._named_by_volume(node, a.namespace, a.name)
+            case ("", "persistentvolumeclaims", "status"):
+                named = self._named_by_pod(node, scheme.PERSISTENT_VOLUME_CLAIMS, a.namespace, a.name)
+                return a.verb in ("get", "update", "patch") and named
             case ("", "persistentvolumes", ""):
                 return a.verb in _READ and bool(a.name) and self._volume_used(node, a.name)
             case ("", "serviceaccounts", "token"):
@@ -98,6 +107,19 @@ class NodeAuthorizer:
                 return a.namespace == LEASE_NAMESPACE and (a.name == node or (a.verb == "create" and not a.name))
             case ("storage.k8s.io", "csinodes", ""):
                 return a.name == node or (a.verb == "create" and not a.name)
+            case ("storage.k8s.io", "volumeattachments", ""):
+                attachment = self._reader.get(VOLUME_ATTACHMENTS, "", a.name) or {}
+                return a.verb == "get" and (attachment.get("spec") or {}).get("nodeName") == node
+        return False
+
+    def _named_by_volume(self, node: str, namespace: str, name: str) -> bool:
+        """Whether a CSI volume that a pod of the node uses names the secret."""
+        for volume in self._reader.list(scheme.PERSISTENT_VOLUMES):
+            source = volume["spec"].get("csi") or {}
+            refs = [source[key] for key in _NODE_SECRETS if source.get(key)]
+            named = any((r.get("namespace"), r.get("name")) == (namespace, name) for r in refs)
+            if named and self._volume_used(node, volume["metadata"]["name"]):
+                return True
         return False
 
     def _volume_used(self, node: str, name: str) -> bool:

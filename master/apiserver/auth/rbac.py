@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from apimachinery import scheme, selectors
+from apimachinery.memo import Memo
 
 from ..registry.reader import Object, Reader
 from .authorizer import Decision, RequestAttributes
@@ -22,7 +23,7 @@ CLUSTER_ROLE_BINDINGS = scheme.kind_of("clusterrolebindings", GROUP)
 ROLES = scheme.kind_of("roles", GROUP)
 ROLE_BINDINGS = scheme.kind_of("rolebindings", GROUP)
 _KINDS = (CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS, ROLES, ROLE_BINDINGS)
-_REMEMBERED = 20_000
+_REMEMBERED = 8192
 
 Subject = tuple[str, str]
 """("User" or "Group", name). Service accounts are users by their full name."""
@@ -37,7 +38,7 @@ class RbacAuthorizer:
         self._reader = reader
         self._stale = True
         self._grants: dict[Subject, list[Scoped]] = {}
-        self._verdicts: dict[tuple[Any, ...], Decision] = {}
+        self._verdicts: Memo[tuple[Any, ...], Decision] = Memo(_REMEMBERED)
         for kind in _KINDS:
             reader.on_change(kind, self._forget)
 
@@ -51,9 +52,7 @@ class RbacAuthorizer:
         key = (user.name, user.groups, a.verb, a.group, a.resource, a.subresource, a.namespace, a.name, a.path)
         verdict = self._verdicts.get(key)
         if verdict is None:
-            if len(self._verdicts) >= _REMEMBERED:
-                self._verdicts.clear()
-            verdict = self._verdicts[key] = self._decide(a)
+            verdict = self._verdicts.keep(key, self._decide(a))
         return verdict
 
     def _decide(self, a: RequestAttributes) -> Decision:
@@ -90,7 +89,8 @@ class RbacAuthorizer:
         for kind in (CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS):
             for binding in self._reader.list(kind):
                 self._index(binding, grants)
-        self._grants, self._verdicts, self._stale = dict(grants), {}, False
+        self._grants, self._stale = dict(grants), False
+        self._verdicts.clear()
 
     def _index(self, binding: Object, grants: defaultdict[Subject, list[Scoped]]) -> None:
         namespace: str = binding["metadata"].get("namespace", "")

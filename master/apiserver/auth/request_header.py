@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from apimachinery import pki
+from apimachinery.flags import flag
 
 from .user import AUTHENTICATED_GROUP, User
 
@@ -25,12 +26,12 @@ _REMEMBERED = 1024
 class RequestHeaderConfig:
     """Upstream's ``--requestheader-*`` flags; ``client_ca_file`` "" means that there is no front proxy."""
 
-    client_ca_file: str = ""
-    allowed_names: tuple[str, ...] = ()
-    username_headers: tuple[str, ...] = ("X-Remote-User",)
-    uid_headers: tuple[str, ...] = ("X-Remote-Uid",)
-    group_headers: tuple[str, ...] = ("X-Remote-Group",)
-    extra_headers_prefix: tuple[str, ...] = ("X-Remote-Extra-",)
+    client_ca_file: str = flag("", "CA of front proxies, who name users in headers")
+    allowed_names: tuple[str, ...] = flag((), "their names (default: any)")
+    username_headers: tuple[str, ...] = flag(("X-Remote-User",), "where they name the user")
+    uid_headers: tuple[str, ...] = flag(("X-Remote-Uid",), "and its uid")
+    group_headers: tuple[str, ...] = flag(("X-Remote-Group",), "and its groups")
+    extra_headers_prefix: tuple[str, ...] = flag(("X-Remote-Extra-",), "and all else")
 
 
 @dataclass

@@ -227,7 +227,7 @@ class ServiceAccountTokens:
     ) -> None:
         self._reader, self._issuers, self._audiences, self._now = reader, frozenset(issuers), tuple(audiences), now
         self._keys = {k.key_id: k for k in keys}
-        self._verified: OrderedDict[bytes, tuple[TokenIdentity, User] | None] = OrderedDict()
+        self._verified: OrderedDict[bytes, tuple[TokenIdentity, User]] = OrderedDict()
 
     async def authenticate_token(self, token: str, audiences: Sequence[str] = ()) -> TokenVerdict | None:
         known = self._known(token)
@@ -247,13 +247,14 @@ class ServiceAccountTokens:
         return hmac.compare_digest(base64.b64encode(token.encode()), held.encode())
 
     def _known(self, token: str) -> tuple[TokenIdentity, User] | None:
+        """Only what holds is remembered: a thousand forged ones would drive out those in use."""
         digest = hashlib.sha256(token.encode()).digest()
-        if digest not in self._verified:
+        known = self._verified.get(digest)
+        if known is None and (identity := self._verify(token)):
             if len(self._verified) >= _REMEMBERED:
                 self._verified.popitem(last=False)
-            identity = self._verify(token)
-            self._verified[digest] = (identity, identity.user()) if identity else None
-        return self._verified[digest]
+            known = self._verified[digest] = (identity, identity.user())
+        return known
 
     def _verify(self, token: str) -> TokenIdentity | None:
         try:

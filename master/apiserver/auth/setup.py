@@ -2,8 +2,10 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+from apimachinery.flags import flag
 
 from ..registry.answers import Answers
 from ..registry.reader import Reader
@@ -13,7 +15,6 @@ from .authorizer import Authorizer
 from .authorizers import for_modes
 from .bootstrap_token import BootstrapTokens
 from .rbac import RbacAuthorizer
-from .request_header import FrontProxies, RequestHeaderConfig
 from .reviews import Reviews
 from .service_account import (
     ServiceAccountTokens,
@@ -34,17 +35,19 @@ class AuthConfig:
     ``issuers``: the first signs, all are accepted. ``audiences``: empty means the issuers.
     """
 
-    authorization_modes: tuple[str, ...] = ("Node", "RBAC")
-    token_auth_file: str = ""
-    service_account_key_files: tuple[str, ...] = ()
-    service_account_signing_key_file: str = ""
-    service_account_issuers: tuple[str, ...] = (DEFAULT_ISSUER,)
-    service_account_jwks_uri: str = ""
-    api_audiences: tuple[str, ...] = ()
-    anonymous_auth: bool = True
-    enable_bootstrap_token_auth: bool = True
-    client_ca_file: str = ""
-    request_header: RequestHeaderConfig = field(default_factory=RequestHeaderConfig)
+    authorization_modes: tuple[str, ...] = flag(("Node", "RBAC"), "who decides, in turn", name="authorization-mode")
+    token_auth_file: str = flag("", 'CSV: token,user,uid,"group1,group2"')
+    service_account_key_files: tuple[str, ...] = flag(
+        (), "key that verifies tokens; repeatable", name="service-account-key-file", repeated=True
+    )
+    service_account_signing_key_file: str = flag("", "key that signs tokens (default: one for this run)")
+    service_account_issuers: tuple[str, ...] = flag(
+        (DEFAULT_ISSUER,), "who signs tokens; repeatable", name="service-account-issuer", repeated=True
+    )
+    service_account_jwks_uri: str = flag("", "where the issuer's keys are, if not here")
+    api_audiences: tuple[str, ...] = flag((), "audiences of tokens (default: the issuers)")
+    anonymous_auth: bool = flag(True, "who shows no credentials is system:anonymous")
+    enable_bootstrap_token_auth: bool = flag(True, "accept bootstrap tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,6 @@ class Auth:
     issuer: TokenIssuer | None
     answers: Answers
     documents: Mapping[str, tuple[str, dict[str, Any]]]
-    front_proxies: FrontProxies
 
 
 def build(config: AuthConfig, reader: Reader) -> Auth:
@@ -78,8 +80,7 @@ def build(config: AuthConfig, reader: Reader) -> Auth:
     answers = dict(Reviews(authenticators, authorizer, rbac).answers())
     if issuer is not None:
         answers["", "serviceaccounts", "token"] = TokenRequests(reader, issuer, audiences)
-    proxies = FrontProxies.load(config.request_header, config.client_ca_file)
-    return Auth(authenticators, authorizer, rbac, issuer, answers, _documents(config, keys), proxies)
+    return Auth(authenticators, authorizer, rbac, issuer, answers, _documents(config, keys))
 
 
 def _issuer(config: AuthConfig) -> TokenIssuer | None:

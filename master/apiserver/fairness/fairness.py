@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
+from apimachinery.memo import Memo
+
 from ..auth.authorizer import RequestAttributes
 from ..auth.user import MASTERS_GROUP
 from ..registry.reader import Reader
@@ -17,7 +19,9 @@ from .turns import Flow, Pass, Turns
 T = TypeVar("T")
 Object = Mapping[str, Any]
 
-_REMEMBERED = 20_000
+_REMEMBERED = 8192
+_TOLD_APART = 256
+"""Characters of what distinguishes two flows."""
 _READING = frozenset(("get", "list", "watch"))
 OBJECTS_A_SEAT = 100
 """Of a list, as upstream's work estimate."""
@@ -28,10 +32,11 @@ class Match:
 
     __slots__ = ("distinguisher", "flow", "headers", "level", "schema", "tally")
 
-    def __init__(self, schema: str, level: Level, distinguisher: str, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self, schema: str, level: Level, distinguisher: str, headers: list[tuple[bytes, bytes]], tally: "Tally"
+    ) -> None:
         self.schema, self.level, self.distinguisher, self.headers = schema, level, distinguisher, headers
-        self.flow = Flow()
-        self.tally = Tally()
+        self.flow, self.tally = Flow(), tally
 
 
 class Tally:
@@ -103,8 +108,9 @@ class Fairness:
         self._reader, self._total = reader, total
         self._stale = True
         self._schemas: list[classify.Schema] = []
-        self._matches: dict[tuple[Any, ...], Match] = {}
-        self._flows: dict[tuple[str, str], Match] = {}
+        self._matches: Memo[tuple[Any, ...], Match] = Memo(_REMEMBERED)
+        self._flows: Memo[tuple[str, str], Match] = Memo(_REMEMBERED)
+        self._headers: dict[str, list[tuple[bytes, bytes]]] = {}
         for kind in (FLOW_SCHEMAS, LEVELS):
             reader.on_change(kind, self._forget)
 
@@ -136,20 +142,16 @@ class Fairness:
             work.close()
 
     def _match(self, key: tuple[Any, ...], a: RequestAttributes) -> Match:
-        if len(self._matches) >= _REMEMBERED:
-            self._matches.clear()
-            self._flows.clear()
         schema = classify.first(self._schemas, a)
-        distinguisher = schema.flow(a)
+        distinguisher = schema.flow(a)[:_TOLD_APART]
         match = self._flows.get((schema.name, distinguisher))
         if match is None:
-            level = self.pool.levels[schema.level]
-            uids = (schema.uid.encode(), level.config.uid.encode())
-            headers = [(b"x-kubernetes-pf-flowschema-uid", uids[0]), (b"x-kubernetes-pf-prioritylevel-uid", uids[1])]
-            match = self._flows[schema.name, distinguisher] = Match(schema.name, level, distinguisher, headers)
-            match.tally = self.tallies.setdefault((schema.level, schema.name), match.tally)
-        self._matches[key] = match
-        return match
+            tally = self.tallies.setdefault((schema.level, schema.name), Tally())
+            level, headers = self.pool.levels[schema.level], self._headers[schema.name]
+            match = self._flows.keep(
+                (schema.name, distinguisher), Match(schema.name, level, distinguisher, headers, tally)
+            )
+        return self._matches.keep(key, match)
 
     def _configure(self) -> None:
         """A schema whose level is missing matches nothing, as upstream."""
@@ -159,7 +161,9 @@ class Fairness:
         objects = _with_mandatory(self._reader.list(FLOW_SCHEMAS), defaults.schemas())
         found = (classify.Schema.of(obj) for obj in objects)
         self._schemas = classify.order(schema for schema in found if schema.level in configs)
-        self._matches, self._flows = {}, {}
+        self._headers = {s.name: _headers(s.uid, configs[s.level].uid) for s in self._schemas}
+        self._matches.clear()
+        self._flows.clear()
 
 
 class Limits(Fairness):
@@ -175,13 +179,21 @@ class Limits(Fairness):
         self._stale = False
 
     def _match(self, key: tuple[Any, ...], a: RequestAttributes) -> Match:
-        if len(self._matches) >= _REMEMBERED:
-            self._matches.clear()
         name = "readonly" if a.verb in _READING else "mutating"
         level = self.pool.levels["exempt" if MASTERS_GROUP in a.user.groups else name]
-        match = self._matches[key] = Match(name, level, a.user.name, [])
-        match.flow = self._flows.setdefault((name, a.user.name), match).flow
-        return match
+        user = a.user.name[:_TOLD_APART]
+        match = Match(name, level, user, [], Tally())
+        flow = self._flows.get((name, user)) or self._flows.keep((name, user), match)
+        match.flow = flow.flow
+        return self._matches.keep(key, match)
+
+
+def _headers(schema: str, level: str) -> list[tuple[bytes, bytes]]:
+    """What tells a client by which objects it was classified."""
+    return [
+        (b"x-kubernetes-pf-flowschema-uid", schema.encode()),
+        (b"x-kubernetes-pf-prioritylevel-uid", level.encode()),
+    ]
 
 
 def _with_mandatory(objects: Iterable[Object], wanted: Iterable[Object]) -> list[Object]:

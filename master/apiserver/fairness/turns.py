@@ -27,14 +27,14 @@ class Flow:
     """Requests that share one share: a priority level and what distinguishes them there, such as a user.
 
     ``virtual`` is the time of the loop that it has had, ``step`` the seconds that its steps take on average.
-    Invariant: it is in the heap of ``Turns`` exactly while ``waiting`` is not empty.
+    Invariant: it is in the heap of ``Turns`` exactly while it has somebody ``waiting``. Most never have.
     """
 
     __slots__ = ("step", "virtual", "waiting")
 
     def __init__(self) -> None:
         self.virtual = self.step = 0.0
-        self.waiting: deque[asyncio.Future[None]] = deque()
+        self.waiting: deque[asyncio.Future[None]] | None = None
 
 
 class Pass:
@@ -62,6 +62,7 @@ class Turns:
     def take(self, held: Pass, work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
         """Await ``work``, each of its steps in turn."""
         flow, clock = held.flow, self._clock
+        waited: Any = None
         thrown: BaseException | None = None
         while thrown is not None or not held.free:
             guess = 0.0
@@ -76,6 +77,7 @@ class Turns:
             except StopIteration as done:
                 return done.value  # type: ignore[no-any-return]
             finally:
+                thrown = None
                 seconds = clock() - began
                 flow.step += (seconds - flow.step) * _SMOOTHING
                 self._spent += seconds
@@ -83,11 +85,12 @@ class Turns:
                     flow.virtual += seconds - guess
                 elif self._spent > SLICE and not self._busy:
                     self._crowded()
-            thrown = None
             try:
                 yield waited
             except BaseException as error:  # likewise
                 thrown = error
+            finally:
+                waited = None  # a task that failed leads back here: a circle, with the whole connection in it
         return (yield from work)  # type: ignore[no-any-return]
 
     def _crowded(self) -> None:
@@ -97,7 +100,8 @@ class Turns:
     def _wait(self, flow: Flow) -> Generator[Any, Any, float]:
         """Until it is the flow's turn; what was charged for it in advance."""
         turn = asyncio.get_running_loop().create_future()
-        if not flow.waiting:
+        if flow.waiting is None:
+            flow.waiting = deque()
             flow.virtual = max(flow.virtual, min(self._now, self._heap[0][0]) if self._heap else self._now)
             heapq.heappush(self._heap, (flow.virtual, next(self._order), flow))
         flow.waiting.append(turn)
@@ -113,14 +117,17 @@ class Turns:
         self._spent, budget, self._ticked, self._released = 0.0, 0.0, now, 0
         while self._heap and budget <= SLICE:
             _, _, flow = heapq.heappop(self._heap)
-            turn = flow.waiting.popleft()
+            waiting = flow.waiting or deque()
+            turn = waiting.popleft()
             if not turn.done():  # else its request was cancelled
                 turn.set_result(None)
                 self._now = max(self._now, flow.virtual)
                 flow.virtual += flow.step
                 budget += flow.step + self._besides
                 self._released += 1
-            if flow.waiting:
+            if not waiting:
+                flow.waiting = None
+            else:
                 heapq.heappush(self._heap, (flow.virtual, next(self._order), flow))
         self._busy = bool(self._heap or self._released)
         if self._busy:

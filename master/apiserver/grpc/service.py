@@ -23,7 +23,7 @@ from ..registry import binding, patching
 from ..registry.answers import WriteOptions
 from ..registry.deletion import DeleteOptions
 from ..registry.pipeline import Result, Target
-from ..registry.reads import ListOptions
+from ..registry.read_options import ListOptions
 from ..registry.selection import Selection
 from ..registry.store import Registry
 from ..rest.audited import path_of

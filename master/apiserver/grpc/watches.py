@@ -18,7 +18,7 @@ from protos.kubeto.v1 import apiserver_pb2 as pb
 
 from ..auth.user import User
 from ..registry.pipeline import Target
-from ..registry.reads import WatchOptions
+from ..registry.read_options import WatchOptions
 from ..registry.selection import Selection
 from ..registry.store import Registry
 from ..storage.cache import WatchCache

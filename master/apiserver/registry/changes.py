@@ -191,6 +191,7 @@ def _confine(kind: Kind, target: Target, changed: Object, old: Object) -> Object
 def _validate(strategy: Strategy, target: Target, obj: Object, old: Object, options: WriteOptions) -> None:
     causes = validate_metadata(obj, strategy.kind)
     if target.subresource == "status":
+        metadata.confine_to_status(obj, old, strategy.status_metadata)
         strategy.prepare_status(obj, old)
         strategy.complete_status(obj)
         causes += strategy.validate_status(obj, old)

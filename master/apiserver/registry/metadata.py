@@ -5,7 +5,7 @@ Source: ``k8s.io/apiserver/pkg/registry/rest/{create,update,meta}.go``.
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -134,6 +134,15 @@ def bump_generation(kind: Kind, obj: Object, old: Object) -> None:
     besides = ("metadata", "status") if "status" in kind.subresources else ("metadata",)
     if any(obj.get(k) != old.get(k) for k in obj.keys() | old.keys() if k not in besides):
         obj["metadata"]["generation"] = int(old["metadata"].get("generation") or 0) + 1
+
+
+def confine_to_status(obj: Object, old: Object, may_change: Collection[str]) -> None:
+    """Put back of ``old``'s labels and annotations those that a status write to this kind may not change."""
+    for field in _STATUS_MAY_CHANGE:
+        if field not in may_change and obj["metadata"].get(field) != old["metadata"].get(field):
+            obj["metadata"] = {k: v for k, v in obj["metadata"].items() if k != field}
+            if field in old["metadata"]:
+                obj["metadata"][field] = old["metadata"][field]
 
 
 def status_only(obj: Object, old: Object) -> Object:

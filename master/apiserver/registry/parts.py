@@ -83,6 +83,8 @@ def _spec(subresource: str, body: Object, old: Object) -> Object:
             for part in spec.keys() & {"containers", "initContainers"}:
                 wanted = {c.get("name"): c for c in new.get(part) or ()}
                 spec[part] = [_resized(c, wanted.get(c["name"])) for c in spec[part]]
+            if "resources" in new:
+                spec["resources"] = new["resources"]
     return spec
 
 

@@ -6,13 +6,9 @@ cache first reaches etcd's revision; "0" is whatever is cached; N is the cache o
 """
 
 import asyncio
-import base64
-import binascii
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-
-import orjson
 
 from apimachinery.errors import BadRequest, ServiceUnavailable
 from apimachinery.scheme import Kind
@@ -25,23 +21,21 @@ from ..storage.keys import KeySpace, bucket_of, local_key
 from ..storage.watcher import Watcher
 from . import refusals
 from .catalog import Catalog
+from .read_options import (
+    ListOptions,
+    WatchOptions,
+    check_match,
+    decode_token,
+    encode_token,
+    parse_version,
+    wants_initial,
+)
 from .selection import Selection
 
 Object = dict[str, Any]
 _PAST_PAGE = 500
 _SLICE = 2_000
 """Entries that are filtered before others get their turn: some two milliseconds."""
-_VERSION_DIGITS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class ListOptions:
-    """``resource_version_match`` is "", ``Exact`` or ``NotOlderThan``; a limit of 0 means all."""
-
-    resource_version: str = ""
-    resource_version_match: str = ""
-    limit: int = 0
-    continue_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +46,6 @@ class Listing:
     revision: int
     continue_token: str = ""
     remaining: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WatchOptions:
-    resource_version: str = ""
-    resource_version_match: str = ""
-    send_initial_events: bool | None = None
-    bookmarks: bool = False
 
 
 @dataclass(slots=True)
@@ -225,7 +211,7 @@ class Reads:
 
     async def watch(self, kind: Kind, selection: Selection, options: WatchOptions) -> Watch:
         """Open a watch. Raises Expired (too old), BadRequest, Timeout."""
-        initial = _wants_initial(options)
+        initial = wants_initial(options)
         watcher = Watcher(selection.accept(), selection.pin)
         if not initial and options.resource_version not in ("", "0"):
             version = parse_version(options.resource_version)
@@ -250,31 +236,6 @@ class Reads:
             raise refusals.watch_too_old(version, gone.revision) from None
 
 
-def _wants_initial(options: WatchOptions) -> bool:
-    if options.send_initial_events is None:
-        if options.resource_version_match:
-            raise BadRequest("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
-        return options.resource_version in ("", "0")
-    if options.resource_version_match != "NotOlderThan":
-        raise BadRequest('sendInitialEvents requires setting resourceVersionMatch to "NotOlderThan"')
-    return options.send_initial_events
-
-
-def check_match(options: ListOptions) -> None:
-    """Raises BadRequest. Source: ``ValidateListOptions`` in apimachinery/pkg/apis/meta/internalversion/validation."""
-    match, version = options.resource_version_match, options.resource_version
-    if not match:
-        return
-    if match not in ("Exact", "NotOlderThan"):
-        raise BadRequest(
-            f'resourceVersionMatch: Unsupported value: "{match}": supported values: "Exact", "NotOlderThan"'
-        )
-    if not version:
-        raise BadRequest("resourceVersionMatch is forbidden unless resourceVersion is provided")
-    if match == "Exact" and version == "0":
-        raise BadRequest('resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
-
-
 def _page(entries: list[Entry], revision: int, limit: int, *, counted: bool) -> Listing:
     end = limit if limit > 0 else len(entries)
     return _listing(entries[:end], revision, max(len(entries) - end, 0), counted=counted)
@@ -285,30 +246,3 @@ def _listing(entries: list[Entry], revision: int, remaining: int, *, counted: bo
         return Listing(entries, revision)
     token = encode_token(revision, entries[-1].key + "\0")
     return Listing(entries, revision, token, remaining if counted else None)
-
-
-def parse_version(text: str) -> int:
-    """Raises BadRequest."""
-    if not text.isascii() or not text.isdigit() or len(text) > _VERSION_DIGITS or int(text) >= 1 << 64:
-        raise refusals.bad_version(text)
-    return int(text)
-
-
-def encode_token(revision: int, start: str) -> str:
-    """A continue token, of upstream's form."""
-    raw = orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": start})
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def decode_token(token: str) -> tuple[int, str]:
-    """Revision (-1 = any) and key to go on from. Raises BadRequest."""
-    try:
-        raw = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        if raw["v"] != "meta.k8s.io/v1" or raw["rv"] == 0:
-            raise ValueError(raw["v"])
-        revision, start = raw["rv"], raw["start"]
-        if type(revision) is not int or revision >= 1 << 63 or not isinstance(start, str):
-            raise ValueError(revision)
-        return revision, start
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
-        raise BadRequest("continue key is not valid: encoded continue token is not valid") from error

@@ -15,7 +15,8 @@ from .answers import Answer, Question, WriteOptions
 from .deletion import DeleteOptions
 from .patching import Transform
 from .pipeline import Pipeline, Result, Target, admission, method_not_allowed
-from .reads import Listing, ListOptions, Watch, WatchOptions
+from .read_options import ListOptions, WatchOptions
+from .reads import Listing, Watch
 from .selection import Selection
 
 Object = dict[str, Any]

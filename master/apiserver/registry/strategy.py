@@ -51,6 +51,8 @@ class Strategy:
     """Whether a delete that removes the object at once answers with it, not with a Status."""
     status_zeros: ClassVar[Mapping[str, Any] | None] = None
     """What a status always has, as it is a Go struct: ``{}`` = the empty status is shown; None = there may be none."""
+    status_metadata: ClassVar[tuple[str, ...]] = ("labels", "annotations")
+    """What of metadata a status write may change besides; upstream lets some kinds' change less."""
     status_on_create: ClassVar[bool] = False
     """Whether a new object may bring its status although that is a subresource (nodes)."""
     ttl_seconds: int = 0
@@ -102,7 +104,7 @@ class Strategy:
         """The same for a main update; status already equals ``old``'s."""
 
     def prepare_status(self, obj: Object, old: Object) -> None:
-        """The same for a status update; everything but status, labels and annotations already equals ``old``'s."""
+        """The same for a status update; everything but status and ``status_metadata`` already equals ``old``'s."""
 
     def validate(self, obj: Object) -> list[Cause]:
         return []

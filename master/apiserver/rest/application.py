@@ -1,7 +1,5 @@
 """What FastAPI carries: the endpoints that are no resources, and ``/docs`` about them."""
 
-from collections.abc import Mapping
-
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse
 
@@ -14,12 +12,9 @@ from ..registry import refusals
 from ..registry.catalog import Catalog
 from . import node_metrics, openapi, system
 from .explain import PATH, SchedulerClient
-from .health import Health
 
 
 def build(
-    health: Health,
-    inside: Mapping[str, int],
     auth: Auth,
     catalog: Catalog,
     aggregated: Documents,
@@ -27,7 +22,7 @@ def build(
 ) -> FastAPI:
     """The application. It is given requests that are authenticated and authorized by their path."""
     api = FastAPI(title="Kubeto", version=system.VERSION["gitVersion"], redoc_url=None)
-    api.include_router(system.router(health, inside, auth.documents))
+    api.include_router(system.router(auth.documents))
     api.include_router(openapi.router(openapi.OpenApi(catalog, node_metrics.KINDS, aggregated)))
     api.include_router(_explanations(scheduler, auth.authorizer))
     api.add_exception_handler(ApiError, _api_error)

@@ -130,8 +130,8 @@ class Front:
             await self._answer_path(request, path)
 
     async def _answer_path(self, request: Request, path: str) -> None:
-        handler = self._early.get(path)
-        if handler and request.method == "GET" and not request.scope["query_string"]:
+        handler = self._early.get(path) or self._early.get(path[: path.rfind("/") + 1])
+        if handler and request.method in ("GET", "HEAD"):
             await handler(request)
             return
         if self._application is None:  # in a thread: watches go on meanwhile

@@ -1,12 +1,13 @@
 """Whether the server is well, and what the cluster's other processes ask before anything else.
 
-They ask while everything starts, so ``early`` answers without FastAPI, which is imported for the first request that
-needs it: that takes 0.4 s and 25 MB.
+They ask while everything starts, or while it does not work, so ``early`` answers without FastAPI, which is imported for
+the first request that needs it: that takes 0.4 s and 25 MB.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -47,13 +48,16 @@ class Health:
 
 
 def early(health: Health, inside: Mapping[str, int]) -> dict[str, Callable[[Request], Awaitable[None]]]:
-    """Handlers by path, for GET without a query. FastAPI has the same routes for all else that can be asked there."""
+    """Handlers by path, for GET; one that ends in a slash is that of all paths with one more part."""
 
     async def check(request: Request) -> None:
-        code, text = await health.report(request.scope["path"][1:], "", frozenset(), False)
+        path, _, only = request.scope["path"].strip("/").partition("/")
+        asked = parse_qs(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        code, text = await health.report(path, only, frozenset(asked.get("exclude", ())), "verbose" in asked)
         await send_bytes(request, code, text.encode(), b"text/plain; charset=utf-8")
 
     async def ports(request: Request) -> None:
         await send_bytes(request, 200, orjson.dumps(dict(inside)))
 
-    return {"/livez": check, "/readyz": check, "/healthz": check, "/kubeto/v1/inside": ports}
+    checks = {f"/{path}{end}": check for path in ("livez", "readyz", "healthz") for end in ("", "/")}
+    return {**checks, "/kubeto/v1/inside": ports}

@@ -4,9 +4,9 @@ Source: ``k8s.io/apiserver/pkg/endpoints/handlers/negotiation``.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from apimachinery.errors import NotAcceptable
+from apimachinery.memo import memo
 
 JSON, YAML = "application/json", "application/yaml"
 _SERVED = {JSON: JSON, "*/*": JSON, "application/*": JSON, YAML: YAML, "text/yaml": YAML, "application/x-yaml": YAML}
@@ -27,7 +27,7 @@ class Wanted:
 PLAIN = Wanted()
 
 
-@lru_cache(maxsize=256)
+@memo(256)
 def accept(header: str, *, shapes: bool = True) -> Wanted:
     """The first acceptable clause, best quality first. Raises NotAcceptable if there is none. ``shapes``: whether the
     answer has metadata, of which a Table can be made."""

@@ -63,6 +63,7 @@ class PeerProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         for name in list(self._timers):
             self._unlimit(name)
+        self._unset_keepalive_if_required()  # uvicorn forgets it where the connection was reset
         if self._running is not None and not self._running.response_complete:  # with others waiting behind it
             self._running.disconnected = True
             self._running.message_event.set()

@@ -16,7 +16,7 @@ from ..registry import patching
 from ..registry.answers import WriteOptions
 from ..registry.kinds.autoscaling import ScaleStrategy
 from ..registry.pipeline import Target, method_not_allowed
-from ..registry.reads import ListOptions
+from ..registry.read_options import ListOptions
 from ..registry.selection import Selection
 from ..registry.store import Registry
 from . import body, negotiation, shapes

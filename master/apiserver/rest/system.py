@@ -1,14 +1,12 @@
-"""The endpoints that are no resources: version, health, metrics, and where the inside gRPC listens."""
+"""The endpoints that are no resources: version and metrics; ``health`` has those that are asked early."""
 
 import platform
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
-from .health import Health
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -26,7 +24,7 @@ VERSION = {
 """Clients parse major, minor and gitVersion, and turn features on by them."""
 
 
-def router(health: Health, inside: Mapping[str, int], documents: Mapping[str, tuple[str, dict[str, Any]]]) -> APIRouter:
+def router(documents: Mapping[str, tuple[str, dict[str, Any]]]) -> APIRouter:
     """``documents``: path of a public JSON document -> media type and content."""
     routes = APIRouter()
 
@@ -34,23 +32,9 @@ def router(health: Health, inside: Mapping[str, int], documents: Mapping[str, tu
     async def version() -> dict[str, str]:
         return VERSION
 
-    @routes.get("/kubeto/v1/inside", summary="Where the inside gRPC service listens")
-    async def inside_ports() -> dict[str, int]:
-        return dict(inside)
-
     @routes.get("/metrics", summary="Metrics in Prometheus' format")
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-    async def check(request: Request) -> Response:
-        path, _, only = request.url.path.strip("/").partition("/")
-        excluded = frozenset(request.query_params.getlist("exclude"))
-        code, text = await health.report(path, only, excluded, "verbose" in request.query_params)
-        return PlainTextResponse(text, code, headers={"cache-control": "no-cache, private"})
-
-    for path in ("/livez", "/readyz", "/healthz"):
-        routes.add_api_route(path, check, methods=["GET"], summary="Health")
-        routes.add_api_route(path + "/{check}", check, methods=["GET"], include_in_schema=False)
 
     for path, (media_type, content) in documents.items():
         routes.add_api_route(path, _document(media_type, content), methods=["GET"], summary="Token issuer")

@@ -10,7 +10,8 @@ from apimachinery.errors import ApiError, Expired
 from apimachinery.scheme import Kind
 
 from ..registry.pipeline import Target
-from ..registry.reads import Watch, WatchOptions
+from ..registry.read_options import WatchOptions
+from ..registry.reads import Watch
 from ..registry.selection import Selection
 from ..registry.store import Registry
 from ..storage.entry import Event, EventType

@@ -5,7 +5,8 @@ import ssl
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
-from .http2 import Call, CallFailed, Connection, ConnectionLost
+from .calls import Call, CallFailed, ConnectionLost
+from .http2 import Connection
 
 CONNECT_SECONDS = 3.0
 _DEADLINE_EXCEEDED, _UNAVAILABLE = 4, 14
@@ -89,6 +90,7 @@ class Channel:
         finally:
             if opened.done():
                 self._opening = None
+            del opened  # its error leads back here
         return self._connection
 
 

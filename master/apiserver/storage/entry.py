@@ -14,9 +14,17 @@ FieldLabels = Mapping[str, Callable[[Object], str]]
 _NONE: Mapping[str, str] = {}
 
 
-@lru_cache(maxsize=4096)
+_FEW, _LONG = 32, 256
+
+
 def _shared(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     """One mapping for all objects that have the same: the pods of a set differ in little of what selectors look at."""
+    small = len(items) <= _FEW and not any(len(value) > _LONG for _, value in items)
+    return _remembered(items) if small else dict(items)
+
+
+@lru_cache(maxsize=4096)
+def _remembered(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     return dict(items)
 
 

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from aetcd import rpc
 
+from apimachinery.flags import flag, names, required
+
 from .channel import Channel, RpcError
 from .interface import Change, Compacted, Delete, Mismatch, Op, Page, Put, Stored, TooLarge, Unavailable
 
@@ -30,10 +32,10 @@ _TOO_LARGE = ("request is too large", "received message larger than max")
 class EtcdAccess:
     """Where etcd is: ``--etcd-servers`` as URLs, and PEM files for https."""
 
-    servers: tuple[str, ...]
-    ca_file: str = ""
-    cert_file: str = ""
-    key_file: str = ""
+    servers: tuple[str, ...] = required("etcd servers, comma separated", parse=names)
+    ca_file: str = flag("", "CA of etcd's certificates", name="cafile")
+    cert_file: str = flag("", "client certificate for etcd", name="certfile")
+    key_file: str = flag("", "its key", name="keyfile")
 
 
 def _open(access: EtcdAccess, url: str) -> Channel:

@@ -11,11 +11,12 @@ Source: RFC 9113 (HTTP/2), RFC 7541 (HPACK), ``PROTOCOL-HTTP2.md`` of gRPC.
 import asyncio
 import ssl
 import struct
-from collections import deque
 from functools import lru_cache
 from urllib.parse import unquote
 
 import hpack
+
+from .calls import Call, CallFailed, ConnectionLost
 
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW, _CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 _END_STREAM, _ACK, _END_HEADERS, _PADDED, _PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
@@ -27,79 +28,8 @@ _WINDOW_SIZE = (1 << 30) - 1
 _GROW_AFTER = _WINDOW_SIZE // 4
 _LARGEST_FRAME = (1 << 24) - 1
 _DEFAULT_WINDOW = 65_535
-_PREFIX = 5
-"""Bytes before each message: whether it is compressed, and its length."""
 KEEPALIVE_SECONDS, KEEPALIVE_TIMEOUT = 6.0, 3.0
 """A server that hangs is left after 9 s. etcd refuses pings within 5 s of each other, or while no call is open."""
-
-
-class ConnectionLost(Exception):
-    """The connection, or one call on it, is no more. Whether a request was carried out is not known."""
-
-
-class CallFailed(Exception):
-    """The server answered with a gRPC status that is not OK."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code, self.message = code, message
-
-
-class Call:
-    """One call. ``receive`` gives its messages in turn, and None at its end."""
-
-    __slots__ = ("_arrived", "_end", "_have", "_messages", "_need", "_parts", "consumed", "id", "window")
-
-    def __init__(self, id_: int, window: int) -> None:
-        self.id, self.window, self.consumed = id_, window, 0
-        self._parts: list[bytes] = []
-        self._have, self._need = 0, _PREFIX
-        self._messages: deque[bytes] = deque()
-        self._end: Exception | None = None
-        self._arrived: asyncio.Future[None] | None = None
-
-    async def receive(self) -> bytes | None:
-        """Raises CallFailed, ConnectionLost."""
-        while not self._messages:
-            if isinstance(self._end, _Done):
-                return None
-            if self._end:
-                raise self._end
-            self._arrived = asyncio.get_running_loop().create_future()
-            await self._arrived
-        return self._messages.popleft()
-
-    def take(self, data: bytes) -> None:
-        """Part of the response's body: messages with their lengths before them."""
-        self._parts.append(data)
-        self._have += len(data)
-        if self._have < self._need:
-            return
-        data, at = b"".join(self._parts), 0
-        while len(data) - at >= _PREFIX:
-            end = at + _PREFIX + int.from_bytes(data[at + 1 : at + _PREFIX], "big")
-            if end > len(data):
-                break
-            self._messages.append(data[at + _PREFIX : end])
-            at = end
-        rest = data[at:]
-        self._parts, self._have = [rest], len(rest)
-        self._need = _PREFIX + (int.from_bytes(rest[1:_PREFIX], "big") if len(rest) >= _PREFIX else 0)
-        if self._messages:
-            self.wake()
-
-    def end(self, error: Exception | None) -> None:
-        if self._end is None:
-            self._end = error or _Done()
-            self.wake()
-
-    def wake(self) -> None:
-        if self._arrived and not self._arrived.done():
-            self._arrived.set_result(None)
-
-
-class _Done(Exception):
-    """A call that has ended well."""
 
 
 class Connection(asyncio.Protocol):
@@ -124,8 +54,11 @@ class Connection(asyncio.Protocol):
         """Raises OSError, TimeoutError."""
         loop = asyncio.get_running_loop()
         name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        async with asyncio.timeout(timeout):
-            _, made = await loop.create_connection(lambda: cls(name, tls=tls is not None), host, port, ssl=tls)
+        try:
+            async with asyncio.timeout(timeout):
+                _, made = await loop.create_connection(lambda: cls(name, tls=tls is not None), host, port, ssl=tls)
+        except OSError as error:
+            raise error.with_traceback(None)  # noqa: B904 - uvloop's frames hold the error: a circle
         return made
 
     # Calls.

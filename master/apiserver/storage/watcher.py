@@ -13,6 +13,10 @@ BUFFER = 20_000
 Accept = Callable[[Entry], bool]
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 class Watcher:
     """Use: register with ``Bucket.watch``, then await ``batch`` again and again; ``close`` at the end.
 
@@ -23,7 +27,7 @@ class Watcher:
     def __init__(self, accept: Accept | None = None, pin: tuple[str, str] | None = None, limit: int = BUFFER) -> None:
         self.pin = pin
         self.closed = False
-        self.on_close: Callable[[], None] = lambda: None
+        self.on_close: Callable[[], None] = _nothing
         self.on_ready: Callable[[], None] | None = None
         self._accept = accept
         self._limit = limit
@@ -102,6 +106,7 @@ class Watcher:
         if not self.closed:
             self.closed = True
             self.on_close()
+            self.on_close = _nothing  # it leads back here
             self._wake()
 
     def _wake(self) -> None:

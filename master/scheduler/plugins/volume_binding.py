@@ -2,15 +2,16 @@
 
 A bound claim admits the nodes of its volume. A claim whose class waits for the first consumer admits nodes with a free
 volume that fits, or all that its provisioner may use; when a node is chosen, ``prepare`` takes the volume for the claim
-or writes the chosen node on the claim, and the pod waits for the binder. Free space as drivers publish it
-(CSIStorageCapacity) is not counted. Source: ``pkg/scheduler/framework/plugins/volumebinding``.
+or writes the chosen node on the claim, and the pod waits for the binder. Where a driver publishes its free space
+(CSIStorageCapacity), one segment of it must hold the claim. Source: ``plugins/volumebinding``, KEP-1472.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar
 
 import numpy as np
 
+from apimachinery import quantity
 from apimachinery.meta import Object, annotations_of, is_deleting, key_of, labels_of, name_of
 from apimachinery.persistent_volumes import (
     BIND_COMPLETED,
@@ -20,21 +21,25 @@ from apimachinery.persistent_volumes import (
     best_match,
     claimed,
     class_of,
+    requested,
 )
 from apimachinery.scheme import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, Kind
+from apimachinery.selectors import from_object
 from master.scheduler.framework import Codes, Event, FilterPlugin, PreBindPlugin, Refusal, Rows, Scope
 from master.scheduler.node_selection import Mask, matches
 from master.scheduler.shape import PodShape
 from master.scheduler.snapshot import Snapshot
 
-_AFFINITY, _NOTHING_FITS = 1, 2
+_AFFINITY, _NOTHING_FITS, _NO_SPACE = 1, 2, 3
 _REASONS = {
     _AFFINITY: "node(s) didn't match PersistentVolume's node affinity",
     _NOTHING_FITS: "node(s) didn't find available persistent volumes to bind",
+    _NO_SPACE: "node(s) did not have enough free storage",
 }
 _REMEDIES = {
     _AFFINITY: "let the pod onto the volume's node",
     _NOTHING_FITS: "make a volume that fits, or a class that can",
+    _NO_SPACE: "make room in the driver's storage, or ask for less",
 }
 
 
@@ -59,8 +64,8 @@ class VolumeBinding(FilterPlugin, PreBindPlugin):
                 codes[~_nodes_of(volume, snapshot) & (codes == 0)] = _AFFINITY
         if delayed:
             for row in np.flatnonzero(snapshot.valid & (codes == 0)):
-                if _assign(delayed, snapshot, int(row)) is None:
-                    codes[row] = _NOTHING_FITS
+                if isinstance(why := _assign(delayed, snapshot, int(row)), int):
+                    codes[row] = why
         return codes[rows]
 
     def reasons(self, shape: PodShape, snapshot: Snapshot, row: int, code: int) -> tuple[str, ...]:
@@ -76,8 +81,9 @@ class VolumeBinding(FilterPlugin, PreBindPlugin):
         delayed = [c for c in _claims(shape, snapshot) if not _is_bound(c)]
         if not delayed:
             return None
-        assigned = _assign(delayed, snapshot, snapshot.rows[node]) or []
-        return [written for claim, volume in assigned for written in _written(claim, volume, node)]
+        assigned = _assign(delayed, snapshot, snapshot.rows[node])
+        pairs = [] if isinstance(assigned, int) else assigned
+        return [written for claim, volume in pairs for written in _written(claim, volume, node)]
 
 
 def _unusable(shape: PodShape, snapshot: Snapshot, name: str) -> str:
@@ -125,33 +131,50 @@ def _any_term(terms: Iterable[Object] | None, snapshot: Snapshot) -> Mask:
     return found
 
 
-def _assign(claims: list[Object], snapshot: Snapshot, row: int) -> list[tuple[Object, Object | None]] | None:
-    """For each unbound claim a volume that the node reaches, or None for one to be made; None if one gets neither."""
+def _assign(claims: list[Object], snapshot: Snapshot, row: int) -> list[tuple[Object, Object | None]] | int:
+    """For each unbound claim a volume that the node reaches, or None for one to be made; if one gets neither, the
+    code that says why."""
     out: list[tuple[Object, Object | None]] = []
     taken: set[str] = set()
     for claim in claims:
         chosen = annotations_of(claim).get(SELECTED_NODE)
         if chosen:
             if chosen != snapshot.names[row]:
-                return None
+                return _NOTHING_FITS
             continue
         near = (v for v in snapshot.volumes.values() if name_of(v) not in taken and _nodes_of(v, snapshot)[row])
         volume = best_match(claim, near)
-        if volume is None and not _can_be_made(claim, snapshot, row):
-            return None
+        if volume is None and (why := _why_not_made(claim, snapshot, row)):
+            return why
         if volume is not None:
             taken.add(name_of(volume))
         out.append((claim, volume))
     return out
 
 
-def _can_be_made(claim: Object, snapshot: Snapshot, row: int) -> bool:
+def _why_not_made(claim: Object, snapshot: Snapshot, row: int) -> int:
+    """The code, 0 if the class's provisioner can make a volume for the node."""
     storage_class = snapshot.storage_classes.get(("", class_of(claim))) or {}
     if storage_class.get("provisioner") in (None, "", NO_PROVISIONER):
-        return False
+        return _NOTHING_FITS
     terms = storage_class.get("allowedTopologies")
     labels = labels_of(snapshot.nodes[row] or {"metadata": {}})
-    return not terms or any(_allows(term, labels) for term in terms)
+    if terms and not any(_allows(term, labels) for term in terms):
+        return _NOTHING_FITS
+    return 0 if _has_space(claim, storage_class, snapshot, labels) else _NO_SPACE
+
+
+def _has_space(claim: Object, storage_class: Object, snapshot: Snapshot, labels: Mapping[str, str]) -> bool:
+    driver = snapshot.csi_drivers.get(("", storage_class["provisioner"])) or {}
+    if not (driver.get("spec") or {}).get("storageCapacity"):
+        return True
+    for capacity in snapshot.csi_capacities.values():
+        largest = capacity.get("maximumVolumeSize") or capacity.get("capacity")
+        if capacity["storageClassName"] == class_of(claim) and largest is not None:
+            near = from_object(capacity.get("nodeTopology")).matches(labels)
+            if near and quantity.value(largest) >= requested(claim):
+                return True
+    return False
 
 
 def _allows(term: Object, labels: object) -> bool:

@@ -14,6 +14,7 @@ from node.agent.volumes import config_map, downward_api, empty_dir, host_path, p
 from node.agent.volumes.volume import Prepare, UnsupportedVolume, VolumeContext
 
 KINDS: Final[Mapping[str, Prepare]] = {
+    "csi": persistent.prepare_inline,
     "configMap": config_map.prepare,
     "downwardAPI": downward_api.prepare,
     "emptyDir": empty_dir.prepare,

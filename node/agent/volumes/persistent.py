@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from apimachinery.meta import Object, name_of
+from node.agent.csi.requests import of_inline, of_volume
 from node.agent.volumes import host_path
 from node.agent.volumes.volume import UnsupportedVolume, VolumeContext, VolumeError
 
@@ -17,22 +18,25 @@ _Source = Callable[[Object, VolumeContext], Awaitable[str]]
 
 
 async def prepare_claim(volume: Object, context: VolumeContext) -> str:
-    return await _prepare(await _behind(volume["persistentVolumeClaim"]["claimName"], context, owned=False), context)
+    source = volume["persistentVolumeClaim"]
+    return await _prepare(source["claimName"], context, read_only=bool(source.get("readOnly")))
 
 
 async def prepare_ephemeral(volume: Object, context: VolumeContext) -> str:
-    name = f"{name_of(context.pod)}-{volume['name']}"
-    return await _prepare(await _behind(name, context, owned=True), context)
+    return await _prepare(f"{name_of(context.pod)}-{volume['name']}", context, owned=True)
 
 
-async def _behind(claim: str, context: VolumeContext, *, owned: bool) -> Object:
-    return await context.bound.volume(context.pod, claim, owned=owned)
+async def prepare_inline(volume: Object, context: VolumeContext) -> str:
+    return await context.csi.mount(of_inline(context.pod, volume), context)
 
 
-async def _prepare(volume: Object, context: VolumeContext) -> str:
+async def _prepare(claim: str, context: VolumeContext, *, owned: bool = False, read_only: bool = False) -> str:
+    volume = await context.bound.volume(context.pod, claim, owned=owned)
     spec = volume["spec"]
     if spec.get("volumeMode") == "Block":
         raise UnsupportedVolume(f"volume {name_of(volume)}: volumeMode Block is not supported")
+    if "csi" in spec:
+        return await context.csi.mount(of_volume(volume, claim, read_only), context)
     source = next((name for name in _SOURCES if name in spec), None)
     if source is None:
         raise UnsupportedVolume(f"volume {name_of(volume)}: its type is not supported, use local, hostPath or csi")

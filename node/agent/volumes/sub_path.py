@@ -18,7 +18,7 @@ def bind(volume: str, sub_path: str, target: str) -> str:
         mounts.unmount(target)
     if os.path.isfile(volume):
         raise VolumeError(f"subPath {sub_path}: the volume is a file")
-    descriptor = _open(os.path.realpath(volume), sub_path)
+    descriptor = open_inside(os.path.realpath(volume), sub_path)
     try:
         _make_target(target, stat.S_ISDIR(os.fstat(descriptor).st_mode))
         mounts.bind(f"/proc/self/fd/{descriptor}", target)
@@ -27,8 +27,11 @@ def bind(volume: str, sub_path: str, target: str) -> str:
     return target
 
 
-def _open(volume: str, sub_path: str) -> int:
-    """A descriptor of the path; the links in it are resolved first, and must end inside."""
+def open_inside(volume: str, sub_path: str) -> int:
+    """An O_PATH descriptor of the path; its links are resolved first, and must end inside.
+
+    Raises VolumeError and OSError.
+    """
     if os.path.isabs(sub_path) or ".." in sub_path.split("/"):
         raise VolumeError(f"subPath {sub_path} must be relative and must not contain '..'")
     real = os.path.realpath(os.path.join(volume, sub_path))

@@ -2,16 +2,35 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from node.agent.downward import PodFacts
 from node.agent.environment import ObjectSource
 from node.agent.paths import NodePaths
 from node.agent.pod_state import Object, uid_of
 
+if TYPE_CHECKING:
+    from node.agent.csi.requests import Wanted
+
 
 class VolumeError(Exception):
-    """A volume cannot be set up now. The message is what the FailedMount event says."""
+    """A volume cannot be set up now."""
+
+    @property
+    def event(self) -> str:
+        """What the FailedMount event says."""
+        return f"MountVolume.SetUp failed: {self}"
+
+
+class MountFailed(VolumeError):
+    """``step`` is upstream's name of what failed, such as ``MountVolume.MountDevice``."""
+
+    def __init__(self, step: str, volume: str, why: object) -> None:
+        super().__init__(f'{step} failed for volume "{volume}" : {why}')
+
+    @property
+    def event(self) -> str:
+        return str(self)
 
 
 class UnsupportedVolume(VolumeError):
@@ -33,6 +52,12 @@ class VolumeSource(Protocol):
         """A pod is gone."""
 
 
+class DriverVolumes(Protocol):
+    async def mount(self, wanted: "Wanted", context: "VolumeContext") -> str:
+        """Where a volume of a CSI driver is on the host, mounted. Raises VolumeError, ApiError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class VolumeContext:
     """The pod a volume is for and where its content comes from."""
@@ -42,6 +67,7 @@ class VolumeContext:
     tokens: TokenSource
     bound: VolumeSource
     paths: NodePaths
+    csi: DriverVolumes
 
     @property
     def pod(self) -> Object:

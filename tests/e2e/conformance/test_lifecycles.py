@@ -30,7 +30,8 @@ def certificate_request() -> str:
 @dataclass(frozen=True)
 class Case:
     """``body`` is all but metadata, ``status`` what the status subresource is given, ``expected`` what the server adds
-    (by dotted path), ``names`` those of the three objects when they may not be generated."""
+    (by dotted path), ``names`` those of the three objects when they may not be generated, ``status_metadata`` what of
+    metadata a status write changes."""
 
     name: str
     resource: str
@@ -39,6 +40,7 @@ class Case:
     status: Object | None = None
     names: Sequence[str] = ()
     subresources: Sequence[str] = ()
+    status_metadata: Sequence[str] = ("labels", "annotations")
     expected: Object = field(default_factory=dict)
 
 
@@ -64,7 +66,7 @@ def test_lifecycle(plane: ApiServerProgram, space: str, case: Case) -> None:
     _read(objects, made, body, space)
     _write(objects, made, space)
     if case.status is not None:
-        _status(objects, made["metadata"]["name"], dict(case.status))
+        _status(objects, made["metadata"]["name"], dict(case.status), case.status_metadata)
     _delete(objects, made["metadata"]["name"], space)
 
 
@@ -141,12 +143,12 @@ def _updated(objects: Resource, wanted: Object) -> Object:
     return objects.update(now)
 
 
-def _status(objects: Resource, name: str, status: Object) -> None:
-    """The status subresource changes the status only, and the main one does not."""
+def _status(objects: Resource, name: str, status: Object, may_change: Sequence[str]) -> None:
+    """The status subresource changes the status and ``may_change`` of metadata only, and the main one does not."""
     body = {"metadata": {"annotations": {"patchedstatus": "true"}}, "status": status}
     patched = objects.patch(name, body, MERGE, "status")
     assert_within(status, patched["status"], "status")
-    assert patched["metadata"]["annotations"]["patchedstatus"] == "true"
+    assert ("patchedstatus" in patched["metadata"].get("annotations", {})) == ("annotations" in may_change)
     shown = objects.get(name, "status")
     assert shown["kind"] == objects.kind.kind
     before = patched.get("spec")
@@ -160,6 +162,7 @@ def _status(objects: Resource, name: str, status: Object) -> None:
     updated = eventually(update)
     assert_within(status, updated["status"], "status")
     assert updated.get("spec") == before
+    assert ("viastatus" in updated["metadata"]["labels"]) == ("labels" in may_change)
     ignored = objects.patch(name, {"status": {"phase": "Bogus", "observedGeneration": 77}}, MERGE)
     assert ignored["status"].get("observedGeneration") != 77
     assert ignored["status"].get("phase") != "Bogus"

@@ -1,11 +1,13 @@
 """The environment of a container, and how text is expanded with it."""
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from node.agent.downward import ConfigError, PodFacts
+from node.agent.env_files import parse, value
 from node.agent.environment import make_environment
 from node.agent.expansion import expand
 
@@ -78,3 +80,25 @@ async def test_what_is_missing_is_an_error_in_upstreams_words() -> None:
         await make({"name": "K", "valueFrom": {"configMapKeyRef": {"name": "no", "key": "k"}}})
     with pytest.raises(ConfigError, match="couldn't find key x in ConfigMap ns/cm"):
         await make({"name": "K", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "x"}}})
+
+
+def test_a_file_of_variables() -> None:
+    text = "# all\n\n  A='1'\nB='two # no comment\nlines' # one\nC= 'nothing'\nD=\nA='later'\nE=''"
+    assert parse(text) == {"A": "1", "B": "two # no comment\nlines", "C": "", "D": "", "E": ""}
+    for broken, line in (("A=1", 1), ("A='1'\nB ='2'", 2), ("no sign", 1), ("A='open", 1), ("A='1' x", 1)):
+        with pytest.raises(ValueError, match=f"line {line}"):
+            parse(broken)
+
+
+def test_a_variable_from_a_file_that_stays_in_its_volume(tmp_path: Path) -> None:
+    volume, outside = tmp_path / "v", tmp_path / "secret"
+    volume.mkdir()
+    outside.write_text("A='stolen'")
+    (volume / "link").symlink_to(outside)
+    (volume / "env").write_text("A='mine'")
+    volumes = {"v": str(volume)}
+    assert value(volumes, {"volumeName": "v", "path": "env", "key": "A"}) == "mine"
+    assert value(volumes, {"volumeName": "v", "path": "none", "key": "A", "optional": True}) is None
+    for path, key in (("link", "A"), ("../secret", "A"), ("env", "B"), ("none", "A")):
+        with pytest.raises(ConfigError):
+            value(volumes, {"volumeName": "v", "path": path, "key": key})

@@ -265,6 +265,23 @@ async def test_a_resize_that_needs_a_restart_restarts_that_container(world: Worl
         assert not resize_conditions(world, "p")
 
 
+async def test_a_pod_that_is_bounded_as_a_whole_is_resized_as_a_whole(world: World) -> None:
+    whole = pod("p", "sleep", "1000", resources={"limits": {"cpu": "500m"}, "requests": {"cpu": "500m"}})
+    async with world.node() as agent:
+        world.cluster.create(PODS, whole)
+        await until(lambda: is_ready(world, "p"))
+        cores = int(agent.local._pods._services.facts.allocatable["cpu"])
+        world.cluster.create(PODS, pod("beside", "true", resources={"requests": {"cpu": str(cores)}}))
+        await until(lambda: world.status("beside").get("reason") == "OutOfcpu")
+        live = world.cluster.get(PODS, "default", "p")
+        live["spec"]["resources"] = {"limits": {"cpu": "1"}, "requests": {"cpu": "200m"}}
+        world.cluster.update(PODS, live)
+        await until(lambda: world.status("p").get("resources") == live["spec"]["resources"])
+        assert world.status("p")["allocatedResources"] == {"cpu": "200m"}
+        (container,) = world.runtime._containers.values()
+        assert container.config.linux.resources.cpu_quota == 100_000  # what it has no limit of its own for
+
+
 async def test_a_resize_waits_for_room_and_an_impossible_one_is_told(world: World) -> None:
     async with world.node() as agent:
         cores = int(agent.local._pods._services.facts.allocatable["cpu"])

@@ -169,3 +169,18 @@ def test_a_dead_sandbox_goes_with_its_last_container() -> None:
     runtime = PodRuntime((BOX, old, older), (view("a", attempt=1), dead))
     assert sandboxes_to_remove(runtime, []) == [older]
     assert sandboxes_to_remove(runtime, [dead]) == [old, older]
+
+
+def test_a_containers_own_rules_come_before_the_pods_policy() -> None:
+    ruled = pod("a", policy="Never")
+    rule = {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}
+    ruled["spec"]["containers"][0] |= {"restartPolicy": "Never", "restartPolicyRules": [rule]}
+    for code, again in ((42, True), (1, False), (0, False)):
+        dead = view("a", State.EXITED, code)
+        assert bool(starts(planned(ruled, dead))) == again
+        assert finished(ruled, PodRuntime((BOX,), (dead,))) != again
+    rule["exitCodes"] = {"operator": "NotIn", "values": [0]}
+    assert starts(planned(ruled, view("a", State.EXITED, 1)))
+    once = pod("a", policy="Always")
+    once["spec"]["containers"][0]["restartPolicy"] = "Never"
+    assert finished(once, PodRuntime((BOX,), (view("a", State.EXITED, 1),)))

@@ -14,6 +14,7 @@ from ..refusal import forbidden
 from .service_account import MIRROR_ANNOTATION
 
 CSI_NODES = scheme.kind_of("csinodes", "storage.k8s.io")
+_RESIZE = ("capacity", "conditions", "allocatedResources", "allocatedResourceStatuses")
 RESERVED_PREFIX = "node-restriction.kubernetes.io"
 OWN_LABELS = frozenset(
     (
@@ -50,6 +51,8 @@ class NodeRestriction(Plugin):
             _node(request, node)
         elif kind is scheme.LEASES and (_name(request) != node or request.namespace != LEASE_NAMESPACE):
             raise forbidden(request, f"can only access node lease {LEASE_NAMESPACE}/{node}")
+        elif kind is scheme.PERSISTENT_VOLUME_CLAIMS and _beyond_size(request):
+            raise forbidden(request, f"node {node!r} may only tell the size of a claim")
         elif kind is CSI_NODES and _name(request) != node:
             raise forbidden(request, f"can only access CSINode with the same name as the requesting node {node}")
 
@@ -81,6 +84,13 @@ def _node(request: AdmissionRequest, node: str) -> None:
     refused = sorted(_foreign_labels(request.object, old))
     if refused:
         raise forbidden(request, f"is not allowed to modify labels: {', '.join(refused)}")
+
+
+def _beyond_size(request: AdmissionRequest) -> bool:
+    """Whether of a claim's status more changes than what comes of a resize."""
+    states = [(obj or {}).get("status") or {} for obj in (request.object, request.old)]
+    new, old = ({k: v for k, v in status.items() if k not in _RESIZE} for status in states)
+    return new != old
 
 
 def _name(request: AdmissionRequest) -> str:

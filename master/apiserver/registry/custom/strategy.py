@@ -57,6 +57,7 @@ class CustomStrategy(Strategy):
     are set by who serves the version."""
 
     translated = True
+    status_metadata = ()
 
     def __init__(self, kind: Kind, version: Object, envelope: Mapping[str, Schema]) -> None:
         super().__init__(kind)
@@ -134,12 +135,6 @@ class CustomStrategy(Strategy):
             kind = self.kind
             told = "create not allowed while custom resource definition is terminating"
             raise MethodNotAllowed(told, group=kind.group, kind=kind.resource)
-
-    def prepare_status(self, obj: Object, old: Object) -> None:
-        for key in ("labels", "annotations"):
-            obj["metadata"].pop(key, None)
-            if key in old["metadata"]:
-                obj["metadata"][key] = old["metadata"][key]
 
     def validate(self, obj: Object) -> list[Cause]:
         return self._by_rules(validation.check(obj, self.structural), obj)

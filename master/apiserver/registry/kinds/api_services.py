@@ -18,6 +18,7 @@ _STATUSES = ("False", "True", "Unknown")
 
 
 class APIServiceStrategy(Strategy):
+    status_metadata = ()
     has_generation = False
     unconditional_update = False
     status_zeros = {}

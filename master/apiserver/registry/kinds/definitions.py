@@ -31,6 +31,7 @@ _MAX_SELECTABLE = 8
 
 
 class CustomResourceDefinitionStrategy(Strategy):
+    status_metadata = ()
     unconditional_update = False
     columns = (NAME, CREATED_AT)
 

@@ -11,6 +11,7 @@ Object = dict[str, Any]
 
 
 class DeploymentStrategy(WorkloadStrategy):
+    status_metadata = ("annotations",)
     status_zeros = {}
     columns = (
         NAME,

@@ -26,6 +26,7 @@ _REQUEST_REF = "must be the name of a request in the claim or the name of a requ
 
 
 class ResourceClaimStrategy(Strategy):
+    status_metadata = ()
     has_generation = False
     status_zeros = {}
     columns = (NAME, text("State", lambda c: _claim_state(c), "A summary of the current state."), AGE)

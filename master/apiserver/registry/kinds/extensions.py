@@ -11,6 +11,7 @@ Object = dict[str, Any]
 
 
 class FlowSchemaStrategy(Strategy):
+    status_metadata = ()
     status_zeros = {}
     columns = (
         NAME,
@@ -35,6 +36,7 @@ class FlowSchemaStrategy(Strategy):
 
 
 class PriorityLevelStrategy(Strategy):
+    status_metadata = ()
     status_zeros = {}
     columns = (
         NAME,

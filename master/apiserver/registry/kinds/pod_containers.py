@@ -74,7 +74,24 @@ def _name_and_image(container: Object, field: str) -> Causes:
 def _main_rules(container: Object, field: str) -> Causes:
     if container.get("restartPolicy") and not container.get("restartPolicyRules"):
         return one_of(f"{field}.restartPolicy", container["restartPolicy"], ("Always", "Never", "OnFailure"))
-    return []
+    return _restart_rules(container, f"{field}.restartPolicyRules")
+
+
+def _restart_rules(container: Object, field: str) -> Causes:
+    """Source: ``validateContainerRestartPolicy``. Restarting all containers is not offered."""
+    rules = container.get("restartPolicyRules") or ()
+    causes: Causes = []
+    if rules and not container.get("restartPolicy"):
+        detail = "must specify restartPolicy when restart rules are used"
+        causes.append(required(field.removesuffix("Rules"), detail))
+    for index, rule in enumerate(rules):
+        place, codes = f"{field}[{index}]", rule.get("exitCodes")
+        causes += one_of(f"{place}.action", rule.get("action", ""), ("Restart",))
+        if codes is None:
+            causes.append(required(f"{place}.exitCodes", "must be specified"))
+        else:
+            causes += one_of(f"{place}.exitCodes.operator", codes.get("operator", ""), ("In", "NotIn"))
+    return causes
 
 
 def _init_rules(container: Object, field: str) -> Causes:

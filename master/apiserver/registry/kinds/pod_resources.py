@@ -43,8 +43,11 @@ def _compute(amounts: Object | None) -> dict[str, Any]:
 
 
 def validate_resize(obj: Object, old: Object) -> Causes:
-    """``obj`` differs from ``old`` in its containers' ``resources`` and ``resizePolicy`` only."""
+    """``obj`` differs from ``old`` in its own and its containers' ``resources`` and in ``resizePolicy`` only."""
     causes: Causes = []
+    if at(obj, "spec.resources") and not at(old, "spec.resources"):
+        return [forbidden("spec.resources", "a pod without resources of its own cannot be given any")]
+    causes += _container(obj["spec"], old["spec"], "spec")
     if qos_class(obj) != at(old, "status.qosClass", qos_class(old)):
         causes.append(invalid("spec", qos_class(obj), "Pod QOS Class may not change as a result of resizing"))
     for part in ("initContainers", "containers"):

@@ -4,6 +4,7 @@ from typing import Any
 
 from apimachinery import quantity
 from apimachinery.errors import Cause
+from apimachinery.persistent_volumes import DEFAULT_CLASS, class_of
 
 from ..strategy import Strategy
 from .causes import Causes, duplicate, forbidden, immutable, invalid, one_of, required
@@ -19,15 +20,9 @@ _PV_FIELDS = frozenset(
      "storageClassName", "volumeAttributesClassName", "volumeMode")
 )  # fmt: skip
 """What a PersistentVolume's spec has besides its volume source."""
-_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-_CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 _CLAIM_UPDATE = (
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 )
-
-
-def _class(obj: Object) -> str:
-    return str(at(obj, "metadata.annotations", {}).get(_CLASS_ANNOTATION) or at(obj, "spec.storageClassName", ""))
 
 
 def _modes(spec: Object, field: str) -> Causes:
@@ -58,7 +53,7 @@ class PersistentVolumeStrategy(Strategy):
         text(
             "Claim", lambda v: f"{r.get('namespace', '')}/{r.get('name', '')}" if (r := at(v, "spec.claimRef")) else ""
         ),
-        text("StorageClass", _class),
+        text("StorageClass", class_of),
         text("VolumeAttributesClass", lambda v: at(v, "spec.volumeAttributesClassName", _UNSET)),
         text("Reason", "status.reason"),
         AGE,
@@ -112,7 +107,7 @@ class PersistentVolumeClaimStrategy(Strategy):
         text("Volume", "spec.volumeName"),
         text("Capacity", lambda c: at(c, "status.capacity.storage", "") if at(c, "spec.volumeName") else ""),
         text("Access Modes", lambda c: access_modes(at(c, "status.accessModes")) if at(c, "spec.volumeName") else ""),
-        text("StorageClass", _class),
+        text("StorageClass", class_of),
         text("VolumeAttributesClass", lambda c: at(c, "spec.volumeAttributesClassName", _UNSET)),
         AGE,
         text("VolumeMode", lambda c: at(c, "spec.volumeMode", _UNSET), wide=True),
@@ -171,7 +166,7 @@ class StorageClassStrategy(Strategy):
 
 
 def _default_mark(storage_class: Object) -> str:
-    marked = at(storage_class, "metadata.annotations", {}).get(_DEFAULT_CLASS) == "true"
+    marked = at(storage_class, "metadata.annotations", {}).get(DEFAULT_CLASS) == "true"
     return " (default)" if marked else ""
 
 
@@ -238,6 +233,7 @@ class CSINodeStrategy(Strategy):
 
 
 class VolumeAttachmentStrategy(Strategy):
+    status_metadata = ()
     has_generation = False
     unconditional_update = False
     status_zeros = {"attached": False}
