@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from apimachinery import patch
+from apimachinery import schema as schema_rules
 from apimachinery.errors import BadRequest, UnsupportedMediaType
 from apimachinery.patch import typed
 from apimachinery.scheme import Kind
@@ -58,7 +59,9 @@ def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions
     wanted["metadata"].setdefault("name", target.name)
     schemas = pipeline.schemas
     _refuse_untyped(target, takes, typed.problems(wanted, schemas.of(takes)))
-    schemas.check(takes, wanted)
+    wrong = next((p for p in schemas.check(takes, wanted) if p.form == "type"), None)
+    if wrong:  # else the field would be left out, and so taken away from who applied it before
+        raise schema_rules.DecodingError(takes, wrong.message)
     options.applying = True
     path = pipeline.catalog.strategy(kind).replicas_path
     schema, written = schemas.of(kind), parts.applicable(kind, target.subresource, wanted, path)
