@@ -132,7 +132,6 @@ def make_settings(args: argparse.Namespace, access: ClusterAccess) -> AgentSetti
         taints=tuple(_taint(text) for text in _split(args.register_with_taints)),
         cpus=Decimal(parse(args.cpus)) if args.cpus else None,
         memory_bytes=value(args.memory) if args.memory else None,
-        cri_endpoint=args.container_runtime_endpoint,
         eviction_thresholds=pressure.parse(
             args.eviction_hard, args.eviction_soft, args.eviction_soft_grace_period, args.eviction_minimum_reclaim
         ),

@@ -168,6 +168,8 @@ class NodeAgent:
         """The Node object has changed: a pod range, readiness; None = it was deleted."""
         if node is not None:
             self._parts.leases.set_owner(node)
+            if self._csi is not None:
+                self._csi.node_changed(node)
         self.reporter.node_changed()
 
     def start(self, tasks: Tasks) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jsonpatch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,3 +88,109 @@ def _unordered(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _unordered(v) for k, v in value.items()}
     return sorted((_unordered(v) for v in value), key=repr) if isinstance(value, list) else value
+
+
+@given(documents, documents)
+def test_a_json_patch_makes_what_it_was_made_for(old: Object, new: Object) -> None:
+    operations = jsonpatch.make_patch(old, new).patch
+    before = patch.copy(old)
+    assert patch.json_patch(old, operations) == new
+    assert old == before
+    tests = [{"op": "test", "path": f"/{_pointer(key)}", "value": value} for key, value in new.items()]
+    assert patch.json_patch(new, tests) == new
+
+
+@given(documents, documents, documents)
+def test_merge_patches_make_what_they_were_made_for(old: Object, new: Object, other: Object) -> None:
+    """Targets have no nulls: a merge patch cannot write one (RFC 7386)."""
+    wanted = _without_nulls(new)
+    assert patch.merge(old, _merge_difference(old, wanted)) == wanted
+    assert patch.merge(patch.merge(old, other), _merge_difference(patch.merge(old, other), wanted)) == wanted
+    assert patch.merge(old, {}) == old
+
+
+_volumes = st.fixed_dictionaries(
+    {"name": _names},
+    optional={"emptyDir": st.just({"medium": "Memory"}), "hostPath": st.fixed_dictionaries({"path": _names})},
+)
+rich = st.builds(
+    lambda pod, finalizers, volumes: {
+        "metadata": pod["metadata"] | ({"finalizers": finalizers} if finalizers else {}),
+        "spec": pod.get("spec", {}) | ({"volumes": volumes} if volumes else {}),
+    },
+    pods,
+    st.lists(st.sampled_from("uvwxyz"), max_size=4, unique=True),
+    _by(_volumes, "name"),
+)
+"""With lists of texts that merge, and elements of which a patch says what they retain."""
+
+
+@given(rich, rich)
+def test_a_strategic_patch_makes_what_it_was_made_for(old: Object, new: Object) -> None:
+    """Whatever the directives have to say for it: deletions, orders, retained keys; and again it changes nothing."""
+    change = _strategic_difference(old, new, POD)
+    made = patch.strategic_merge(old, change, POD)
+    assert made == new
+    assert patch.strategic_merge(made, change, POD) == new
+
+
+@given(rich, rich)
+def test_replacing_and_deleting_by_directive(old: Object, new: Object) -> None:
+    whole = {key: {"$patch": "replace", **new[key]} for key in ("metadata", "spec")}
+    assert patch.strategic_merge(old, whole, POD) == new
+    containers = [{"$patch": "replace"}, *new["spec"].get("containers", [])]
+    made = patch.strategic_merge(old, {"spec": {"containers": containers}}, POD)
+    assert made["spec"]["containers"] == containers[1:]
+    emptied = patch.strategic_merge(old, {"spec": {"$patch": "delete"}}, POD)
+    assert not emptied.get("spec")
+
+
+def _pointer(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def _without_nulls(value: Any) -> Any:
+    """Of maps; a list is written as it is."""
+    return {k: _without_nulls(v) for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+
+
+def _merge_difference(old: Any, new: Any) -> Any:
+    """RFC 7386 backwards."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    gone: Object = dict.fromkeys(old.keys() - new.keys())
+    return gone | {k: _merge_difference(old.get(k), v) for k, v in new.items() if k not in old or old[k] != v}
+
+
+def _strategic_difference(old: Object, new: Object, kind: Any) -> Object:
+    """As kubectl writes it: from two states, with the directives of the strategies that the schema names."""
+    change: Object = dict.fromkeys(old.keys() - new.keys())
+    for key, value in new.items():
+        part, before = kind.field(key), old.get(key)
+        strategies = part.strategies if part is not None else ()
+        if key in old and before == value:
+            continue
+        if isinstance(before, dict) and isinstance(value, dict) and "replace" not in strategies:
+            change[key] = _strategic_difference(before, value, part)
+        elif isinstance(before, list) and isinstance(value, list) and "merge" in strategies:
+            change |= _list_difference(key, before, value, part)
+        else:
+            change[key] = value
+    return change
+
+
+def _list_difference(key: str, old: list[Any], new: list[Any], kind: Any) -> Object:
+    by = kind.merge_key
+    if not by:
+        change = {f"$deleteFromPrimitiveList/{key}": [i for i in old if i not in new]}
+        return change | {key: [i for i in new if i not in old], f"$setElementOrder/{key}": new}
+    known = {item[by]: item for item in old}
+    items = [{by: name, "$patch": "delete"} for name in known.keys() - {item[by] for item in new}]
+    for item in new:
+        if item[by] not in known:
+            items.append(item)
+        elif known[item[by]] != item:
+            retained = {"$retainKeys": sorted(item)} if "retainKeys" in kind.strategies else {}
+            difference = {by: item[by], **_strategic_difference(known[item[by]], item, kind.item)}
+            items.append(retained | {k: v for k, v in difference.items() if not retained or v is not None})
+    return {key: items, f"$setElementOrder/{key}": [{by: item[by]} for item in new]}

@@ -19,6 +19,7 @@ from ..auth.user import User
 from .policy import Level, Policy, Verdict
 
 Object = dict[str, Any]
+_WRITES = ("create", "update", "patch")
 _GZIP = b"\x1f\x8b"
 Emit = Callable[["Event"], None]
 
@@ -89,7 +90,8 @@ class Record:
         status: Object = {"metadata": {}, "code": code}
         if error is not None:
             told = error.to_status()
-            status |= {key: told[key] for key in ("status", "message", "reason", "details") if key in told}
+            keys = ("status", "reason") if self._quotes(code) else ("status", "message", "reason", "details")
+            status |= {key: told[key] for key in keys if key in told}
         decision = self._authorizer.authorize(self._about)
         annotations = {
             "authorization.k8s.io/decision": "allow" if decision.allowed else "forbid",
@@ -97,6 +99,10 @@ class Record:
             **{k: v for k, v in self.annotations.items() if self._may_tell(k)},
         }
         self._stage("ResponseComplete", response, responseStatus=status, annotations=annotations)
+
+    def _quotes(self, code: int) -> bool:
+        """Whether a refusal may have a part of a body in it that is not to be recorded."""
+        return self._verdict.level < Level.request and self._about.verb in _WRITES and code in (400, 422)
 
     def _may_tell(self, annotation: str) -> bool:
         """What a webhook has patched is part of the request's body, and only told where that is."""

@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 
 from apimachinery import patch
-from apimachinery.errors import BadRequest, UnsupportedMediaType
+from apimachinery import schema as schema_rules
+from apimachinery.errors import ApiError, BadRequest, UnsupportedMediaType
 from apimachinery.patch import typed
 from apimachinery.scheme import Kind
 
@@ -44,7 +45,7 @@ def transform(pipeline: Pipeline, target: Target, media: str, raw: bytes, option
 def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions) -> Transform:
     """Server-side apply: its transform makes the whole object of the whole object, whatever the subresource.
 
-    Raises BadRequest, for what the schema does not have, too; the transform Conflict.
+    Raises BadRequest, and ApiError for what the schema does not have; the transform Conflict.
     """
     kind = target.kind
     takes = SCALE if target.subresource == "scale" else kind
@@ -58,7 +59,9 @@ def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions
     wanted["metadata"].setdefault("name", target.name)
     schemas = pipeline.schemas
     _refuse_untyped(target, takes, typed.problems(wanted, schemas.of(takes)))
-    schemas.check(takes, wanted)
+    wrong = next((p for p in schemas.check(takes, wanted) if p.form == "type"), None)
+    if wrong:  # else the field would be left out, and so taken away from who applied it before
+        raise schema_rules.DecodingError(takes, wrong.message)
     options.applying = True
     path = pipeline.catalog.strategy(kind).replicas_path
     schema, written = schemas.of(kind), parts.applicable(kind, target.subresource, wanted, path)
@@ -68,13 +71,13 @@ def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions
 
 
 def _refuse_untyped(target: Target, takes: Kind, problems: Sequence[str]) -> None:
-    """Apply needs every field's type. Raises BadRequest with all that the schema does not have, in upstream's
-    words; upstream itself answers 500, though nothing is wrong with the server."""
+    """Apply needs every field's type. Raises ApiError with all that the schema does not have, in upstream's words and
+    with its code: 500 without a reason."""
     if not problems:
         return
     told = problems[0] if len(problems) == 1 else "\n".join(["errors:", *(f"  {p}" for p in problems)])
     about = f"{target.namespace}/{target.name}; {takes.group}/{takes.version}, Kind={takes.kind}"
-    raise BadRequest(f"failed to create typed patch object ({about}): {told}")
+    raise ApiError(f"failed to create typed patch object ({about}): {told}", reason="")
 
 
 def parse(raw: bytes) -> Any:

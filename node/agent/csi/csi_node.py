@@ -4,6 +4,7 @@ Source: ``pkg/volume/csi/nodeinfomanager``.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Final
@@ -11,7 +12,7 @@ from typing import Final
 from apimachinery.client.api import ApiClient
 from apimachinery.csi import CSI_NODES
 from apimachinery.errors import AlreadyExists, Conflict, NotFound
-from apimachinery.meta import Object, annotations_of, labels_of, name_of, owner_reference
+from apimachinery.meta import Object, annotations_of, labels_of, name_of, owner_reference, owner_references, uid_of
 from apimachinery.scheme import NODES
 from node.agent.csi.plugins import PluginRefused
 from protos.csi.v1 import csi_pb2 as pb
@@ -30,10 +31,12 @@ class CsiNode:
     async def ensure(self) -> Object:
         """The CSINode object, made if it is not there. Raises ApiError; NotFound while the Node is not registered."""
         name = name_of(self._node())
-        try:
-            return await self._client.get(CSI_NODES, name)
-        except NotFound:
-            node = await self._client.get(NODES, name)
+        node = await self._client.get(NODES, name)
+        with contextlib.suppress(NotFound):
+            found = await self._client.get(CSI_NODES, name)
+            if any(ref["uid"] == uid_of(node) for ref in owner_references(found)):
+                return found
+            await self._client.delete(CSI_NODES, name, uid=uid_of(found))  # an earlier Node's: it would be collected
         owner = owner_reference(node, NODES, controller=False)
         meta = {"name": name, "ownerReferences": [owner]}
         made = {"apiVersion": CSI_NODES.api_version, "kind": CSI_NODES.kind, "metadata": meta, "spec": {"drivers": []}}

@@ -65,7 +65,7 @@ class Drivers:
         return self._drivers[name]
 
     async def put(self, driver: Driver) -> None:
-        """Register a driver in the place of whatever had its name. Calls that run end by themselves."""
+        """Register a driver in the place of whatever had its name. Its calls fail, and are made again."""
         old, self._drivers[driver.name] = self._drivers.get(driver.name), driver
         if old is not None:
             await old.close()

@@ -38,9 +38,7 @@ class PluginHandler(Protocol):
         """Raises PluginRefused, DriverError or ApiError."""
         ...
 
-    async def deregister(self, name: str) -> None:
-        """Raises ApiError."""
-        ...
+    async def deregister(self, name: str) -> None: ...
 
 
 class PluginWatcher:
@@ -80,10 +78,7 @@ class PluginWatcher:
         if not name or name in self._names.values():
             return
         _log.info("Plugin is gone", plugin=name, socket=path)
-        try:
-            await self._handler.deregister(name)
-        except ApiError as error:
-            _log.warning("Plugin's traces stay", plugin=name, error=error.message)
+        await self._handler.deregister(name)
 
     async def _register(self, path: str) -> None:
         backoff = Backoff(initial=0.5, maximum=30.0)

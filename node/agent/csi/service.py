@@ -11,7 +11,7 @@ from apimachinery.client.events import EventRecorder
 from apimachinery.errors import ApiError
 from apimachinery.lifecycle import Tasks
 from apimachinery.logging import get_logger
-from apimachinery.meta import Object
+from apimachinery.meta import Object, uid_of
 from node.agent.csi.credentials import Credentials
 from node.agent.csi.csi_node import CsiNode
 from node.agent.csi.drivers import Driver, DriverError, Drivers
@@ -43,6 +43,10 @@ class Csi:
     ) -> None:
         paths, self._drivers = NodePaths(settings.root_dir), Drivers()
         self._name = settings.node_name
+        self._infos: dict[str, csi.NodeGetInfoResponse] = {}
+        self._withdrawn: set[str] = set()
+        self._owner = ""  # the uid of the Node for which all is published
+        self._publish = asyncio.Event()
         self._csi_node = CsiNode(client, node)
         self._watcher = PluginWatcher(paths.plugin_sockets, self)
         expander = Expander(client, recorder)
@@ -51,19 +55,33 @@ class Csi:
         )
 
     def start(self, tasks: Tasks) -> None:
-        tasks.start(f"csi-node-{self._name}", self._ensure_node(), may_end=True)
+        tasks.start(f"csi-node-{self._name}", self._keep_published())
         tasks.start(f"plugins-{self._name}", self._watcher.run())
         tasks.start(f"csi-volumes-{self._name}", self.volumes.run())
 
-    async def _ensure_node(self) -> None:
+    def node_changed(self, node: Object) -> None:
+        """A Node that was made anew has lost its CSINode with what was in it."""
+        if uid_of(node) != self._owner:
+            self._owner = uid_of(node)
+            self._publish.set()
+
+    async def _keep_published(self) -> None:
         backoff = Backoff(initial=0.5, maximum=30.0)
         while True:
+            await self._publish.wait()
+            self._publish.clear()
             try:
                 await self._csi_node.ensure()
-                return
-            except ApiError as error:
-                _log.debug("CSINode not made, trying again", error=error.message)
-            await asyncio.sleep(backoff.next())
+                for name in list(self._withdrawn):
+                    await self._csi_node.uninstall(name)
+                    self._withdrawn.discard(name)
+                for name, info in list(self._infos.items()):
+                    await self._csi_node.install(name, info)
+                backoff.reset()
+            except (ApiError, PluginRefused) as error:
+                _log.warning("CSINode not written, trying again", node=self._name, error=str(error))
+                await asyncio.sleep(backoff.next())
+                self._publish.set()
 
     async def register(self, info: pb.PluginInfo, socket: str) -> None:
         if info.type != "CSIPlugin":
@@ -80,12 +98,16 @@ class Csi:
         except (ApiError, DriverError, PluginRefused):
             await driver.close()
             raise
+        self._infos[info.name] = found
+        self._withdrawn.discard(info.name)
         await self._drivers.put(driver)
         self.volumes.sweep()
 
     async def deregister(self, name: str) -> None:
         await self._drivers.remove(name)
-        await self._csi_node.uninstall(name)
+        self._infos.pop(name, None)
+        self._withdrawn.add(name)
+        self._publish.set()
 
     async def close(self) -> None:
         self.volumes.close()

@@ -8,13 +8,13 @@ Source: ``pkg/volume/csi/{csi_attacher,csi_mounter}.go``, kubelet ``volumemanage
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from apimachinery.client.api import ApiClient
 from apimachinery.csi import CSI_DRIVERS, VOLUME_ATTACHMENTS, attach_required, attachment_name, unique_name
-from apimachinery.errors import NotFound
+from apimachinery.errors import ApiError, NotFound
 from apimachinery.logging import get_logger
 from apimachinery.meta import Object, is_deleting, name_of, uid_of
 from apimachinery.scheme import NODES
@@ -98,22 +98,34 @@ class CsiVolumes:
     # -- a pod's volume
 
     async def mount(self, wanted: Wanted, context: VolumeContext) -> str:
-        """Where the volume is on the host, mounted; at once if it is already. Raises VolumeError, ApiError."""
+        """Where the volume is on the host, mounted; at once if it is already. Raises VolumeError."""
         key, now = (uid_of(context.pod), wanted.name), time.time()
         known = self._mounted.get(key)
         if known is not None and (known.again is None or now < known.again):
             return known.path
-        call = await self._prepare(wanted, context)
-        await self._publish_staged(call)
-        if agent_applies_group(wanted, call.about, call.able):
-            await give_group(call.record.mount, context)
-        if Capability.EXPAND_VOLUME in call.able:
-            await self._expander.expand(
-                wanted, call.pod, call.driver, call.record, call.capability, self._credentials.secret
-            )
+        try:
+            call = await self._prepare(wanted, context)
+            await self._mount(call, context, first=known is None)
+        except ApiError as error:
+            raise MountFailed(_SET_UP, wanted.name, error.message) from error
         repeats = call.setting("requiresRepublish") or (wanted.claim and Capability.EXPAND_VOLUME in call.able)
         self._mounted[key] = _Mounted(call.record.mount, now + _AGAIN_SECONDS if repeats else None)
         return call.record.mount
+
+    async def _mount(self, call: _Call, context: VolumeContext, *, first: bool) -> None:
+        if first or call.setting("requiresRepublish"):
+            await self._write(call.record)
+            given = await self._attached(call.wanted, call.record) if call.record.attachment else {}
+            async with self._lock(call.record):
+                if first and call.record.staged:
+                    await self._stage(call, given)
+                await self._publish(call, given)
+        if first and agent_applies_group(call.wanted, call.about, call.able):
+            await give_group(call.record.mount, context)
+        if Capability.EXPAND_VOLUME in call.able:
+            await self._expander.expand(
+                call.wanted, call.pod, call.driver, call.record, call.capability, self._credentials.secret
+            )
 
     async def _prepare(self, wanted: Wanted, context: VolumeContext) -> _Call:
         about = await self._about(wanted.driver)
@@ -142,18 +154,6 @@ class CsiVolumes:
             return await self._client.get(CSI_DRIVERS, driver)
         except NotFound:
             return None
-
-    async def _publish_staged(self, call: _Call) -> None:
-        wanted, record = call.wanted, call.record
-        async with self._lock(record):
-            await self._write(record)
-            given = await self._attached(wanted, record) if record.attachment else {}
-            if record.staged:
-                try:
-                    await self._stage(call, given)
-                except (DriverError, OSError) as error:
-                    raise MountFailed(_DEVICE, wanted.name, error) from error
-            await self._publish(call, given)
 
     def _lock(self, record: Record) -> asyncio.Lock:
         return self._locks.setdefault(record.volume, asyncio.Lock())
@@ -195,9 +195,6 @@ class CsiVolumes:
 
     async def _stage(self, call: _Call, given: dict[str, str]) -> None:
         wanted, record = call.wanted, call.record
-        folder = os.path.dirname(record.staged)
-        await asyncio.to_thread(self._records.write, replace(record, folder=folder))
-        await asyncio.to_thread(os.makedirs, record.staged, mode=0o750, exist_ok=True)
         request = pb.NodeStageVolumeRequest(
             volume_id=wanted.handle,
             publish_context=given,
@@ -206,7 +203,12 @@ class CsiVolumes:
             secrets=await self._credentials.secret(wanted.stage_secret),
             volume_context=wanted.attributes,
         )
-        await call.driver.call("NodeStageVolume", request)
+        try:
+            await asyncio.to_thread(self._records.write, replace(record, folder=os.path.dirname(record.staged)))
+            await asyncio.to_thread(os.makedirs, record.staged, mode=0o750, exist_ok=True)
+            await call.driver.call("NodeStageVolume", request)
+        except (DriverError, OSError) as error:
+            raise MountFailed(_DEVICE, wanted.name, error) from error
 
     async def _publish(self, call: _Call, given: dict[str, str]) -> None:
         wanted, record = call.wanted, call.record
@@ -290,13 +292,9 @@ class CsiVolumes:
             del self._unstaging[record.volume]
 
     def close(self) -> None:
-        _cancel(self._unstaging.values())
+        for task in self._unstaging.values():
+            task.cancel()
 
 
 def _shows(node: Object, name: str) -> bool:
     return any(volume["name"] == name for volume in (node.get("status") or {}).get("volumesAttached") or ())
-
-
-def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()

@@ -15,6 +15,7 @@ from apimachinery.client.events import EventRecorder
 from apimachinery.csi import CSI_DRIVERS, CSI_NODES, VOLUME_ATTACHMENTS, attachment_name, unique_name
 from apimachinery.meta import Object
 from apimachinery.scheme import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, Kind
+from node.agent.csi import volumes
 from node.agent.csi.plugins import PluginWatcher
 from node.agent.csi.requests import Wanted, agent_applies_group, capability, of_inline, of_volume
 from node.agent.csi.service import Csi
@@ -115,7 +116,17 @@ async def test_a_driver_registers_and_is_published(world: World) -> None:
     assert found["spec"]["drivers"] == [entry]
     assert world.node["metadata"]["labels"][key] == "n1"
     assert json.loads(world.node["metadata"]["annotations"]["csi.volume.kubernetes.io/nodeid"]) == {DRIVER: "id-n1"}
+    world.cluster.delete(NODES, "", "n1")
+    world.cluster.create(NODES, {"metadata": {"name": "n1"}})
+    publisher = asyncio.create_task(world.csi._keep_published())
+    world.csi.node_changed(world.node)
+    await eventually(lambda: world.node["metadata"].get("labels", {}).get(key))
+    uid = world.node["metadata"]["uid"]
+    await eventually(lambda: world.cluster.get(CSI_NODES, "", "n1")["metadata"]["ownerReferences"][0]["uid"] == uid)
+    await eventually(lambda: world.cluster.get(CSI_NODES, "", "n1")["spec"]["drivers"] == [entry])
     await world.csi.deregister(DRIVER)
+    await eventually(lambda: not world.cluster.get(CSI_NODES, "", "n1")["spec"]["drivers"])
+    publisher.cancel()
     assert world.cluster.get(CSI_NODES, "", "n1")["spec"]["drivers"] == []
     with pytest.raises(MountFailed, match=r"MountDevice failed.*not found in the list of registered CSI drivers"):
         await world.mount("p1")
@@ -231,3 +242,15 @@ def test_who_applies_fs_group() -> None:
     assert agent_applies_group(plain, {"spec": {"fsGroupPolicy": "File"}}, ())
     assert not agent_applies_group(typed, {"spec": {"fsGroupPolicy": "None"}}, ())
     assert not agent_applies_group(typed, None, (Capability.VOLUME_MOUNT_GROUP,))
+
+
+async def test_a_driver_that_wants_it_publishes_again_and_nothing_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volumes, "_AGAIN_SECONDS", 0.0)
+    world.about(attachRequired=False, requiresRepublish=True)
+    await world.register()
+    for _ in range(3):
+        await world.mount("p1")
+    assert len(world.driver.calls("NodeStageVolume")) == 1
+    assert len(world.driver.calls("NodePublishVolume")) == 3

@@ -114,9 +114,8 @@ async def test_what_others_put_in_the_nodes_capacity_can_be_allocated(world: Wor
         return world.cluster.get(NODES, "", NODE)["status"][part].get("example.com/foo")
 
     def give(amount: str | None) -> None:
-        world.cluster.patch(
-            NODES, "", NODE, {"status": {"capacity": {"example.com/foo": amount}}}, subresource="status"
-        )
+        patch = {"status": {"capacity": {"example.com/foo": amount}}}
+        world.cluster.patch(NODES, "", NODE, patch, MERGE_PATCH, "status")
 
     async with world.node():
         await until(lambda: world.cluster.find(NODES, "", NODE))
