@@ -80,7 +80,7 @@ def node_status(view: NodeView) -> Object:
     in_use: Object = {"volumesInUse": sorted(view.volumes_in_use)}
     return (in_use if view.volumes_in_use or view.previous.get("volumesInUse") else {}) | {
         "capacity": amounts,
-        "allocatable": amounts | view.extended,
+        "allocatable": {**amounts, **view.extended},
         "addresses": [*ips, {"type": "Hostname", "address": view.settings.node_name}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": view.settings.port}},
         "nodeInfo": _info(view),
