@@ -120,6 +120,25 @@ def _images(images: Sequence[pb.Image]) -> list[Object]:
     return [{"names": names, "sizeBytes": size} for names, size in named if names]
 
 
+_TOLD: Final = {
+    (MEMORY, "True"): "NodeHasInsufficientMemory",
+    (MEMORY, "False"): "NodeHasSufficientMemory",
+    (DISK, "True"): "NodeHasDiskPressure",
+    (DISK, "False"): "NodeHasNoDiskPressure",
+    (PIDS, "True"): "NodeHasInsufficientPID",
+    (PIDS, "False"): "NodeHasSufficientPID",
+    ("Ready", "True"): "NodeReady",
+    ("Ready", "False"): "NodeNotReady",
+}
+
+
+def changes(old: Object, new: Object) -> list[str]:
+    """The events of what has changed between two statuses; a node that has just come is not called NotReady."""
+    before = {c["type"]: c["status"] for c in old.get("conditions") or ()}
+    now = [(c["type"], c["status"]) for c in new["conditions"]]
+    return [_TOLD[c] for c in now if before.get(c[0]) != c[1] and (before or c != ("Ready", "False"))]
+
+
 def _conditions(view: NodeView) -> list[Object]:
     made = [
         _pressure(MEMORY, MEMORY in view.pressure, "Memory", "memory"),

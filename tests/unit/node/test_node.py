@@ -12,7 +12,8 @@ from apimachinery.client.api import MERGE_PATCH, ApiClient
 from apimachinery.client.informer import InformerFactory
 from apimachinery.errors import NotFound, ServiceUnavailable
 from apimachinery.meta import condition_is_true
-from apimachinery.scheme import NODES, PODS
+from apimachinery.scheme import CORE_EVENTS, NODES, PODS
+from node.agent import pressure
 from node.agent.agent import NodeAgent, ProcessParts, run_nodes
 from node.agent.host import HostReader
 from node.agent.leases import LeaseRenewer
@@ -341,3 +342,20 @@ async def test_static_pods_run_and_are_mirrored(world: World, tmp_path: Path) ->
     (folder / "web.yaml").unlink()
     async with world.node(pod_manifest_path=str(folder)):
         await until(lambda: not world.exists(name) and not world.runtime._containers)
+
+
+async def test_a_node_that_stays_short_evicts_the_greedy_and_says_why(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.agent.eviction._INTERVAL_SECONDS", 0.01)
+    soft = pressure.parse("", "memory.available<100%", "memory.available=300ms")
+    async with world.node(eviction_thresholds=soft, eviction_max_grace=1):
+        await until(lambda: condition_is_true(world.cluster.find(NODES, "", NODE) or {}, "MemoryPressure"))
+        world.cluster.create(PODS, resources("asked", "100m"))
+        world.cluster.create(PODS, pod("greedy", "sleep", "1000"))
+        await until(lambda: world.status("greedy").get("reason") == "Evicted")
+        assert world.status("greedy")["message"] == "Pod was rejected: The node had condition: [MemoryPressure]. "
+        await until(lambda: world.status("asked").get("reason") == "Evicted")
+        assert world.status("asked")["message"].startswith("The node was low on resource: memory. Threshold quantity: ")
+    told = {(e["involvedObject"]["kind"], e["reason"]) for e in world.cluster.all(CORE_EVENTS)}
+    assert {("Node", "EvictionThresholdMet"), ("Node", "NodeHasInsufficientMemory"), ("Pod", "Evicted")} <= told
