@@ -26,6 +26,7 @@ from node.agent.node_status import (
     aggregate,
     capacity,
     changes,
+    extended_resources,
     new_node,
     node_labels,
     node_status,
@@ -151,7 +152,7 @@ class NodeReporter:
         if self._facts.shutting_down:
             problems.append("node is shutting down")
         self._facts.memory_capacity = int(capacity(self._settings, self._host.machine, self._host.load())["memory"])
-        previous = self._reported or self._stored().get("status") or {}
+        stored = self._stored().get("status") or {}
         return NodeView(
             self._settings,
             self._host.machine,
@@ -160,9 +161,10 @@ class NodeReporter:
             images,
             aggregate(problems),
             time.time(),
-            previous,
+            self._reported or stored,
             self._facts.pressure,
             self._facts.volumes_in_use,
+            extended_resources(stored),
         )
 
     def _stored(self) -> Object:

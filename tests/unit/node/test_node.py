@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from apimachinery.client.api import ApiClient
+from apimachinery.client.api import MERGE_PATCH, ApiClient
 from apimachinery.client.informer import InformerFactory
 from apimachinery.errors import NotFound, ServiceUnavailable
 from apimachinery.meta import condition_is_true
@@ -108,6 +108,23 @@ async def test_pod_runs_and_is_gone_without_a_trace(world: World) -> None:
 async def test_node_is_registered_and_ready(world: World) -> None:
     async with world.node():
         await until(lambda: condition_is_true(world.cluster.find(NODES, "", NODE) or {}, "Ready"))
+
+
+async def test_what_others_put_in_the_nodes_capacity_can_be_allocated(world: World) -> None:
+    def foo(part: str) -> Any:
+        return world.cluster.get(NODES, "", NODE)["status"][part].get("example.com/foo")
+
+    def give(amount: str | None) -> None:
+        patch = {"status": {"capacity": {"example.com/foo": amount}}}
+        world.cluster.patch(NODES, "", NODE, patch, MERGE_PATCH, "status")
+
+    async with world.node():
+        await until(lambda: world.cluster.find(NODES, "", NODE))
+        give("3")
+        await until(lambda: foo("allocatable") == "3")
+        assert foo("capacity") == "3"
+        give(None)
+        await until(lambda: foo("allocatable") is None)
 
 
 async def test_restarted_agent_adopts_what_runs(world: World) -> None:
