@@ -105,6 +105,7 @@ class NodeAgent:
             parts.host,
             parts.nodes,
             became_ready=self.pods.reconcile,
+            tell=self._services.node_event,
             write_cni=self._network,
         )
 
