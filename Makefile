@@ -16,7 +16,7 @@ EFFORT  ?= 20
 export PATH := $(CURDIR)/$(BIN):/usr/sbin:/sbin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down clean protos check format test fuzz bench
+.PHONY: help setup up down clean protos check format test fuzz upstream bench
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -64,6 +64,9 @@ test: setup ## All tests, against a real etcd, Docker and kernel
 
 fuzz: setup ## Attack the API server for long: fuzzing, faults, property tests (EFFORT=20)
 	KUBETO_FUZZ=$(EFFORT) $(BIN)/pytest tests/fuzz tests/property tests/faults -m 'not docker'
+
+upstream: setup ## Upstream's own conformance tests of Kubernetes 1.20, built from Debian 12's source (~30 min)
+	@$(BIN)/python -m tests.upstream.run
 
 bench: setup ## Measure this build beside its goals
 	$(BIN)/python -m bench
