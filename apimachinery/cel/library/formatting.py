@@ -15,7 +15,6 @@ from .standard import string_bytes, string_double, string_duration, string_times
 _CLAUSE = re.compile(r"%(?:(%)|(?:\.(\d+))?([sdfebxXo]))")
 MAX_PRECISION = 1000
 _SUPERSCRIPT = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
-_BASES = {"b": "b", "o": "o", "x": "x", "X": "X"}
 
 
 def render(text: str, arguments: list[Any]) -> str:
