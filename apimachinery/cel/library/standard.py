@@ -50,8 +50,9 @@ def string_double(value: float) -> str:
     exponent = exact.adjusted()
     if not value or -4 <= exponent < _EXPONENTS_FROM:
         return str(int(value)) if value.is_integer() else repr(value)
-    first, *rest = "".join(map(str, exact.as_tuple().digits)).rstrip("0")
-    return f"{'-' if value < 0 else ''}{first}{'.' if rest else ''}{''.join(rest)}e{exponent:+03d}"
+    digits = "".join(map(str, exact.as_tuple().digits)).rstrip("0")
+    point = "." if digits[1:] else ""
+    return f"{'-' if value < 0 else ''}{digits[0]}{point}{digits[1:]}e{exponent:+03d}"
 
 
 def string_bytes(value: bytes) -> str:
