@@ -8,6 +8,8 @@ Source: ``pkg/controller/history`` and ``pkg/controller/daemon/update.go``.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import orjson
+
 from apimachinery.client.api import ApiClient, Write
 from apimachinery.client.informer import Informer
 from apimachinery.errors import AlreadyExists, ApiError, NotFound
@@ -45,8 +47,10 @@ class History:
 
 
 def data_of(owner: Object) -> Object:
-    """What a revision stores: a patch that puts the template back."""
-    return {"spec": {"template": {**owner["spec"]["template"], "$patch": "replace"}}}
+    """What a revision stores: a patch that puts the template back, with its keys in order, since clients that look for
+    an owner's current revision (upstream's ``daemon.Match``) compare the bytes with what Go encodes."""
+    patch = {"spec": {"template": {**owner["spec"]["template"], "$patch": "replace"}}}
+    return dict(orjson.loads(orjson.dumps(patch, option=orjson.OPT_SORT_KEYS)))
 
 
 def new_revision(owner: Object, kind: Kind, number: int) -> Object:

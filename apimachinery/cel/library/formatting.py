@@ -12,7 +12,6 @@ from .standard import string_bytes, string_double, string_duration, string_times
 
 _CLAUSE = re.compile(r"%(?:(%)|(?:\.(\d+))?([sdfebxXo]))")
 MAX_PRECISION = 1000
-_BASES = {"b": "b", "o": "o", "x": "x", "X": "X"}
 
 
 def render(text: str, arguments: list[Any]) -> str:
