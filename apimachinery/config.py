@@ -5,6 +5,8 @@ Source: ``client-go/tools/clientcmd`` for the format. Relative file names are re
 
 import base64
 import binascii
+import os
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,21 @@ class ClusterAccess:
     token: str = ""
     insecure: bool = False
     namespace: str = "default"
+
+    def tls(self) -> ssl.SSLContext:
+        """Trusts the cluster's CA, and shows the client certificate if there is one."""
+        context = ssl.create_default_context(cadata=self.ca.decode() if self.ca else None)
+        if self.insecure:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if self.client_certificate and self.client_key:
+            # The ssl module reads keys from files only: this one is in memory and never reaches a disk.
+            file = os.memfd_create("client-certificate")
+            try:
+                os.write(file, self.client_certificate + b"\n" + self.client_key)
+                context.load_cert_chain(f"/proc/self/fd/{file}")
+            finally:
+                os.close(file)
+        return context
 
 
 _UNSUPPORTED_USER = ("exec", "auth-provider", "username", "password", "as")

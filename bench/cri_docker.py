@@ -9,7 +9,8 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -96,15 +97,32 @@ class Bench:
                 await self.timed(name, call)
 
 
-async def measure(endpoint: str, image: str, pods: int) -> dict[str, list[float]]:
-    """Milliseconds by what was done; ``endpoint``: ``unix:///path``."""
+@asynccontextmanager
+async def _bench(endpoint: str, image: str) -> AsyncIterator[Bench]:
     # Go's servers refuse the percent-encoded path that a unix socket's authority would be.
     options = [("grpc.default_authority", "localhost")]
     with tempfile.TemporaryDirectory() as logs:
         async with grpc.aio.insecure_channel(endpoint.replace("unix://", "unix:"), options=options) as channel:
-            bench = Bench(channel, image, Path(logs))
-            await bench.run(pods)
-    return bench.figures
+            yield Bench(channel, image, Path(logs))
+
+
+async def measure(endpoint: str, image: str, pods: int) -> dict[str, list[float]]:
+    """Milliseconds by what was done; ``endpoint``: ``unix:///path``."""
+    async with _bench(endpoint, image) as bench:
+        await bench.run(pods)
+        return bench.figures
+
+
+async def together(endpoints: Sequence[str], image: str, pods: int) -> float:
+    """Seconds until so many pods, made all at once, run on these runtimes by turns; they are taken away again."""
+    async with AsyncExitStack() as stack:
+        benches = [await stack.enter_async_context(_bench(endpoint, image)) for endpoint in endpoints]
+        turns = [benches[number % len(benches)] for number in range(pods)]
+        start = time.perf_counter()
+        made = await asyncio.gather(*(bench.up() for bench in turns))
+        seconds = time.perf_counter() - start
+        await asyncio.gather(*(bench.down(*pod) for bench, pod in zip(turns, made, strict=True)))
+    return seconds
 
 
 async def main() -> None:

@@ -10,9 +10,10 @@ import sys
 import time
 from typing import Any
 
+from apimachinery.meta import key_of
 from master.scheduler.engine import Engine
 from master.scheduler.profile import DEFAULT_PROFILE
-from master.scheduler.shape import ShapeCache, key_of
+from master.scheduler.shape import ShapeCache
 from master.scheduler.snapshot import Snapshot
 
 Object = dict[str, Any]

@@ -4,9 +4,7 @@ Errors: what the server refuses comes as ``ApiError``; what does not answer at a
 """
 
 import os
-import ssl
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -46,25 +44,12 @@ def default_kubeconfig() -> Path:
     return Path.home() / ".kube" / "config"
 
 
-def _tls(access: ClusterAccess) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=access.ca.decode() if access.ca else None)
-    if access.insecure:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if access.client_certificate and access.client_key:
-        # ssl reads certificates only from files: a private one that is gone again at once.
-        with tempfile.NamedTemporaryFile() as pair:
-            pair.write(access.client_certificate + b"\n" + access.client_key)
-            pair.flush()
-            context.load_cert_chain(pair.name)
-    return context
-
-
 class Api:
     """Synchronous access to one cluster. ``namespace`` is the kubeconfig context's."""
 
     def __init__(self, access: ClusterAccess) -> None:
         self.server, self.namespace = access.server, access.namespace or "default"
-        self._tls = _tls(access)
+        self._tls = access.tls()
         self._headers = {"Authorization": f"Bearer {access.token}"} if access.token else {}
         self._http = httpx.Client(
             base_url=access.server, verify=self._tls, headers=self._headers, timeout=_TIMEOUT, trust_env=False

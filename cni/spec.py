@@ -10,9 +10,9 @@ SUPPORTED = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 """Versions of configuration and result understood: their results have the same shape (older ones had another)."""
 
 # The specification's error codes (section "Error"), and two of our own from 100 on.
-INCOMPATIBLE_VERSION, UNSUPPORTED_FIELD, UNKNOWN_CONTAINER, INVALID_ENVIRONMENT = 1, 2, 3, 4
-IO_FAILURE, DECODE_FAILURE, INVALID_CONFIG, TRY_LATER = 5, 6, 7, 11
-NOT_AVAILABLE, NOT_AVAILABLE_LIMITED = 50, 51
+INCOMPATIBLE_VERSION, UNKNOWN_CONTAINER, INVALID_ENVIRONMENT = 1, 3, 4
+IO_FAILURE, DECODE_FAILURE, INVALID_CONFIG = 5, 6, 7
+NOT_AVAILABLE = 50
 NO_ADDRESS, NETWORK_FAILURE, TIMED_OUT = 100, 101, 102
 
 _CONTAINER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

@@ -20,7 +20,7 @@ from apimachinery import logging
 from apimachinery.client.api import ApiClient
 from apimachinery.client.informer import InformerFactory
 from apimachinery.config import ClusterAccess, ConfigError, load_kubeconfig
-from apimachinery.flags import duration
+from apimachinery.flags import duration, names
 from apimachinery.lifecycle import Tasks, run
 from apimachinery.quantity import QuantityError, parse, value
 from apimachinery.rpc import SERVER_OPTIONS
@@ -118,21 +118,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_settings(args: argparse.Namespace, access: ClusterAccess) -> AgentSettings:
     """Raises ConfigError; QuantityError for amounts that are none, OSError when no address can be found."""
-    ips = _split(args.node_ip) or [_own_address(access.server)]
+    ips = names(args.node_ip) or (_own_address(access.server),)
     return AgentSettings(
         node_name=args.hostname_override.lower(),
         root_dir=args.root_dir,
-        node_ips=tuple(ips),
-        cluster_dns=tuple(_split(args.cluster_dns)),
+        node_ips=ips,
+        cluster_dns=names(args.cluster_dns),
         cluster_domain=args.cluster_domain,
         port=args.port,
         cni_conf_dir=args.cni_conf_dir,
         max_pods=args.max_pods,
-        labels=dict(pair.partition("=")[::2] for pair in _split(args.node_labels)),
-        taints=tuple(_taint(text) for text in _split(args.register_with_taints)),
+        labels=dict(pair.partition("=")[::2] for pair in names(args.node_labels)),
+        taints=tuple(_taint(text) for text in names(args.register_with_taints)),
         cpus=Decimal(parse(args.cpus)) if args.cpus else None,
         memory_bytes=value(args.memory) if args.memory else None,
-        cri_endpoint=args.container_runtime_endpoint,
         eviction_thresholds=pressure.parse(
             args.eviction_hard, args.eviction_soft, args.eviction_soft_grace_period, args.eviction_minimum_reclaim
         ),
@@ -147,13 +146,9 @@ def make_settings(args: argparse.Namespace, access: ClusterAccess) -> AgentSetti
     )
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def _seconds_by_priority(text: str) -> dict[int, int]:
     try:
-        return {int(priority): int(seconds) for priority, _, seconds in (p.partition("=") for p in _split(text))}
+        return {int(priority): int(seconds) for priority, _, seconds in (p.partition("=") for p in names(text))}
     except ValueError as error:
         raise ConfigError(f"--shutdown-grace-period-by-pod-priority: {text!r} is not PRIORITY=SECONDS,...") from error
 

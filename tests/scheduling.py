@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from apimachinery.meta import key_of
 from master.scheduler.engine import Engine
 from master.scheduler.profile import DEFAULT_PROFILE
-from master.scheduler.shape import Key, PodShape, key_of, parse
+from master.scheduler.shape import Key, PodShape, parse
 from master.scheduler.snapshot import Snapshot
 
 Object = dict[str, Any]

@@ -7,7 +7,6 @@ the gRPC listeners are; after every break it is asked again, so a server that ca
 import asyncio
 import http.client
 import math
-import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable
@@ -197,7 +196,7 @@ def _ask_inside(access: ClusterAccess) -> dict[str, int]:
     if url.scheme != "https":
         raise ConfigError(f"the server {access.server!r} must be an https URL")
     connection = http.client.HTTPSConnection(
-        url.hostname or "", url.port or 443, timeout=_LOOKUP_TIMEOUT_SECONDS, context=_tls_context(access)
+        url.hostname or "", url.port or 443, timeout=_LOOKUP_TIMEOUT_SECONDS, context=access.tls()
     )
     try:
         headers = {"Accept": "application/json"}
@@ -220,16 +219,3 @@ def _status(code: int, body: bytes) -> errors.Status:
     except orjson.JSONDecodeError:
         status = None
     return status if isinstance(status, dict) else {"code": code, "message": f"GET /kubeto/v1/inside answered {code}"}
-
-
-def _tls_context(access: ClusterAccess) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=access.ca.decode() if access.ca else None)
-    if access.client_certificate and access.client_key:
-        # The ssl module reads keys from files only: this one is in memory and never reaches a disk.
-        file = os.memfd_create("client-certificate")
-        try:
-            os.write(file, access.client_certificate + b"\n" + access.client_key)
-            context.load_cert_chain(f"/proc/self/fd/{file}")
-        finally:
-            os.close(file)
-    return context

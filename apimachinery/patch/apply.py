@@ -17,7 +17,7 @@ import orjson
 from apimachinery.errors import BadRequest, Cause, Conflict
 from apimachinery.patch import fields, structured
 from apimachinery.patch.fields import Fields
-from apimachinery.patch.json import copy
+from apimachinery.patch.json import copy, without_nulls
 from apimachinery.patch.structured import Schema
 
 Object = dict[str, Any]
@@ -157,7 +157,8 @@ def apply(
         _refuse_conflicts(entries.values(), changed, _client_side_applied(stored, schema, manager))
     mine.fields = fields.minus(mine.fields, _UNTRACKED)
     others = [_less(e, changed, gone) for e in entries.values()]
-    return _result(merged, wanted, manager, [*others, mine])
+    result = without_nulls(merged) if typed and before is not None else merged
+    return _result(result, wanted, manager, [*others, mine])
 
 
 def _result(merged: Object, wanted: Object, manager: FieldManager, entries: Sequence[Entry]) -> Object:
@@ -247,7 +248,7 @@ def _as_last_applied(wanted: Object) -> str:
 
 def _refuse_conflicts(managers: Iterable[Entry], changed: Fields, allowed: Fields) -> None:
     """Raises Conflict if somebody else owns what changes."""
-    by_manager = sorted(managers, key=lambda m: m.id)
+    by_manager = sorted(managers, key=lambda m: (*m.id[:3], not m.subresource, m.subresource))
     found = [(m, list(fields.paths(fields.minus(fields.both(m.fields, changed), allowed)))) for m in by_manager]
     conflicts = [(m.shown(), path) for m, paths in found for path in paths]
     if not conflicts:

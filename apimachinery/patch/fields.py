@@ -69,7 +69,7 @@ def minus(a: Fields, b: Fields) -> Fields:
 def _without(a: Fields, b: Fields) -> Fields | None:
     """A node that is left of ``a``; None if nothing is."""
     if not belongs(b):
-        return minus(a, b) or None if a else a
+        return _leaf(minus(a, b)) if a else a
     if not a:
         return None
     left = minus(a, b)
@@ -78,6 +78,11 @@ def _without(a: Fields, b: Fields) -> Fields | None:
     elif left == {}:
         return None
     return left or None
+
+
+def _leaf(node: Fields) -> Fields | None:
+    """A node that had something below it; None if nothing is left."""
+    return LEAF if node.keys() == {ITSELF} else node or None
 
 
 def both(a: Fields, b: Fields) -> Fields:
@@ -96,13 +101,12 @@ def both(a: Fields, b: Fields) -> Fields:
 
 
 def paths(node: Fields, above: str = "") -> Iterator[str]:
-    """Everything in a set as conflicts name it, sorted: ``.spec.containers[name="c"].image``."""
-    for element in sorted(node):
-        if element != ITSELF:
-            place, below = above + show(element), node[element]
-            if belongs(below):
-                yield place
-            yield from paths(below, place)
+    """Everything in a set as conflicts name it: ``.spec.containers[name="c"].image``. Of each level first what belongs
+    to the set, then what is below; each sorted."""
+    elements = sorted(e for e in node if e != ITSELF)
+    yield from (above + show(e) for e in elements if belongs(node[e]))
+    for element in elements:
+        yield from paths(node[element], above + show(element))
 
 
 def show(element: str) -> str:

@@ -75,3 +75,10 @@ def _merge_into(target: Any, patch: Object) -> Object:
         else:
             out[key] = value
     return out
+
+
+def without_nulls(value: Any) -> Any:
+    """What is left when a value has been a Go struct: fields that are null are not there."""
+    if value.__class__ is dict:
+        return {k: without_nulls(v) for k, v in value.items() if v is not None}
+    return [without_nulls(v) for v in value] if value.__class__ is list else value

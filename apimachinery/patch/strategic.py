@@ -179,13 +179,24 @@ def _merge_ordered_lists(original: Object, patch: Object, schema: MergeSchema | 
         changes = patch.pop(name, None)
         removed = patch.pop(_DELETE_FROM + name, None)
         before = original.get(name)
+        identity = _identity(_field(schema, name))
+        if isinstance(changes, list):
+            _require_order(directive, changes, order, identity)
         if removed is not None:
             _delete_from(original, name, removed)
         if changes is not None:
             original[name] = _merge_value(original.get(name), changes, _field(schema, name))
         if isinstance(original.get(name), list):
-            identity = _identity(_field(schema, name))
             original[name] = in_order(original[name], order, before or [], identity)
+
+
+def _require_order(directive: str, changes: list[Any], order: list[Any], identity: Callable[[Any], Any]) -> None:
+    """What a patch changes stands in the order that it demands."""
+    rest = iter(order)
+    for item in changes:
+        deletes = isinstance(item, dict) and item.get(_PATCH) == "delete"
+        if not deletes and all(identity(item) != identity(place) for place in rest):
+            raise BadRequest(f"the order in patch list: {changes} doesn't match {directive} list: {order}")
 
 
 def _identity(schema: MergeSchema | None) -> Callable[[Any], Any]:

@@ -79,26 +79,37 @@ def key_default(schema: TypeSchema | None, name: str) -> Any:
 
 
 def field_set(value: Any, schema: Schema) -> Fields:
-    """The node of what an applied value sets: leaves, list elements and members of free maps. An empty map or list is
-    a leaf: it is a value too."""
+    """The set of what an applied value sets: leaves, list elements and members of free maps. An empty map is a leaf: it
+    is a value too. An empty list is nothing, unless it is only ever replaced as a whole."""
+    return _set_of(value, schema) or NONE
+
+
+def _set_of(value: Any, schema: Schema) -> Fields | None:
+    """The node of a value; None if nothing is in it."""
     kind = kind_of(value, schema)
     if kind == "atomic" or not value:
-        return LEAF
-    if kind == "map":
-        named = _named(schema)
-        return {
-            f"f:{k}": _set_below(v, schema.field(k) if schema is not None else None, own=k not in named)
-            for k, v in value.items()
-        }
-    item = _item(schema)
+        return LEAF if kind in ("atomic", "map") else None
     if kind == "set":
         return dict.fromkeys(map(fields.value, value), LEAF)
-    return {e: _set_below(v, item, own=True) for e, v in _elements(value, kind, schema).items()}
+    out: Fields = {}
+    if kind == "map":
+        named = _named(schema)
+        for k, v in value.items():
+            below = _set_below(v, schema.field(k) if schema is not None else None, own=k not in named)
+            if below is not None:
+                out["f:" + k] = below
+        return out or None
+    item = _item(schema)
+    for e, v in _elements(value, kind, schema).items():
+        out[e] = _set_below(v, item, own=True) or LEAF
+    return out
 
 
-def _set_below(value: Any, schema: Schema, *, own: bool) -> Fields:
-    below = field_set(value, schema)
-    return {ITSELF: LEAF, **below} if own and below else below
+def _set_below(value: Any, schema: Schema, *, own: bool) -> Fields | None:
+    below = _set_of(value, schema)
+    if not own:
+        return below
+    return {ITSELF: LEAF, **below} if below else LEAF
 
 
 def _named(schema: Schema) -> Mapping[str, Any]:
@@ -217,10 +228,12 @@ def compare(old: Any, new: Any, schema: Schema) -> tuple[Fields, Fields]:
 
 
 def _compare(old: Any, new: Any, schema: Schema) -> tuple[Fields | None, Fields | None]:
-    """The nodes of two values that differ; None where nothing is in them."""
+    """The nodes of two values that differ; None where nothing is in them. Null is an empty map or list where there was
+    one."""
+    old, new = (new.__class__() if old is None else old), (old.__class__() if new is None else new)
     kind = kind_of(new, schema)
     if kind == "atomic" or kind_of(old, schema) != kind or not (old or new):
-        return LEAF, None
+        return whole(new, schema), {e: node for e, node in whole(old, schema).items() if e != ITSELF} or None
     item = None if kind == "map" else _item(schema)
     if kind == "map":
         before, now, prefix = old, new, "f:"
@@ -258,10 +271,13 @@ def prune(merged: Object, last: Fields, owned: Fields, schema: Schema) -> Object
 
 
 def remove(value: Any, gone: Fields, schema: Schema) -> Any:
-    """``value`` without the fields in ``gone``; with one goes all that is in it."""
+    """``value`` without the fields in ``gone``; with one goes all that is in it. A container of which nothing is left
+    is None."""
+    if not gone:
+        return value
     kind = kind_of(value, schema)
     if kind == "atomic" or not value:
-        return value
+        return None if isinstance(value, dict | list) else value
     pairs: Iterable[tuple[str, Any]] = (
         ((f"f:{k}", v) for k, v in value.items()) if kind == "map" else _elements(value, kind, schema).items()
     )
@@ -273,4 +289,6 @@ def remove(value: Any, gone: Fields, schema: Schema) -> Any:
         elif not fields.belongs(node):
             below = schema.field(element[2:]) if kind == "map" and schema is not None else _item(schema)
             left[element] = remove(member, node, below)
+    if not left:
+        return None
     return {e[2:]: v for e, v in left.items()} if kind == "map" else list(left.values())

@@ -8,6 +8,8 @@ Source: ``pkg/controller/history`` and ``pkg/controller/daemon/update.go``.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import orjson
+
 from apimachinery.client.api import ApiClient, Write
 from apimachinery.client.informer import Informer
 from apimachinery.errors import AlreadyExists, ApiError, NotFound
@@ -24,7 +26,7 @@ from apimachinery.meta import (
 from apimachinery.scheme import Kind, kind_of
 from apimachinery.selectors import from_object
 from master.controller_manager import ownership
-from master.controller_manager.status import same
+from master.controller_manager.status import same, write_status
 from master.controller_manager.template_hash import compute_hash
 
 CONTROLLER_REVISIONS = kind_of("controllerrevisions", "apps")
@@ -44,13 +46,11 @@ class History:
         return labels_of(self.current).get(HASH_LABEL, "")
 
 
-class NameTaken(Exception):
-    """Another object has the name of the new revision: try again with one more collision counted."""
-
-
 def data_of(owner: Object) -> Object:
-    """What a revision stores: a patch that puts the template back."""
-    return {"spec": {"template": {**owner["spec"]["template"], "$patch": "replace"}}}
+    """What a revision stores: a patch that puts the template back, with its keys in order, since clients that look for
+    an owner's current revision (upstream's ``daemon.Match``) compare the bytes with what Go encodes."""
+    patch = {"spec": {"template": {**owner["spec"]["template"], "$patch": "replace"}}}
+    return dict(orjson.loads(orjson.dumps(patch, option=orjson.OPT_SORT_KEYS)))
 
 
 def new_revision(owner: Object, kind: Kind, number: int) -> Object:
@@ -81,8 +81,11 @@ class Revisions:
         self._informer = informer
         ownership.add_index(informer)
 
-    async def of(self, owner: Object) -> History:
-        """The history, with a revision for the template as it is now. Raises NameTaken."""
+    async def of(self, owner: Object) -> History | None:
+        """The history, with a revision for the template as it is now.
+
+        None if the name of the new revision is taken: the owner's count of collisions has been raised.
+        """
         selector = from_object(owner["spec"].get("selector"))
         revisions = await ownership.claim(self._client, owner, self._kind, selector, self._informer)
         revisions = sorted(revisions, key=lambda r: (int(r.get("revision") or 0), name_of(r)))
@@ -90,14 +93,15 @@ class Revisions:
         equal = [r for r in revisions if same(r.get("data"), wanted)]
         highest = int(revisions[-1].get("revision") or 0) if revisions else 0
         if not equal:
-            return History(await self._create(owner, highest + 1), revisions)
+            made = await self._create(owner, highest + 1)
+            return History(made, revisions) if made else None
         current = equal[-1]
         old = [r for r in revisions if r is not current]
         if int(current.get("revision") or 0) < highest:
             current = await self._client.update(CONTROLLER_REVISIONS, {**current, "revision": highest + 1})
         return History(current, old)
 
-    async def _create(self, owner: Object, number: int) -> Object:
+    async def _create(self, owner: Object, number: int) -> Object | None:
         new = new_revision(owner, self._kind, number)
         try:
             return await self._client.create(CONTROLLER_REVISIONS, new)
@@ -105,7 +109,10 @@ class Revisions:
             there = await self._client.get(CONTROLLER_REVISIONS, name_of(new), namespace_of(new))
             if is_controlled_by(there, owner) and same(there.get("data"), new["data"]):
                 return there
-            raise NameTaken(name_of(new)) from None
+            status = owner.get("status") or {}
+            collisions = int(status.get("collisionCount") or 0) + 1
+            await write_status(self._client, self._kind, owner, {**status, "collisionCount": collisions})
+            return None
 
     async def clean_up(self, owner: Object, history: History, used: set[str]) -> None:
         """Delete the oldest revisions beyond ``revisionHistoryLimit`` whose hash or name no pod has (``used``)."""

@@ -27,7 +27,6 @@ from master.controller_manager.controller_revisions import (
     CONTROLLER_REVISIONS,
     HASH_LABEL,
     History,
-    NameTaken,
     Revisions,
 )
 from master.controller_manager.daemonset_plan import Step
@@ -86,7 +85,7 @@ class DaemonSetController(ManagedController):
             return None
         if is_deleting(daemon_set):
             return None
-        history = await self._history(daemon_set)
+        history = await self._revisions.of(daemon_set)
         if history is None:
             return None
         settled = self._expectations.satisfied(key)
@@ -97,16 +96,6 @@ class DaemonSetController(ManagedController):
             raise failure
         await self._revisions.clean_up(daemon_set, history, {labels_of(p).get(HASH_LABEL, "") for p in pods})
         return self._look_again(daemon_set, pods)
-
-    async def _history(self, daemon_set: Object) -> History | None:
-        """None if the name of the new revision is taken: the count of collisions has been raised."""
-        try:
-            return await self._revisions.of(daemon_set)
-        except NameTaken:
-            status = daemon_set.get("status") or {}
-            collisions = int(status.get("collisionCount") or 0) + 1
-            await write_status(self.client, DAEMON_SETS, daemon_set, {**status, "collisionCount": collisions})
-            return None
 
     async def _manage(self, daemon_set: Object, pods: Sequence[Object], history: History) -> ApiError | None:
         """One step of placing or, when every node has its pod, of updating. Returns the first failure."""

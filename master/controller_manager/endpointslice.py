@@ -6,12 +6,10 @@ Source: ``pkg/controller/endpointslice``, KEP-752, KEP-1672 (terminating endpoin
 from collections.abc import Iterable, Mapping
 
 from apimachinery import pods as pod_facts
-from apimachinery.errors import Forbidden
 from apimachinery.meta import Key, Object, is_deleting, key_of, labels_of, namespace_of, owner_reference
 from apimachinery.scheme import ENDPOINT_SLICES, NODES, PODS, SERVICES
 from master.controller_manager import endpoint_facts as facts
 from master.controller_manager.frame import Context, ManagedController
-from master.controller_manager.pod_control import in_ending_namespace
 from master.controller_manager.slice_writer import SliceWriter
 from master.controller_manager.slices import Group, Template, plan
 
@@ -95,11 +93,7 @@ class EndpointSliceController(ManagedController):
         else:
             pods = facts.pods_of(service, self._pods)
             wanted = plan(groups(service, pods, self._zones(pods)), found, template(service))
-        try:
-            await self._writer.carry_out(key, wanted)
-        except Forbidden as error:
-            if not in_ending_namespace(error):
-                raise
+        await self._writer.carry_out(key, wanted)
         return None
 
     def _zones(self, pods: Iterable[Object]) -> dict[str, str]:

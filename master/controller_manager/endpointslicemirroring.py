@@ -3,13 +3,11 @@
 Source: ``pkg/controller/endpointslicemirroring``.
 """
 
-from apimachinery.errors import Forbidden
 from apimachinery.meta import Key, Object, annotations_of, is_deleting, key_of, labels_of, namespace_of, owner_reference
 from apimachinery.scheme import ENDPOINT_SLICES, ENDPOINTS, SERVICES
 from master.controller_manager import endpoint_facts as facts
 from master.controller_manager.endpointslice import MANAGED_BY, SERVICE_NAME
 from master.controller_manager.frame import Context, ManagedController
-from master.controller_manager.pod_control import in_ending_namespace
 from master.controller_manager.slice_writer import SliceWriter
 from master.controller_manager.slices import Group, Template, plan
 
@@ -79,11 +77,7 @@ class EndpointSliceMirroringController(ManagedController):
             wanted = plan(groups(endpoints), found, template(endpoints), MAX_ENDPOINTS_PER_SUBSET)
         else:
             wanted = plan([], found, Template(key[0], "", {}, {}, {}))
-        try:
-            await self._writer.carry_out(key, wanted)
-        except Forbidden as error:
-            if not in_ending_namespace(error):
-                raise
+        await self._writer.carry_out(key, wanted)
         return None
 
 

@@ -8,6 +8,7 @@ from apimachinery.client.informer import Informer
 from apimachinery.errors import ApiError, Conflict, NotFound
 from apimachinery.meta import Key, version_of
 from apimachinery.scheme import ENDPOINT_SLICES
+from master.controller_manager.pod_control import in_ending_namespace
 from master.controller_manager.slices import Plan
 
 _CATCH_UP_SECONDS = 0.02
@@ -28,7 +29,8 @@ class SliceWriter:
         return None
 
     async def carry_out(self, key: Key, plan: Plan) -> None:
-        """One round trip. Raises the first error that is not about something changed or gone meanwhile."""
+        """One round trip. Raises the first error that is not about something gone, or forbidden in a namespace that
+        ends; one about something changed meanwhile comes last."""
         writes = [Write.create(ENDPOINT_SLICES, piece) for piece in plan.create]
         writes += [Write.update(ENDPOINT_SLICES, piece) for piece in plan.update]
         for piece in plan.delete:
@@ -40,6 +42,8 @@ class SliceWriter:
                 self._written[key] = max(self._written.get(key, 0), version_of(result))
         for result in results:
             if isinstance(result, ApiError) and not isinstance(result, NotFound | Conflict):
+                if in_ending_namespace(result):
+                    return
                 raise result
         for result in results:
             if isinstance(result, Conflict):

@@ -20,7 +20,7 @@ from apimachinery.scheme import PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS
 from apimachinery.selectors import from_object
 from master.controller_manager import ownership
 from master.controller_manager import statefulset_plan as plans
-from master.controller_manager.controller_revisions import CONTROLLER_REVISIONS, History, NameTaken, Revisions
+from master.controller_manager.controller_revisions import CONTROLLER_REVISIONS, History, Revisions
 from master.controller_manager.expectations import Expectations
 from master.controller_manager.frame import Context, ManagedController
 from master.controller_manager.pod_control import in_ending_namespace
@@ -59,7 +59,7 @@ class StatefulSetController(ManagedController):
             return None  # its event is on its way
         if is_deleting(owner) or not self._expectations.satisfied(key):
             return None
-        history = await self._history(owner)
+        history = await self._revisions.of(owner)
         if history is None:
             return None
         versions = _versions(owner, history)
@@ -76,16 +76,6 @@ class StatefulSetController(ManagedController):
         used = {plans.revision_of(p) for p in pods} | {name_of(versions.current)}
         await self._revisions.clean_up(owner, history, used)
         return seconds_to_available(owner, pods, self.clock.now())
-
-    async def _history(self, owner: Object) -> History | None:
-        """None if the name of the new revision is taken: the count of collisions has been raised."""
-        try:
-            return await self._revisions.of(owner)
-        except NameTaken:
-            status = owner.get("status") or {}
-            collisions = int(status.get("collisionCount") or 0) + 1
-            await write_status(self.client, STATEFUL_SETS, owner, {**status, "collisionCount": collisions})
-            return None
 
     async def _act(self, owner: Object, step: plans.Step, versions: Versions) -> ApiError | None:
         for pod in step.ended:

@@ -66,7 +66,8 @@ class Process:
         annotations = {}
         if o.serves:
             annotations[ADDRESS_ANNOTATION] = published_address(o.bind_address, o.secure_port, self._access.server)
-        identity = f"{socket.gethostname()}_{os.getpid()}_{o.secure_port}"
+        # A port is one process's: who has it after a crash is this scheduler again, and waits for no lease of its own.
+        identity = f"{socket.gethostname()}_{f'{o.bind_address}_{o.secure_port}' if o.serves else os.getpid()}"
         name = o.leader_elect_resource_name
         elector = LeaderElector(client, name, identity, annotations, times=o.lease_times)
         await elector.run(lambda: self._lead(client))

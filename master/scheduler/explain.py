@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from apimachinery.meta import key_of
 from master.scheduler.cycle import Cycle
 from master.scheduler.engine import Engine
 from master.scheduler.framework import Refusal, unavailable
 from master.scheduler.plugins.default_preemption import post_filter
-from master.scheduler.shape import Key, PodShape, key_of
+from master.scheduler.shape import Key, PodShape
 
 Object = dict[str, Any]
 

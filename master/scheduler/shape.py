@@ -104,11 +104,6 @@ class PodShape:
     population: tuple[str, bytes]
 
 
-def key_of(obj: Object) -> Key:
-    meta = obj["metadata"]
-    return meta.get("namespace", ""), meta["name"]
-
-
 def _digest(value: object) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 

@@ -105,6 +105,7 @@ class NodeAgent:
             parts.host,
             parts.nodes,
             became_ready=self.pods.reconcile,
+            tell=self._services.node_event,
             write_cni=self._network,
         )
 
@@ -162,7 +163,9 @@ class NodeAgent:
     def local(self) -> LocalNode:
         """The node as the gRPC server answers for it."""
         volumes = NodePaths(self.settings.root_dir).local_volumes
-        return LocalNode(self.settings.node_name, self._runtime, self.pods, self.watch, self._parts.host, volumes)
+        stats = self._csi.stats.by_pod if self._csi is not None else None
+        name, host = self.settings.node_name, self._parts.host
+        return LocalNode(name, self._runtime, self.pods, self.watch, host, volumes, stats)
 
     def node_changed(self, node: Object | None) -> None:
         """The Node object has changed: a pod range, readiness; None = it was deleted."""

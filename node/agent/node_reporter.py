@@ -21,7 +21,17 @@ from apimachinery.logging import get_logger
 from apimachinery.scheme import NODES
 from node.agent import cni_conf
 from node.agent.host import HostReader
-from node.agent.node_status import NodeView, aggregate, capacity, new_node, node_labels, node_status, runtime_problems
+from node.agent.node_status import (
+    NodeView,
+    aggregate,
+    capacity,
+    changes,
+    extended_resources,
+    new_node,
+    node_labels,
+    node_status,
+    runtime_problems,
+)
 from node.agent.pod_state import Object
 from node.agent.settings import AgentSettings, NodeFacts
 from node.agent.times import rfc3339
@@ -47,11 +57,12 @@ class NodeReporter:
         nodes: Informer,
         *,
         became_ready: Callable[[], None],
+        tell: Callable[[str, str, str], None],
         write_cni: bool = True,
     ) -> None:
         self._client, self._runtime, self._settings = client, runtime, settings
         self._facts, self._host, self._nodes = facts, host, nodes
-        self._write_cni, self._became_ready = write_cni, became_ready
+        self._write_cni, self._became_ready, self._tell = write_cni, became_ready, tell
         self._reported: Object = {}
         self._reported_at = 0.0
         self._pod_cidr = ""
@@ -65,6 +76,7 @@ class NodeReporter:
         """Register, then report until cancelled."""
         backoff = Backoff(initial=0.2, maximum=5.0)
         registered = False
+        self._tell("Normal", "Starting", "Starting kubelet.")
         while True:
             try:
                 registered = (registered and not self._is_gone()) or await self._register()
@@ -116,6 +128,8 @@ class NodeReporter:
             subresource="status",
             patch_type=STRATEGIC_MERGE_PATCH,
         )
+        for change in changes(self._reported, status):
+            self._tell("Normal", change, f"Node {self._settings.node_name} status is now: {change}")
         self._reported, self._reported_at = status, now
         self._facts.volumes_reported = view.volumes_in_use
         if ready:
@@ -138,7 +152,7 @@ class NodeReporter:
         if self._facts.shutting_down:
             problems.append("node is shutting down")
         self._facts.memory_capacity = int(capacity(self._settings, self._host.machine, self._host.load())["memory"])
-        previous = self._reported or self._stored().get("status") or {}
+        stored = self._stored().get("status") or {}
         return NodeView(
             self._settings,
             self._host.machine,
@@ -147,9 +161,10 @@ class NodeReporter:
             images,
             aggregate(problems),
             time.time(),
-            previous,
+            self._reported or stored,
             self._facts.pressure,
             self._facts.volumes_in_use,
+            extended_resources(stored),
         )
 
     def _stored(self) -> Object:

@@ -3,8 +3,8 @@
 Source: kubelet ``kubelet_node_status.go``, ``nodestatus/setters.go``.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
@@ -33,6 +33,7 @@ class NodeView:
     previous: Object  # the node's last status
     pressure: frozenset[str] = frozenset()
     volumes_in_use: frozenset[str] = frozenset()
+    extended: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def capacity(settings: AgentSettings, machine: Machine, load: Load) -> dict[str, Decimal]:
@@ -43,6 +44,16 @@ def capacity(settings: AgentSettings, machine: Machine, load: Load) -> dict[str,
         "ephemeral-storage": Decimal(load.disk.total),
         "pods": Decimal(settings.max_pods),
     }
+
+
+def extended_resources(status: Object) -> dict[str, str | None]:
+    """What is allocatable of the resources that others gave the node's capacity; None = no longer in its capacity."""
+    there = {name: amount for name, amount in (status.get("capacity") or {}).items() if _is_extended(name)}
+    return {name: there.get(name) for name in (*there, *(status.get("allocatable") or {})) if _is_extended(name)}
+
+
+def _is_extended(resource: str) -> bool:
+    return "/" in resource and "kubernetes.io/" not in resource
 
 
 def node_labels(settings: AgentSettings, machine: Machine) -> dict[str, str]:
@@ -69,7 +80,7 @@ def node_status(view: NodeView) -> Object:
     in_use: Object = {"volumesInUse": sorted(view.volumes_in_use)}
     return (in_use if view.volumes_in_use or view.previous.get("volumesInUse") else {}) | {
         "capacity": amounts,
-        "allocatable": amounts,
+        "allocatable": {**amounts, **view.extended},
         "addresses": [*ips, {"type": "Hostname", "address": view.settings.node_name}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": view.settings.port}},
         "nodeInfo": _info(view),
@@ -107,6 +118,25 @@ def _images(images: Sequence[pb.Image]) -> list[Object]:
     largest = sorted(images, key=lambda i: i.size, reverse=True)[:MAX_IMAGES]
     named = [([*i.repo_digests, *i.repo_tags], i.size) for i in largest]
     return [{"names": names, "sizeBytes": size} for names, size in named if names]
+
+
+_TOLD: Final = {
+    (MEMORY, "True"): "NodeHasInsufficientMemory",
+    (MEMORY, "False"): "NodeHasSufficientMemory",
+    (DISK, "True"): "NodeHasDiskPressure",
+    (DISK, "False"): "NodeHasNoDiskPressure",
+    (PIDS, "True"): "NodeHasInsufficientPID",
+    (PIDS, "False"): "NodeHasSufficientPID",
+    ("Ready", "True"): "NodeReady",
+    ("Ready", "False"): "NodeNotReady",
+}
+
+
+def changes(old: Object, new: Object) -> list[str]:
+    """The events of what has changed between two statuses; a node that has just come is not called NotReady."""
+    before = {c["type"]: c["status"] for c in old.get("conditions") or ()}
+    now = [(c["type"], c["status"]) for c in new["conditions"]]
+    return [_TOLD[c] for c in now if before.get(c[0]) != c[1] and (before or c != ("Ready", "False"))]
 
 
 def _conditions(view: NodeView) -> list[Object]:

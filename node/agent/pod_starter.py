@@ -171,7 +171,7 @@ class PodStarter:
             self._event(pod, "Warning", "Failed", f"Error: {error}", name)
             raise _StartFailed("CreateContainerConfigError", str(error), time.time() + _RETRY_SECONDS) from error
         container_id = await self._create(pod, runtime.sandbox.id, config, sandbox)
-        self._resizer.created(start.spec)
+        self._resizer.created(pod, start.spec)
         self._event(pod, "Normal", "Created", "Container created", name)
         try:
             await finish_first(self._services.runtime.start_container(container_id))

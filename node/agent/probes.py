@@ -1,10 +1,12 @@
 """One try of a probe: http, tcp, grpc or exec. Source: kubelet ``prober/prober.go``, ``pkg/probe``."""
 
 import asyncio
+import errno
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 import grpc
 from grpc import aio
@@ -14,6 +16,7 @@ from node.agent.pod_state import Object
 from node.cri.runtime import Runtime, RuntimeDeadline, RuntimeFault, RuntimeUnavailable
 
 _SERVING: Final = 1
+_HEALTH: Final = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +48,12 @@ class NetworkProber:
         seconds = int(probe.get("timeoutSeconds") or 1)
         if "exec" in probe:
             return await self._exec(container_id, (probe["exec"] or {}).get("command") or (), seconds)
-        try:
-            async with asyncio.timeout(seconds):
-                if "httpGet" in probe:
-                    return await _http(probe["httpGet"], spec, pod_ip)
-                if "tcpSocket" in probe:
-                    return await _tcp(probe["tcpSocket"], spec, pod_ip)
-                if "grpc" in probe:
-                    return await _grpc(probe["grpc"], pod_ip)
-        except TimeoutError:
-            return Outcome(False, f"probe did not answer within {seconds}s")
-        except (OSError, ValueError) as error:
-            return Outcome(False, str(error))
+        if "httpGet" in probe:
+            return await _http(probe["httpGet"], spec, pod_ip, seconds)
+        if "tcpSocket" in probe:
+            return await _tcp(probe["tcpSocket"], spec, pod_ip, seconds)
+        if "grpc" in probe:
+            return await _grpc(probe["grpc"], pod_ip, seconds)
         return Outcome(None, "the probe has no action")
 
     async def _exec(self, container_id: str, command: Sequence[str], seconds: int) -> Outcome:
@@ -72,34 +69,74 @@ class NetworkProber:
         return Outcome(result.exit_code == 0, output[:1024])
 
 
-async def _http(action: Object, spec: Object, pod_ip: str) -> Outcome:
-    url = action_url(action, spec, pod_ip)
+async def _http(action: Object, spec: Object, pod_ip: str, seconds: int) -> Outcome:
     headers = [(h["name"], h.get("value", "")) for h in action.get("httpHeaders") or ()]
-    answer = await http_get.get(url, headers)
+    try:
+        url = action_url(action, spec, pod_ip)
+    except ValueError as error:
+        return Outcome(False, str(error))
+    try:
+        async with asyncio.timeout(seconds):
+            answer = await http_get.get(url, headers)
+    except TimeoutError:
+        problem = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        return Outcome(False, f'Get "{url}": {problem}')
+    except (OSError, ValueError) as error:
+        return Outcome(False, f'Get "{url}": {_dialled(error, urlsplit(url).netloc)}')
     if 200 <= answer.status < 400:
         return Outcome(True)
     return Outcome(False, f"HTTP probe failed with statuscode: {answer.status}")
 
 
-async def _tcp(action: Object, spec: Object, pod_ip: str) -> Outcome:
-    _, writer = await asyncio.open_connection(action.get("host") or pod_ip, port_of(action["port"], spec))
+async def _tcp(action: Object, spec: Object, pod_ip: str, seconds: int) -> Outcome:
+    try:
+        host, port = action.get("host") or pod_ip, port_of(action["port"], spec)
+    except ValueError as error:
+        return Outcome(False, str(error))
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        async with asyncio.timeout(seconds):
+            _, writer = await asyncio.open_connection(host, port)
+    except TimeoutError:
+        return Outcome(False, f"dial tcp {address}: i/o timeout")
+    except OSError as error:
+        return Outcome(False, _dialled(error, address))
     writer.close()
     return Outcome(True)
 
 
-async def _grpc(action: Object, pod_ip: str) -> Outcome:
+_DIALLED: Final = {
+    errno.ECONNREFUSED: "connect: connection refused",
+    errno.EHOSTUNREACH: "connect: no route to host",
+    errno.ENETUNREACH: "connect: network is unreachable",
+}
+
+
+def _dialled(error: Exception, address: str) -> str:
+    """What became of a connection, as Go's net package says it."""
+    known = _DIALLED.get(error.errno or 0) if isinstance(error, OSError) else None
+    if known:
+        return f"dial tcp {address}: {known}"
+    return "read: connection reset by peer" if isinstance(error, ConnectionResetError) else str(error) or "EOF"
+
+
+async def _grpc(action: Object, pod_ip: str, seconds: int) -> Outcome:
     """``grpc.health.v1.Health/Check``; its two messages are one field each, so they are written here by hand."""
-    host = f"[{pod_ip}]" if ":" in pod_ip else pod_ip
+    address = f"[{pod_ip}]:{action['port']}" if ":" in pod_ip else f"{pod_ip}:{action['port']}"
     name = (action.get("service") or "").encode()
     request = b"\x0a" + bytes([len(name)]) + name if name else b""
-    async with aio.insecure_channel(f"{host}:{action['port']}") as channel:
+    async with aio.insecure_channel(address) as channel:
         check = channel.unary_unary("/grpc.health.v1.Health/Check", None, None)
         try:
-            reply: bytes = await check(request)
-        except grpc.RpcError as error:
-            return Outcome(False, f"service unhealthy: {error}"[:1024])
+            reply: bytes = await check(request, timeout=seconds)
+        except aio.AioRpcError as error:
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                problem = f'timeout: failed to connect service "{address}" within {seconds}s: context deadline exceeded'
+                return Outcome(False, problem)
+            return Outcome(False, f"error: health rpc probe failed: {error.details()}"[:1024])
     status = reply[1] if len(reply) >= 2 and reply[0] == 0x08 else 0
-    return Outcome(status == _SERVING, f"service unhealthy (responded with status {status})")
+    word = _HEALTH[status] if status < len(_HEALTH) else str(status)
+    return Outcome(status == _SERVING, f'service unhealthy (responded with "{word}")')
 
 
 def action_url(action: Object, spec: Object, pod_ip: str) -> str:

@@ -63,8 +63,10 @@ class Resizer:
         else:
             self._pending, self._state.admitted = None, wanted
             self._save()
+            self._services.event(pod, "Normal", "ResizeStarted", f"Pod resize started: {_summary(pod)}")
         if self._pending is not None and self._pending != before:
-            self._services.event(pod, "Warning", f"Resize{self._pending.reason}", self._pending.message)
+            reason, error = self._pending.reason, self._pending.message
+            self._services.event(pod, "Warning", f"Resize{reason}", f"Pod resize {reason}: {_summary(pod, error)}")
 
     async def apply(self, pod: Object, runtime: PodRuntime) -> frozenset[str]:
         """Give running containers what was admitted. The names of those that must be restarted to get it."""
@@ -80,9 +82,7 @@ class Resizer:
                 self._state.applied[name] = spec.get("resources") or {}
                 changed = True
         if changed:
-            self._save()
-            if not (restarts or self._problem):
-                self._services.event(pod, "Normal", "ResizeCompleted", f"Pod resize completed: {_summary(pod)}")
+            self._done(pod)
         return frozenset(restarts)
 
     async def _apply_whole(self, pod: Object, runtime: PodRuntime) -> bool:
@@ -100,12 +100,18 @@ class Resizer:
             self._state.applied[POD] = self._state.admitted[POD]
         return True
 
-    def created(self, spec: Object) -> None:
+    def created(self, pod: Object, spec: Object) -> None:
         """A container was made, with what was admitted."""
         name, given = spec["name"], spec.get("resources") or {}
         if self._state.applied.get(name) != given:
             self._state.applied[name] = given
-            self._save()
+            self._done(pod)
+
+    def _done(self, pod: Object) -> None:
+        """Something more has been applied."""
+        self._save()
+        if self._state.applied == self._state.admitted:
+            self._services.event(pod, "Normal", "ResizeCompleted", f"Pod resize completed: {_summary(pod)}")
 
     def conditions(self, pod: Object) -> list[Condition]:
         out = [self._pending] if self._pending else []
@@ -184,7 +190,13 @@ def _amounts(resources: Object, name: str) -> tuple[object, ...]:
     return tuple(quantity.parse(part[name]) if name in part else None for part in parts)
 
 
-def _summary(pod: Object) -> str:
-    wanted = asked(pod)
-    whole = {"resources": wanted.pop(POD)} if POD in wanted else {}
-    return orjson.dumps(whole | {"containers": [{"name": n, "resources": r} for n, r in wanted.items()]}).decode()
+def _summary(pod: Object, error: str = "") -> str:
+    """What is wanted, as upstream's events tell it."""
+    spec, out = pod["spec"], dict[str, object]()
+    if whole := spec.get("resources"):
+        out["resources"] = whole
+    for part in ("initContainers", "containers"):
+        if told := [{"name": c["name"], "resources": c.get("resources") or {}} for c in spec.get(part) or ()]:
+            out[part] = told
+    out["generation"] = pod["metadata"].get("generation")
+    return orjson.dumps(out | ({"error": error} if error else {})).decode()

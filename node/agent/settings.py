@@ -43,7 +43,6 @@ class AgentSettings:
     status_report_interval: float = 300.0  # how often they are reported although nothing changed
     relist_interval: float = 30.0  # with events from the runtime
     relist_interval_without_events: float = 1.0
-    cri_endpoint: str = ""
     pod_manifest_path: str = ""  # the folder of static pods; "" = there are none
     cpus: Decimal | None = None  # a share of the machine; None = all that is there
     memory_bytes: int | None = None

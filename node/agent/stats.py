@@ -4,7 +4,7 @@ Source: ``k8s.io/kubelet/pkg/apis/stats/v1alpha1/types.go``.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import psutil
 
@@ -16,6 +16,7 @@ from node.cri.runtime import Runtime, RuntimeFault
 from protos.cri.runtime.v1 import api_pb2 as pb
 
 _log = get_logger(__name__)
+VolumeReader = Callable[[], Awaitable[Mapping[str, list[Object]]]]
 
 
 class CpuRates:
@@ -43,12 +44,17 @@ class CpuRates:
 class StatsReader:
     """The stats of one node."""
 
-    def __init__(self, node: str, runtime: Runtime, host: HostReader) -> None:
-        self._node, self._runtime, self._host = node, runtime, host
+    def __init__(self, node: str, runtime: Runtime, host: HostReader, volumes: VolumeReader | None = None) -> None:
+        """``volumes`` gives what is known of volumes by the uids of their pods."""
+        self._node, self._runtime, self._host, self._volumes = node, runtime, host, volumes
         self._rates = CpuRates()
 
     async def summary(self, node_only: bool) -> Object:
         pods = [] if node_only else await self._pods()
+        volumes = await self._volumes() if self._volumes is not None and pods else {}
+        for pod in pods:
+            if found := volumes.get(pod["podRef"]["uid"]):
+                pod["volume"] = found
         return {"node": self._node_stats(), "pods": pods}
 
     def _node_stats(self) -> Object:

@@ -12,13 +12,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from time import time_ns
+from typing import Any
 from weakref import WeakValueDictionary
 
 from node.cri_docker import naming, users
 from node.cri_docker.attachments import RELEASED, Attachments
 from node.cri_docker.engine import Engine, EngineError
 from node.cri_docker.records import ContainerRecord, R, Record, SandboxRecord, container_record, sandbox_record
-from node.cri_docker.refusal import NotFound, Unavailable
+from node.cri_docker.refusal import AlreadyExists, NotFound, Unavailable
 from protos.cri.runtime.v1 import api_pb2 as cri
 
 _SUBSCRIBER_BACKLOG = 1000
@@ -78,6 +79,21 @@ class Cache:
 
     def ids(self) -> set[str]:
         return self._sandboxes.keys() | self._containers.keys()
+
+    async def holder(self, name: str, kind: type[R]) -> tuple[R, dict[str, Any]] | None:
+        """Whose an engine's name is: the record, and the labels that it was made with; None if it is free now.
+
+        Raises AlreadyExists if it is not such a record's, EngineError."""
+        try:
+            inspect = await self._engine.get(f"/containers/{name}/json")
+        except EngineError as error:
+            if error.not_found:
+                return None
+            raise
+        existing = await self.refresh(inspect["Id"])
+        if not isinstance(existing, kind):
+            raise AlreadyExists(f"the name {name} is taken by container {inspect['Id'][:12]} of somebody else")
+        return existing, inspect["Config"]["Labels"]
 
     async def refresh(self, identity: str) -> Record | None:
         """Ask the engine about one id; None when it is gone or not this node's."""

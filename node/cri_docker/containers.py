@@ -70,17 +70,12 @@ class Containers:
 
     async def _same(self, name: str, pod: SandboxRecord, config: cri.ContainerConfig) -> str:
         """Resolve a name conflict: the id of the very same container, or "" after a leftover was removed."""
-        try:
-            inspect = await self._host.engine.get(f"/containers/{name}/json")
-        except EngineError as error:
-            if error.not_found:
-                return ""
-            raise
-        existing = await self._host.cache.refresh(inspect["Id"])
-        if not isinstance(existing, ContainerRecord):
-            raise AlreadyExists(f"the name {name} is taken by container {inspect['Id'][:12]} of somebody else")
+        holder = await self._host.cache.holder(name, ContainerRecord)
+        if holder is None:
+            return ""
+        existing, labels = holder
         wanted = naming.container_labels(self._node, pod.id, config, pod.config)
-        if inspect["Config"]["Labels"].get(naming.CONFIG) == wanted[naming.CONFIG] and existing.sandbox_id == pod.id:
+        if labels.get(naming.CONFIG) == wanted[naming.CONFIG] and existing.sandbox_id == pod.id:
             return existing.id
         if existing.running:
             raise AlreadyExists(f"container {name} runs already, with another configuration: {existing.id}")

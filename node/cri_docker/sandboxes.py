@@ -90,15 +90,10 @@ class Sandboxes:
 
     async def _same_running(self, name: str, config: cri.PodSandboxConfig) -> str:
         """Resolve a name conflict: the same sandbox's id, or "" after an unfinished one was removed."""
-        try:
-            inspect = await self._host.engine.get(f"/containers/{name}/json")
-        except EngineError as error:
-            if error.not_found:
-                return ""
-            raise
-        existing = await self._host.cache.refresh(inspect["Id"])
-        if not isinstance(existing, SandboxRecord):
-            raise AlreadyExists(f"the name {name} is taken by container {inspect['Id'][:12]} of somebody else")
+        holder = await self._host.cache.holder(name, SandboxRecord)
+        if holder is None:
+            return ""
+        existing, _ = holder
         if existing.ready and existing.config == config:
             return existing.id
         if existing.ready:

@@ -97,6 +97,9 @@ def test_data_go_with_their_pod_from_node_to_node(cluster: LocalCluster, namespa
     apply(cluster, namespace, pod("one", "echo kept > /data/x; sleep 1000", of_claim("c"), **on(first)))
     ready(cluster, namespace, "one")
     volume = cluster.get("pvc", "c", "-n", namespace)["spec"]["volumeName"]
+    summary = json.loads(cluster.kubectl("get", "--raw", f"/api/v1/nodes/{first}/proxy/stats/summary"))
+    volumes = [v for p in summary["pods"] for v in p.get("volume", ()) if p["podRef"]["namespace"] == namespace]
+    assert [(v["name"], v["pvcRef"]["name"], v["usedBytes"]) for v in volumes] == [("data", "c", 30)]
     attached = cluster.get("node", first)["status"]
     assert attached["volumesInUse"] == [v["name"] for v in attached["volumesAttached"]]
     apply(cluster, namespace, pod("two", "cat /data/x; sleep 1000", of_claim("c"), **on(second)))

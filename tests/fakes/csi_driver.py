@@ -23,7 +23,12 @@ from protos.pluginregistration.v1 import api_pb2 as reg
 from protos.pluginregistration.v1 import api_pb2_grpc as reg_rpc
 
 Capability = csi.NodeServiceCapability.RPC
-ALL = (Capability.STAGE_UNSTAGE_VOLUME, Capability.EXPAND_VOLUME, Capability.SINGLE_NODE_MULTI_WRITER)
+ALL = (
+    Capability.STAGE_UNSTAGE_VOLUME,
+    Capability.EXPAND_VOLUME,
+    Capability.GET_VOLUME_STATS,
+    Capability.SINGLE_NODE_MULTI_WRITER,
+)
 
 
 class CsiDriver(csi_rpc.NodeServicer, reg_rpc.RegistrationServicer):
@@ -122,6 +127,11 @@ class CsiDriver(csi_rpc.NodeServicer, reg_rpc.RegistrationServicer):
     async def NodeExpandVolume(self, request: Any, context: Any) -> csi.NodeExpandVolumeResponse:  # noqa: N802
         await self._enter(request, context)
         return csi.NodeExpandVolumeResponse(capacity_bytes=request.capacity_range.required_bytes)
+
+    async def NodeGetVolumeStats(self, request: Any, context: Any) -> csi.NodeGetVolumeStatsResponse:  # noqa: N802
+        await self._enter(request, context)
+        usage = csi.VolumeUsage(available=70, total=100, used=30, unit=csi.VolumeUsage.BYTES)
+        return csi.NodeGetVolumeStatsResponse(usage=[usage])
 
     def _inline(self, handle: str) -> Path:
         path = self.state / "volumes" / handle

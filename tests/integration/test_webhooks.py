@@ -175,6 +175,20 @@ def test_failing_closed_and_open(hooks: Hooks) -> None:
     )
 
 
+def test_what_webhooks_did_is_counted(hooks: Hooks) -> None:
+    hooks.register("Validating", {"clientConfig": hooks.server.config("/counted", deny("no")), "name": "c.example.com"})
+    assert hooks.create().code == 400
+    counted = hooks.api.request("GET", "/metrics").text
+    about = 'name="c.example.com",operation="CREATE"'
+    prefix = "apiserver_admission_webhook"
+    for line in (
+        f'{prefix}_admission_duration_seconds_count{{{about},rejected="true",type="validating"}} ',
+        f'{prefix}_request_total{{code="400",{about},rejected="true",type="validating"}} ',
+        f'{prefix}_rejection_count{{error_type="no_error",{about},rejection_code="400",type="validating"}} ',
+    ):
+        assert line in counted
+
+
 def test_a_hung_webhook(hooks: Hooks) -> None:
     def slow(request: Object) -> Object:
         time.sleep(1.5)

@@ -9,6 +9,7 @@ from apimachinery import patch, schema, scheme
 from apimachinery.errors import BadRequest, Conflict
 from apimachinery.patch import FieldManager, fields, typed
 from apimachinery.patch.apply import decode
+from apimachinery.schema.model import Schema
 
 Object = dict[str, Any]
 DEPLOYMENT = schema.load().of(scheme.DEPLOYMENTS)
@@ -231,3 +232,50 @@ def test_what_cannot_be_applied() -> None:
         f'{within}[name="c"].env[name="A"].value: expected string, got &value.valueUnstructured{{Value:1}}',
         f'{within}[name="c"].env: duplicate entries for key [name="A"]',
     ]
+
+
+FREE = Schema("object", open=True)
+WIDGET = Schema("object", open=True)
+WIDGET.fields["names"] = Schema("list", item=Schema("string"), list_type="set")
+WIDGET.fields["free"] = FREE
+
+
+def test_an_empty_list_of_named_elements_is_nobodys() -> None:
+    made = patch.apply(None, {"metadata": {}, "names": [], "other": []}, WIDGET, ANN, typed=False)
+    assert owners(made) == {"ann": [".other"]}
+    assert made["names"] == []
+
+
+def test_conflicts_are_told_level_by_level_and_managers_as_upstream_sorts_them() -> None:
+    sub = FieldManager("ann", "v1", "", "status")
+    live: Object | None = None
+    for manager in (ANN, sub):
+        live = patch.apply(live, {"metadata": {}, "free": {"a": {"b": 0}, "d": 0}}, WIDGET, manager, typed=False)
+    with pytest.raises(Conflict) as caught:
+        patch.apply(live, {"metadata": {}, "free": {"a": {"b": 1}, "d": 1}}, WIDGET, BOB, typed=False)
+    assert caught.value.message.splitlines() == [
+        'Apply failed with 4 conflicts: conflicts with "ann" with subresource "status":',
+        *("- .free.d", "- .free.a.b"),
+        'conflicts with "ann":',
+        *("- .free.d", "- .free.a.b"),
+    ]
+
+
+def test_what_was_in_a_map_that_became_a_number_is_nobodys() -> None:
+    live = patch.apply(None, {"metadata": {}, "free": {"b": {"a": 0}, "c": 1}}, WIDGET, ANN, typed=False)
+    taken = patch.apply(live, {"metadata": {}, "free": {"b": 0}}, WIDGET, BOB, force=True, typed=False)
+    assert owners(taken) == {"ann": [".free.c"], "bob": [".free.b"]}
+
+
+def test_who_still_says_an_emptied_map_keeps_none_of_it() -> None:
+    """Upstream leaves null, which a Go struct does not have, and which other kinds only have where they may."""
+    live = patch.apply(None, {"metadata": {}, "free": {"a": 0}}, WIDGET, ANN, typed=False)
+    assert patch.apply(live, {"metadata": {}, "free": {}}, WIDGET, ANN, typed=False)["free"] is None
+    assert "free" not in patch.apply(live, {"metadata": {}, "free": {}}, WIDGET, ANN)
+    gone = patch.apply(live, {"metadata": {}, "free": {}}, WIDGET, ANN, typed=False)
+    assert patch.apply(gone, {"metadata": {}, "free": {"a": 1}}, WIDGET, BOB, typed=False)["free"] == {"a": 1}
+
+
+def test_a_map_whose_members_went_stays_a_leaf() -> None:
+    have = {"f:m": {"f:a": {".": {}, "f:b": {}}}}
+    assert fields.minus(have, {"f:m": {"f:a": {"f:b": {}}}}) == {"f:m": {"f:a": {}}}

@@ -95,8 +95,8 @@ def test_defaults_reach_into_what_is_there_and_replace_nulls() -> None:
         ({"type": "string", "pattern": "^a$"}, "a\n", "Invalid value: \"a\\n\": v in body should match '^a$'"),
         ({"type": "string", "format": "ipv4"}, "x", 'Invalid value: "x": v in body must be of type ipv4: "x"'),
         ({"type": "string", "enum": ["a", "b"]}, "c", 'Unsupported value: "c": supported values: "a", "b"'),
-        ({"type": "array", "maxItems": 1}, [1, 2], "Too many: 2: must have at most 1 items"),
-        ({"type": "array", "minItems": 1}, [], "Invalid value: []: v in body should have at least 1 items"),
+        ({"type": "array", "maxItems": 1}, [1, 2], "Too many: 2: must have at most 1 item"),
+        ({"type": "array", "minItems": 1}, [], "Invalid value: 0: v in body should have at least 1 items"),
         ({"type": "object", "maxProperties": 0}, {"a": 1}, "Too many: 1: must have at most 0 items"),
         (
             {"x-kubernetes-int-or-string": True},
@@ -165,15 +165,15 @@ def test_what_was_wrong_before_may_stay() -> None:
     new = {"a": "wrong", "l": [{"k": "2", "v": "y"}, {"k": "1", "v": "long"}], "b": "2"}
     assert validation.check(new, schema, old) == []
     new["l"][1]["v"] = "longer"  # type: ignore[index]
-    assert told(validation.check(new, schema, old)) == ["l[1].v: Too long: may not be more than 1 bytes"]
+    assert told(validation.check(new, schema, old)) == ["l[1].v: Too long: may not be more than 1 byte"]
 
 
 def test_an_embedded_resource_says_what_it_is() -> None:
     schema = compile_schema(an_object(t={"type": "object", "x-kubernetes-embedded-resource": True, PRESERVE: True}))
     causes = told(validation.check({"t": {"metadata": {"labels": {"a b": "c"}}}}, schema))
     assert causes[:2] == [
-        "t.apiVersion: Required value: must not be empty",
-        "t.kind: Required value: must not be empty",
+        "t.apiVersion: Required value",
+        "t.kind: Required value",
     ]
     assert causes[2].startswith('t.metadata.labels: Invalid value: "a b"')
 
@@ -288,3 +288,26 @@ def test_schemas_inside_of_lists_and_maps_are_decoded_too() -> None:
     inner["maxLength"] = "x"
     assert "cannot unmarshal string into Go struct field JSONSchemaProps.maxLength" in decode_schema(raw)
     assert "cannot unmarshal 5 into items" in decode_schema(an_object(a={"type": "array", "items": 5}))
+
+
+def test_every_keyword_is_asked_whatever_the_type_is() -> None:
+    schema = {"type": "string", "enum": ["a"], "allOf": [{"required": ["x"]}, {"required": ["y"]}, {"required": ["y"]}]}
+    assert told(validation.check({}, compile_schema(schema), path="v")) == [
+        'v: Invalid value: "object": v in body must be of type string: "object"',
+        'v: Unsupported value: {}: supported values: "a"',
+        "v.x: Required value",
+        "v.y: Required value",
+        '<nil>: Invalid value: "": "v" must validate all the schemas (allOf). None validated',
+    ]
+
+
+def test_an_embedded_resource_has_a_kind_that_can_be_one() -> None:
+    schema = compile_schema(an_object(t={"type": "object", "x-kubernetes-embedded-resource": True, PRESERVE: True}))
+    first, second = told(validation.check({"t": {"apiVersion": "a/b/c", "kind": "a/b"}}, schema))
+    assert first == 't.apiVersion: Invalid value: "a/b/c": unexpected GroupVersion string: a/b/c'
+    assert second.startswith(
+        't.kind: Invalid value: "a/b": may have mixed case, but should otherwise match: a DNS-1035'
+    )
+    assert told(validation.check({"t": {"apiVersion": "", "kind": "Pod"}}, schema)) == [
+        't.apiVersion: Invalid value: "": must not be empty'
+    ]

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 
 from apimachinery.meta import Object, condition_is_true
@@ -115,6 +116,8 @@ async def test_rolling_update_and_rollback(world: World, strategy: Object, least
     revisions = world.cluster.all(CONTROLLER_REVISIONS)
     images = {r["revision"]: r["data"]["spec"]["template"]["spec"]["containers"][0]["image"] for r in revisions}
     assert images == {2: "v2", 3: "v1"}
+    in_order = [orjson.dumps(r["data"], option=orjson.OPT_SORT_KEYS) for r in revisions]
+    assert [orjson.dumps(r["data"]) for r in revisions] == in_order
 
 
 async def test_rollback_restarts_only_what_has_changed(world: World) -> None:

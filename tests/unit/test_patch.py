@@ -104,3 +104,9 @@ def test_json_patch() -> None:
         patch.json_patch(before, [{"op": "jump", "path": "/l"}])
     with pytest.raises(RequestEntityTooLarge):
         patch.json_patch(before, [{"op": "remove", "path": "/l"}] * 10_001)
+
+
+def test_a_patch_keeps_the_order_that_it_demands() -> None:
+    change = {"metadata": {"finalizers": ["b", "a"], "$setElementOrder/finalizers": ["a", "b"]}}
+    with pytest.raises(BadRequest, match="setElementOrder/finalizers"):
+        patch.strategic_merge({"metadata": {}}, change, schema.load().of(scheme.PODS))

@@ -7,8 +7,6 @@ from the ConfigMap ``kube-system/extension-apiserver-authentication``.
 from typing import Any
 from urllib.parse import quote
 
-from starlette.types import Message
-
 from apimachinery.errors import ServiceUnavailable
 from apimachinery.logging import get_logger
 
@@ -70,17 +68,11 @@ class Aggregator:
         url = base_url(api_service) + raw.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
         headers = [h for h in forwarded_headers(scope, _OUR_HEADERS) if not h[0].startswith(_OUR_EXTRA)]
 
-        async def send(message: Message) -> None:
-            # From here on an error can no longer be answered by a Status.
-            request.started = True
-            request.status = message.get("status", request.status)
-            await request.send(message)
-
         if request.ticket:
             request.ticket.leave()  # from here on it is the other server's load
         try:
             to = Destination(url, headers + identity_headers(request.user), trust_of(api_service, self._certificate))
-            await self.forwarder.forward(to, scope, request.replay(), send)
+            await self.forwarder.forward(to, scope, request.replay(), request.pass_on)
         except (Unreachable, ValueError) as error:
             _log.warning("An aggregated API server was not reached", url=url, error=str(error))
             raise _unavailable() from error

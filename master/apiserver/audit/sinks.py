@@ -6,9 +6,7 @@
 import contextlib
 import datetime
 import os
-import ssl
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
@@ -166,7 +164,7 @@ class WebhookSink(Sink):
 
     def __init__(self, access: ClusterAccess, batch: int, wait: float, backoff: float) -> None:
         self._access, self._backoff = access, backoff
-        self._tls = _tls(access) if access.server.startswith("https:") else None
+        self._tls = access.tls() if access.server.startswith("https:") else None
         super().__init__(batch, wait)
 
     def deliver(self, lines: Sequence[bytes]) -> None:
@@ -184,18 +182,6 @@ class WebhookSink(Sink):
                     raise
                 with self._changed:
                     self._changed.wait_for(lambda: self._ending, self._backoff * 1.5**attempt)
-
-
-def _tls(access: ClusterAccess) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=access.ca.decode() if access.ca else None)
-    if access.insecure:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if access.client_certificate and access.client_key:
-        with tempfile.NamedTemporaryFile() as file:  # the library reads files only
-            file.write(access.client_certificate + b"\n" + access.client_key)
-            file.flush()
-            context.load_cert_chain(file.name)
-    return context
 
 
 class Sinks:

@@ -14,7 +14,6 @@ from . import metadata
 
 Object = dict[str, Any]
 
-WRITABLE = ("status", "scale", "finalize", "ephemeralcontainers", "resize", "approval")
 SCALE = {"kind": "Scale", "apiVersion": "autoscaling/v1"}
 _SCALE_META = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 

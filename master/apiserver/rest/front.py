@@ -32,7 +32,6 @@ from .respond import send_error, send_refusal
 _log = get_logger(__name__)
 
 Handler = Callable[[Request], Awaitable[None]]
-Observe = Callable[[Request, int, float], None]
 
 
 class Identities:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from apimachinery.errors import ApiError, BadRequest, RequestEntityTooLarge, Timeout
 
@@ -110,6 +110,12 @@ class Request:
         self.told: list[tuple[bytes, bytes]] = []
         self._query: dict[str, str] | None = None
         self._body: bytes | None = None
+
+    async def pass_on(self, message: Message) -> None:
+        """Send what somebody else answers: from here on an error can no longer be answered by a Status."""
+        self.started = True
+        self.status = message.get("status", self.status)
+        await self.send(message)
 
     def locate(self) -> RequestAttributes:
         """Find the ``place``; what the request is to authorization, fairness and audit."""

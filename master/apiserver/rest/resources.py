@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from starlette.types import Message
-
 from apimachinery import patch
 from apimachinery.errors import ApiError, BadRequest, NotFound
 from apimachinery.scheme import Kind
@@ -200,13 +198,7 @@ class Resources:
             request.user, kind, place.subresource, place.namespace, place.name, place.rest, request.method
         )
 
-        async def send(message: Message) -> None:
-            # From here on an error can no longer be answered by a Status.
-            request.started = True
-            request.status = message.get("status", request.status)
-            await request.send(message)
-
-        await connector(asked, request.scope, request.receive, send)
+        await connector(asked, request.scope, request.receive, request.pass_on)
 
     # Steps.
 

@@ -10,9 +10,8 @@ from apimachinery.client.api import ApiClient
 from apimachinery.client.events import EventRecorder
 from apimachinery.meta import Object, condition_is_true, namespace_of, version_of
 from apimachinery.scheme import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES
-from node.agent.csi.drivers import Driver, DriverError
-from node.agent.csi.records import Record
-from node.agent.csi.requests import Wanted
+from node.agent.csi.drivers import DriverError
+from node.agent.csi.requests import Call
 from node.agent.images import pod_reference
 from node.agent.volumes.volume import MountFailed
 from protos.csi.v1 import csi_pb2 as pb
@@ -25,16 +24,9 @@ class Expander:
     def __init__(self, client: ApiClient, recorder: EventRecorder) -> None:
         self._client, self._recorder = client, recorder
 
-    async def expand(
-        self,
-        wanted: Wanted,
-        pod: Object,
-        driver: Driver,
-        record: Record,
-        capability: pb.VolumeCapability,
-        secret: SecretReader,
-    ) -> None:
+    async def expand(self, call: Call, secret: SecretReader) -> None:
         """If the claim waits for it. Raises VolumeError, ApiError."""
+        wanted, record, pod = call.wanted, call.record, call.pod
         if not wanted.claim or wanted.read_only:
             return
         claim = await self._client.get(PERSISTENT_VOLUME_CLAIMS, wanted.claim, namespace_of(pod))
@@ -47,11 +39,11 @@ class Expander:
             volume_path=record.mount,
             capacity_range=pb.CapacityRange(required_bytes=quantity.value(size)),
             staging_target_path=record.staged,
-            volume_capability=capability,
+            volume_capability=call.capability,
             secrets=await secret(wanted.expand_secret),
         )
         try:
-            await driver.call("NodeExpandVolume", request)
+            await call.driver.call("NodeExpandVolume", request)
         except DriverError as error:
             self._recorder.event(pod_reference(pod), "Warning", "FileSystemResizeFailed", str(error))
             raise MountFailed("NodeExpandVolume", wanted.name, error) from error

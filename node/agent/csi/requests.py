@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from apimachinery.meta import Object, name_of, namespace_of, uid_of
-from node.agent.csi.drivers import Capability
+from node.agent.csi.drivers import Capability, Driver
+from node.agent.csi.records import Record
 from protos.csi.v1 import csi_pb2 as pb
 
 PERSISTENT: Final = "Persistent"
@@ -125,3 +126,24 @@ def agent_applies_group(wanted: Wanted, driver: Object | None, able: Collection[
         return False
     once = {"ReadWriteOnce", "ReadWriteOncePod"} & set(wanted.access_modes)
     return policy == "File" or bool(wanted.fs_type and once)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """All that is needed to mount one volume for one pod."""
+
+    wanted: Wanted
+    pod: Object
+    driver: Driver
+    able: frozenset[int]
+    about: Object | None  # the CSIDriver object
+    group: int | None
+    record: Record
+
+    def setting(self, name: str) -> object:
+        return ((self.about or {}).get("spec") or {}).get(name)
+
+    @property
+    def capability(self) -> pb.VolumeCapability:
+        group = self.group if Capability.VOLUME_MOUNT_GROUP in self.able else None
+        return capability(self.wanted, self.able, group)

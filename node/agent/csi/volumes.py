@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
+from weakref import WeakValueDictionary
 
 from apimachinery.client.api import ApiClient
 from apimachinery.csi import CSI_DRIVERS, VOLUME_ATTACHMENTS, attach_required, attachment_name, unique_name
@@ -19,14 +20,14 @@ from apimachinery.logging import get_logger
 from apimachinery.meta import Object, is_deleting, name_of, uid_of
 from apimachinery.scheme import NODES
 from node.agent.csi.credentials import Credentials
-from node.agent.csi.drivers import Capability, Driver, DriverError, Drivers
+from node.agent.csi.drivers import Capability, DriverError, Drivers
 from node.agent.csi.expansion import Expander
 from node.agent.csi.records import Record, Records
 from node.agent.csi.requests import (
     PERSISTENT,
+    Call,
     Wanted,
     agent_applies_group,
-    capability,
     pod_info,
     unoffered,
 )
@@ -47,29 +48,8 @@ _Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Mounted:
-    path: str
+    call: Call
     again: float | None = None  # seconds since 1970
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """All that is needed to mount one volume for one pod."""
-
-    wanted: Wanted
-    pod: Object
-    driver: Driver
-    able: frozenset[int]
-    about: Object | None  # the CSIDriver object
-    group: int | None
-    record: Record
-
-    def setting(self, name: str) -> object:
-        return ((self.about or {}).get("spec") or {}).get(name)
-
-    @property
-    def capability(self) -> pb.VolumeCapability:
-        group = self.group if Capability.VOLUME_MOUNT_GROUP in self.able else None
-        return capability(self.wanted, self.able, group)
 
 
 class CsiVolumes:
@@ -90,7 +70,7 @@ class CsiVolumes:
         self._node, self._records, self._expander = node, Records(root), expander
         self._in_use_changed = in_use_changed
         self._mounted: dict[_Key, _Mounted] = {}
-        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._unstaging: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._sweep = asyncio.Event()
         facts.volumes_in_use = self._records.in_use()
@@ -102,17 +82,17 @@ class CsiVolumes:
         key, now = (uid_of(context.pod), wanted.name), time.time()
         known = self._mounted.get(key)
         if known is not None and (known.again is None or now < known.again):
-            return known.path
+            return known.call.record.mount
         try:
             call = await self._prepare(wanted, context)
             await self._mount(call, context, first=known is None)
         except ApiError as error:
             raise MountFailed(_SET_UP, wanted.name, error.message) from error
         repeats = call.setting("requiresRepublish") or (wanted.claim and Capability.EXPAND_VOLUME in call.able)
-        self._mounted[key] = _Mounted(call.record.mount, now + _AGAIN_SECONDS if repeats else None)
+        self._mounted[key] = _Mounted(call, now + _AGAIN_SECONDS if repeats else None)
         return call.record.mount
 
-    async def _mount(self, call: _Call, context: VolumeContext, *, first: bool) -> None:
+    async def _mount(self, call: Call, context: VolumeContext, *, first: bool) -> None:
         if first or call.setting("requiresRepublish"):
             await self._write(call.record)
             given = await self._attached(call.wanted, call.record) if call.record.attachment else {}
@@ -123,11 +103,9 @@ class CsiVolumes:
         if first and agent_applies_group(call.wanted, call.about, call.able):
             await give_group(call.record.mount, context)
         if Capability.EXPAND_VOLUME in call.able:
-            await self._expander.expand(
-                call.wanted, call.pod, call.driver, call.record, call.capability, self._credentials.secret
-            )
+            await self._expander.expand(call, self._credentials.secret)
 
-    async def _prepare(self, wanted: Wanted, context: VolumeContext) -> _Call:
+    async def _prepare(self, wanted: Wanted, context: VolumeContext) -> Call:
         about = await self._about(wanted.driver)
         if why := unoffered(wanted, about):
             raise MountFailed(_SET_UP, wanted.name, why)
@@ -147,7 +125,7 @@ class CsiVolumes:
             lifecycle=wanted.lifecycle,
             staged=os.path.join(stage_folder, "globalmount") if staged else "",
         )
-        return _Call(wanted, context.pod, driver, able, about, context.fs_group, record)
+        return Call(wanted, context.pod, driver, able, about, context.fs_group, record)
 
     async def _about(self, driver: str) -> Object | None:
         try:
@@ -193,7 +171,7 @@ class CsiVolumes:
             return False
         return _shows(await self._client.get(NODES, name_of(self._node())), name)
 
-    async def _stage(self, call: _Call, given: dict[str, str]) -> None:
+    async def _stage(self, call: Call, given: dict[str, str]) -> None:
         wanted, record = call.wanted, call.record
         request = pb.NodeStageVolumeRequest(
             volume_id=wanted.handle,
@@ -210,7 +188,7 @@ class CsiVolumes:
         except (DriverError, OSError) as error:
             raise MountFailed(_DEVICE, wanted.name, error) from error
 
-    async def _publish(self, call: _Call, given: dict[str, str]) -> None:
+    async def _publish(self, call: Call, given: dict[str, str]) -> None:
         wanted, record = call.wanted, call.record
         told, secrets = dict(wanted.attributes), await self._credentials.secret(wanted.publish_secret)
         if call.setting("podInfoOnMount"):
@@ -240,6 +218,9 @@ class CsiVolumes:
         """When a volume of the pod has to be looked at again, in seconds since 1970."""
         moments = (m.again for (pod, _), m in self._mounted.items() if pod == uid)
         return min((m for m in moments if m is not None), default=None)
+
+    def mounted(self) -> list[Call]:
+        return [m.call for m in self._mounted.values()]
 
     # -- taking away
 

@@ -11,7 +11,7 @@ from node.agent import mounts
 from node.agent.paths import NodePaths
 from node.agent.pod_state import Object
 from node.agent.volumes import config_map, downward_api, empty_dir, host_path, persistent, projected, secret
-from node.agent.volumes.volume import Prepare, UnsupportedVolume, VolumeContext
+from node.agent.volumes.volume import MountFailed, Prepare, UnsupportedVolume, VolumeContext, VolumeError
 
 KINDS: Final[Mapping[str, Prepare]] = {
     "csi": persistent.prepare_inline,
@@ -38,7 +38,12 @@ async def prepare(context: VolumeContext) -> dict[str, str]:
             continue
         if kind not in KINDS:
             raise UnsupportedVolume(f'volume "{volume["name"]}": volumes of type {kind} are not supported')
-        paths[volume["name"]] = await KINDS[kind](volume, context)
+        try:
+            paths[volume["name"]] = await KINDS[kind](volume, context)
+        except MountFailed:
+            raise
+        except VolumeError as error:
+            raise MountFailed("MountVolume.SetUp", volume["name"], error) from error
     return paths
 
 

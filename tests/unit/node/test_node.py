@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from apimachinery.client.api import ApiClient
+from apimachinery.client.api import MERGE_PATCH, ApiClient
 from apimachinery.client.informer import InformerFactory
 from apimachinery.errors import NotFound, ServiceUnavailable
 from apimachinery.meta import condition_is_true
-from apimachinery.scheme import NODES, PODS
+from apimachinery.scheme import CORE_EVENTS, NODES, PODS
+from node.agent import pressure
 from node.agent.agent import NodeAgent, ProcessParts, run_nodes
 from node.agent.host import HostReader
 from node.agent.leases import LeaseRenewer
@@ -107,6 +108,23 @@ async def test_pod_runs_and_is_gone_without_a_trace(world: World) -> None:
 async def test_node_is_registered_and_ready(world: World) -> None:
     async with world.node():
         await until(lambda: condition_is_true(world.cluster.find(NODES, "", NODE) or {}, "Ready"))
+
+
+async def test_what_others_put_in_the_nodes_capacity_can_be_allocated(world: World) -> None:
+    def foo(part: str) -> Any:
+        return world.cluster.get(NODES, "", NODE)["status"][part].get("example.com/foo")
+
+    def give(amount: str | None) -> None:
+        patch = {"status": {"capacity": {"example.com/foo": amount}}}
+        world.cluster.patch(NODES, "", NODE, patch, MERGE_PATCH, "status")
+
+    async with world.node():
+        await until(lambda: world.cluster.find(NODES, "", NODE))
+        give("3")
+        await until(lambda: foo("allocatable") == "3")
+        assert foo("capacity") == "3"
+        give(None)
+        await until(lambda: foo("allocatable") is None)
 
 
 async def test_restarted_agent_adopts_what_runs(world: World) -> None:
@@ -324,3 +342,20 @@ async def test_static_pods_run_and_are_mirrored(world: World, tmp_path: Path) ->
     (folder / "web.yaml").unlink()
     async with world.node(pod_manifest_path=str(folder)):
         await until(lambda: not world.exists(name) and not world.runtime._containers)
+
+
+async def test_a_node_that_stays_short_evicts_the_greedy_and_says_why(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.agent.eviction._INTERVAL_SECONDS", 0.01)
+    soft = pressure.parse("", "memory.available<100%", "memory.available=300ms")
+    async with world.node(eviction_thresholds=soft, eviction_max_grace=1):
+        await until(lambda: condition_is_true(world.cluster.find(NODES, "", NODE) or {}, "MemoryPressure"))
+        world.cluster.create(PODS, resources("asked", "100m"))
+        world.cluster.create(PODS, pod("greedy", "sleep", "1000"))
+        await until(lambda: world.status("greedy").get("reason") == "Evicted")
+        assert world.status("greedy")["message"] == "Pod was rejected: The node had condition: [MemoryPressure]. "
+        await until(lambda: world.status("asked").get("reason") == "Evicted")
+        assert world.status("asked")["message"].startswith("The node was low on resource: memory. Threshold quantity: ")
+    told = {(e["involvedObject"]["kind"], e["reason"]) for e in world.cluster.all(CORE_EVENTS)}
+    assert {("Node", "EvictionThresholdMet"), ("Node", "NodeHasInsufficientMemory"), ("Pod", "Evicted")} <= told

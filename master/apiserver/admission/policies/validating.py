@@ -3,6 +3,7 @@
 Source: ``k8s.io/apiserver/pkg/admission/plugin/policy/validating``.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from apimachinery.logging import get_logger
 from ...auth.authorizer import Authorizer
 from ...auth.user import LOOPBACK
 from ...registry.reader import Reader
+from .. import metrics
 from ..chain import AdmissionRequest, Plugin
 from ..expressions import ConditionsFailed, conditions_hold
 from ..forms import Forms
@@ -104,7 +106,10 @@ class ValidatingPolicies(Plugin):
         for match in matches:
             told: Notes = {}
             for binding in match.bindings:
-                for verdict in await self._judge(request, match, binding, scopes):
+                began = time.monotonic()
+                verdicts = await self._judge(request, match, binding, scopes)
+                _count(match.policy.name, binding, verdicts, time.monotonic() - began)
+                for verdict in verdicts:
                     for denial in verdict.denials:
                         refusal = self._act(request, match, binding, denial)
                         denied = denied or refusal
@@ -153,6 +158,14 @@ class ValidatingPolicies(Plugin):
             refusal = forbidden(request, message, [Cause("", message)])
             refusal.status_reason, refusal.status_code = denial.reason, _CODES.get(denial.reason, 422)
         return refusal
+
+
+def _count(policy: str, binding: Binding, verdicts: list["Verdict"], seconds: float) -> None:
+    actions = [str(a).lower() for a in binding.raw["spec"].get("validationActions") or ()]
+    for verdict in verdicts:
+        refused = [a for denial in verdict.denials for a in (actions if denial.index >= 0 else ("deny",))]
+        for action in refused or ("allow",):
+            metrics.policy_checked(policy, binding.name, action, seconds)
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from ...auth.user import LOOPBACK
 from ...identifiers import new_uid
 from ...outgoing.client import CallFailed, WebhookClient
 from ...registry.reader import Reader
+from .. import metrics
 from ..chain import AdmissionRequest, Plugin
 from ..expressions import ConditionsFailed, conditions_hold, values
 from ..forms import Forms
@@ -41,6 +42,8 @@ class WebhookFailed(Exception):
 class _Webhooks(Plugin):
     mutating: bool
     resource: str
+    form: str
+    """How metrics name it."""
 
     def __init__(self, reader: Reader, forms: Forms, client: WebhookClient, authorizer: Authorizer) -> None:
         self._reader, self._forms, self._client, self._authorizer = reader, forms, client, authorizer
@@ -66,6 +69,10 @@ class _Webhooks(Plugin):
 
     async def _ask(self, request: AdmissionRequest, candidate: Candidate) -> Object:
         """The response of a webhook that allows the request. Raises ApiError, WebhookFailed."""
+        with metrics.asked(request, candidate.webhook.name, self.form):
+            return await self._answer(request, candidate)
+
+    async def _answer(self, request: AdmissionRequest, candidate: Candidate) -> Object:
         hook, kind = candidate.webhook.hook, candidate.kind
         name = candidate.webhook.name
         if request.dry_run and hook.get("sideEffects") not in _NO_SIDE_EFFECTS:
@@ -97,6 +104,7 @@ class _Webhooks(Plugin):
         if not webhook.fails_open:
             message = str(error)
             raise InternalError(f"Internal error occurred: {message}", causes=[Cause("", message)]) from error
+        metrics.failed_open(webhook.name, self.form)
         _log.warning("Failed calling webhook, failing open", webhook=webhook.name, error=str(error))
         key = _annotation("mutation" if self.mutating else "validating", request, webhook)
         request.annotations[f"failed-open.{key}"] = webhook.name
@@ -104,7 +112,7 @@ class _Webhooks(Plugin):
 
 class ValidatingWebhooks(_Webhooks):
     name = "ValidatingAdmissionWebhook"
-    mutating, resource = False, "validatingwebhookconfigurations"
+    mutating, resource, form = False, "validatingwebhookconfigurations", "validating"
 
     async def validate(self, request: AdmissionRequest) -> None:
         asked = [c for c in self._source.candidates(request) if await self._concerns(request, c)]
@@ -125,7 +133,7 @@ class ValidatingWebhooks(_Webhooks):
 
 class MutatingWebhooks(_Webhooks):
     name = "MutatingAdmissionWebhook"
-    mutating, resource = True, "mutatingwebhookconfigurations"
+    mutating, resource, form = True, "mutatingwebhookconfigurations", "admit"
 
     async def mutate(self, request: AdmissionRequest) -> None:
         again = request.kept.setdefault(self.name, Reinvocations())

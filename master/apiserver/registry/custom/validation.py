@@ -4,7 +4,7 @@ What an update leaves as it was is never refused (ratcheting, KEP-4008): where t
 schema is not asked.
 
 Source: ``k8s.io/kube-openapi/pkg/validation/validate``, ``k8s.io/apiextensions-apiserver/pkg/apiserver/validation``,
-``.../schema/listtype`` and ``.../schema/objectmeta``.
+``.../schema/listtype``.
 """
 
 import math
@@ -18,7 +18,7 @@ from apimachinery.errors import Cause
 from apimachinery.schema.structural import META, Structural, resources
 
 from ..kinds.causes import Causes, duplicate, invalid, quoted, required
-from ..kinds.metadata import validate_annotations, validate_labels
+from .embedded import check_resource
 from .formats import fits
 
 Object = dict[str, Any]
@@ -30,11 +30,11 @@ _RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1), "uint
 
 def check(value: Any, schema: Structural, old: Any = UNKNOWN, path: str = "") -> Causes:
     """All that is wrong with a value. At the root of a custom object ``path`` is empty."""
-    causes = _check(value, schema, path, old)
+    causes = list(dict.fromkeys(_check(value, schema, path, old)))
     causes += _check_lists(value, schema, path, old)
     if not (old is not UNKNOWN and value == old):
         for place, resource in resources(value, schema, path):
-            causes += _check_resource(resource, place)
+            causes += check_resource(resource, place)
     return causes
 
 
@@ -44,18 +44,16 @@ def _check(value: Any, schema: Structural, path: str, old: Any) -> Causes:
     if value is None and schema.nullable:
         return []
     wrong = _wrong_type(value, schema, path)
-    if wrong is not None:
-        return [wrong]
     causes = _limits(value, schema.limits, path) if schema.limits else []
+    if wrong is not None:
+        return [wrong, *causes, *_junctors(value, schema, path)]
     if isinstance(value, dict):
         causes += _members(value, schema, path, old)
     elif isinstance(value, list) and schema.items is not None:
         before = _before(schema, old)
         for index, item in enumerate(value):
             causes += _check(item, schema.items, f"{path}[{index}]", before(item))
-    if schema.all_of or schema.any_of or schema.one_of or schema.none_of:
-        causes += _junctors(value, schema, path)
-    return causes
+    return causes + _junctors(value, schema, path)
 
 
 def _members(value: Object, schema: Structural, path: str, old: Any) -> Causes:
@@ -135,7 +133,9 @@ def _string(value: str, limits: Mapping[str, Any], path: str) -> Causes:
     causes: Causes = []
     longest, shortest = limits.get("maxLength"), limits.get("minLength")
     if longest is not None and len(value) > longest:
-        causes.append(Cause("FieldValueTooLong", f"Too long: may not be more than {longest} bytes", path))
+        causes.append(
+            Cause("FieldValueTooLong", f"Too long: may not be more than {longest} byte{'s'[: longest != 1]}", path)
+        )
     if shortest is not None and len(value) < shortest:
         causes.append(_told(value, path, f"should be at least {shortest} chars long"))
     pattern = limits.get("pattern")
@@ -195,7 +195,7 @@ def _object(value: Object, limits: Mapping[str, Any], path: str) -> Causes:
     if most is not None and len(value) > most:
         causes.append(_too_many(path, len(value), most))
     if least is not None and len(value) < least:
-        causes.append(_told(value, path, f"should have at least {least} properties"))
+        causes.append(_told(len(value), path, f"should have at least {least} properties"))
     return causes
 
 
@@ -205,18 +205,24 @@ def _array(value: list[Any], limits: Mapping[str, Any], path: str) -> Causes:
     if most is not None and len(value) > most:
         causes.append(_too_many(path, len(value), most))
     if least is not None and len(value) < least:
-        causes.append(_told(value, path, f"should have at least {least} items"))
+        causes.append(_told(len(value), path, f"should have at least {least} items"))
     return causes
 
 
 def _too_many(path: str, count: int, most: int) -> Cause:
-    return Cause("FieldValueTooMany", f"Too many: {count}: must have at most {most} items", path or "<nil>")
+    return Cause(
+        "FieldValueTooMany", f"Too many: {count}: must have at most {most} item{'s'[: most != 1]}", path or "<nil>"
+    )
 
 
 def _junctors(value: Any, schema: Structural, path: str) -> Causes:
-    causes = [c for s in schema.all_of for c in _check(value, s, path, UNKNOWN)]
+    if not (schema.all_of or schema.any_of or schema.one_of or schema.none_of):
+        return []
+    every = [_check(value, s, path, UNKNOWN) for s in schema.all_of]
+    causes = [c for found in every for c in found]
     if causes:
-        causes.append(_junction(path, "must validate all the schemas (allOf)"))
+        none = ". None validated" if all(every) else ""
+        causes.append(_junction(path, f"must validate all the schemas (allOf){none}"))
     if schema.any_of:
         found = [_check(value, s, path, UNKNOWN) for s in schema.any_of]
         if all(found):
@@ -284,11 +290,3 @@ def _twice(items: Iterable[Any], shown: list[Any], path: str) -> Causes:
 
 def _identity(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-
-
-def _check_resource(resource: Object, path: str) -> Causes:
-    """An embedded resource says what it is, and its metadata is well formed."""
-    causes = [required(f"{path}.{k}", "must not be empty") for k in ("apiVersion", "kind") if not resource.get(k)]
-    metadata = resource.get("metadata") or {}
-    causes += validate_labels(metadata.get("labels"), f"{path}.metadata.labels")
-    return causes + validate_annotations(metadata.get("annotations"), f"{path}.metadata.annotations")
