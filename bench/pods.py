@@ -23,7 +23,7 @@ from bench.report import Figure, show
 NODES, SPREAD = 3, 30
 _AT_ONCE, _FULL = 20, 100
 _ROUNDS, _BEST_OF = 7, 2
-_SETTLE, _IDLE = 5.0, 10.0  # seconds
+_SETTLE, _IDLE = 8.0, 10.0  # seconds
 _AGENT = "kubeto-node-1"
 
 

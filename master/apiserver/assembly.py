@@ -100,7 +100,7 @@ def _registry(settings: Settings, store: Store, checks: auth.Auth, connections: 
     """The write pipeline with its admission; ``ca``, PEM, goes into the secrets of service accounts."""
     reads, schemas = store.reads, schema.load()
     configured = admission.extensions(reads, Forms(store.catalog, schemas), connections.webhooks, checks.authorizer)
-    token_secrets = [ServiceAccountSecret(reads, checks.issuer, ca)] if checks.issuer else []
+    token_secrets = [ServiceAccountSecret(reads, checks.issuer, ca)]
     chain = admission.build(reads, checks.authorizer, checks.rbac, configured, token_secrets)
     claimers = {scheme.SERVICES: ServiceClaims(reads, store.keys, settings.service_cidrs)}
     pipeline = Pipeline(store.storage, reads, store.keys, store.catalog, schemas, checks.authorizer, chain, claimers)

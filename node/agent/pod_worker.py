@@ -219,7 +219,6 @@ class PodWorker:
         """The pod has run to its end: only its dead containers stay, for their logs."""
         self._probes.sync(self.pod, runtime, ending=True)
         await self._stopper.stop(self.pod, runtime, self._grace())
-        await self._services.preparer.release(self.uid)
         runtime = await self._observer.observe()
         self._probes.stop()
         self._waiting = {}
@@ -227,6 +226,7 @@ class PodWorker:
             self._report(runtime, ending=True)
         self._was_finished = self.stopped = True
         self._services.untrack(self.uid)
+        await self._services.preparer.release(self.uid)
 
     async def _end(self, runtime: PodRuntime) -> None:
         """Stop everything; when the API object is deleted, report and let it go; then leave nothing behind."""
@@ -235,24 +235,25 @@ class PodWorker:
         if not self._removed and runtime.running and not self.verdict:
             self._report(runtime)
         await self._stopper.stop(self.pod, runtime, self._stopping_with)
-        await self._services.preparer.release(self.uid)
         self._probes.stop()
         runtime = await self._observer.observe()
         self._waiting = {}
         if self.pod["metadata"].get("deletionTimestamp") and not self._removed:
-            await self._services.writer.finish(self.pod, self._final_status(runtime))
+            try:
+                await self._services.preparer.release(self.uid)  # who sees no pod may use or delete its volumes
+            except VolumeError:
+                self._report(runtime, ending=True)  # at least it is told how the containers ended
+                raise
+            finished = self._was_finished and not self.verdict  # what it said then stays as it was
+            status = self._status if finished else self._make_status(runtime, ending=True)
+            await self._services.writer.finish(self.pod, status)
             self._removed = True
         elif not self._removed:
             self._report(runtime, ending=True)
             self._stopping_with, self.stopped = None, True
+            await self._services.preparer.release(self.uid)
             return
         await self._clean(runtime)
-
-    def _final_status(self, runtime: PodRuntime) -> Object:
-        """What a pod that had finished before says stays as it was."""
-        if self._was_finished and not self.verdict:
-            return self._status
-        return self._make_status(runtime, ending=True)
 
     async def _clean(self, runtime: PodRuntime) -> None:
         for sandbox in runtime.sandboxes:

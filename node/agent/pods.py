@@ -170,6 +170,13 @@ class Pods:
 
     async def _remove(self, uid: str) -> None:
         _log.info("Removing what is left of a pod that is gone", uid=uid)
+        try:
+            await self._remove_containers(uid)
+            await self._services.preparer.remove(uid)
+        except (RuntimeFault, VolumeError, OSError) as error:  # a driver may be away: no reason to let others wait
+            _log.warning("Something stays of a pod that is gone, trying again", uid=uid, error=str(error))
+
+    async def _remove_containers(self, uid: str) -> None:
         runtime, labels = self._services.runtime, {POD_UID: uid}
         containers = await runtime.list_containers(labels)
         await asyncio.gather(*(runtime.stop_container(c.id, _ORPHAN_GRACE_SECONDS) for c in containers))
@@ -178,10 +185,6 @@ class Pods:
             await runtime.remove_pod_sandbox(sandbox.id)
         for container in containers:
             await runtime.remove_container(container.id)
-        try:
-            await self._services.preparer.remove(uid)
-        except VolumeError as error:  # its driver is not there: no reason to let others wait
-            _log.warning("Volumes of a pod that is gone stay, trying again", uid=uid, error=str(error))
 
 
 def _names_in(folder: str) -> set[str]:

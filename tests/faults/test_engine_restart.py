@@ -123,6 +123,28 @@ async def test_the_engine_is_killed_and_comes_back(engine: OwnEngine, shim: Shim
     assert engine.docker("ps", "-aq").stdout == b""
 
 
+async def test_the_engine_hangs_for_a_while(engine: OwnEngine, shim: Shim) -> None:
+    async with connected(shim) as client:
+        sandbox = await client.run_pod(client.pod())
+        container = await client.run(sandbox, client.container(["/bin/sleep", "1000"]))
+        assert engine.process and (await client.status(container)).state == cri.CONTAINER_RUNNING
+        engine.process.send_signal(signal.SIGSTOP)
+        try:
+            listed = await client.runtime.ListContainers(cri.ListContainersRequest())
+            assert [c.state for c in listed.containers] == [cri.CONTAINER_RUNNING]
+            stop = cri.StopContainerRequest(container_id=container, timeout=0)
+            with pytest.raises(grpc.aio.AioRpcError) as late:
+                await client.runtime.StopContainer(stop, timeout=1)
+            assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        finally:
+            engine.process.send_signal(signal.SIGCONT)
+        await client.runtime.StopContainer(stop, timeout=20)
+        assert (await client.ended(container)).exit_code == 137
+        await client.remove_pod(sandbox)
+        assert shim.addresses() == set()
+    assert engine.docker("ps", "-aq").stdout == b""
+
+
 async def until_code(call: object, wanted: grpc.StatusCode) -> None:
     assert callable(call)
     async with asyncio.timeout(20):

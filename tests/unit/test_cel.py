@@ -53,7 +53,7 @@ def evaluate(expression: str, **values: object) -> object:
         "'123e4567-e89b-12d3-a456-426614174000').hasValue() && !format.named('nope').hasValue()",
         "'a,b'.split(',').join('-') == 'a-b' && 'abc'.charAt(1) == 'b' && ' A '.trim().lowerAscii() == 'a'",
         "'abcabc'.replace('b', 'z', 1) == 'azcabc' && 'abc'.substring(1, 2) == 'b' && 'abc'.reverse() == 'cba'",
-        "'%s %d %.2f %x %s'.format(['a', 5, 1.234, 255, [1, 'a', true]]) == 'a 5 1.23 ff [1, a, true]'",
+        """'%s %d %.2f %x %s'.format(['a', 5, 1.234, 255, [1, 'a', true]]) == 'a 5 1.23 ff [1, "a", true]'""",
         "sets.contains([1, 2], [2]) && sets.equivalent([1, 2], [2, 1, 1]) && !sets.intersects([1], [2])",
         "strings.quote('a\"b') == '\"a\\\\\"b\"'",
     ],
@@ -143,3 +143,29 @@ def test_several_evaluations_share_a_budget() -> None:
 
 def test_variables_are_told() -> None:
     assert cel.compile("n > 1 && object.all(n2, n2 > 1)", VARIABLES).variables == {"n", "object"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("string(1000000.0)", "1e+06"),
+        ("string(123456789.0)", "1.23456789e+08"),
+        ("string(100000.0)", "100000"),
+        ("string(-0.00001)", "-1e-05"),
+        ("string(1.5)", "1.5"),
+        ("'%s %s'.format([['a', 'b'], {'k': 'v'}])", '["a", "b"] {"k":"v"}'),
+        ("'%e'.format([-0.00012])", "-1.200000×10⁻⁰⁴"),
+        ("[1, 2, 3].slice(0, 2)", [1, 2]),
+        ("['b', 'a'].sort()", ["a", "b"]),
+        ("[1, 1, 2].distinct()", [1, 2]),
+        ("[1, 2, 3].reverse()", [3, 2, 1]),
+    ],
+)
+def test_what_cel_go_gives(expression: str, value: object) -> None:
+    assert cel.compile(expression, {}).evaluate({}) == value
+
+
+@pytest.mark.parametrize("expression", ["[1, 2].slice(2, 1)", "[1].slice(0, 2)", "[1].slice(-1, 0)"])
+def test_a_slice_is_inside_its_list(expression: str) -> None:
+    with pytest.raises(cel.EvaluationError, match="cannot slice"):
+        cel.compile(expression, {}).evaluate({})

@@ -12,6 +12,11 @@ def test_yaml_is_read_as_json() -> None:
     text = b"when: 2026-01-01T00:00:00Z\n80: yes\nbase: &b {x: 1}\nuse: {<<: *b, y: 2}\n"
     assert construct(text)[0] == {"when": "2026-01-01T00:00:00Z", "80": True, "base": {"x": 1}, "use": {"x": 1, "y": 2}}
     assert construct(b"") == (None, [])
+    numbers = construct(b"[-9223372036854775808, 18446744073709551615, 18446744073709551616]")[0]
+    assert numbers == [-(1 << 63), (1 << 64) - 1, 1.8446744073709552e19]
+    assert isinstance(numbers[2], float), "as JSON has it"
+    with pytest.raises(BadRequest):
+        construct(b"9" * 400)
 
 
 def test_repeated_keys_are_told_with_their_lines() -> None:

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
+
 from ..errors import EvaluationError
 from ..values import Type, UInt, type_name
 from .standard import string_bytes, string_double, string_duration, string_timestamp
 
 _CLAUSE = re.compile(r"%(?:(%)|(?:\.(\d+))?([sdfebxXo]))")
 MAX_PRECISION = 1000
+_SUPERSCRIPT = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 
 
 def render(text: str, arguments: list[Any]) -> str:
@@ -47,10 +50,10 @@ def deep(value: Any) -> int:
 
 def _string(value: Any, precision: int = 0) -> str:
     if isinstance(value, list):
-        return f"[{', '.join(_string(v) for v in value)}]"
+        return f"[{', '.join(map(_inside, value))}]"
     if isinstance(value, dict):
-        members = sorted((_string(k), _string(v)) for k, v in value.items())
-        return "{" + ", ".join(f"{k}: {v}" for k, v in members) + "}"
+        members = sorted((_inside(k), _inside(v)) for k, v in value.items())
+        return "{" + ", ".join(f"{k}:{v}" for k, v in members) + "}"
     if value is None:
         return "null"
     if isinstance(value, Type):
@@ -59,6 +62,11 @@ def _string(value: Any, precision: int = 0) -> str:
     if show is not None:
         return str(show(value))
     raise EvaluationError(f"error during formatting: string clause cannot show {type_name(value)}")
+
+
+def _inside(value: Any) -> str:
+    """Of a list or map: strings are quoted."""
+    return orjson.dumps(value).decode() if isinstance(value, str) else _string(value)
 
 
 def _decimal(value: Any, precision: int) -> str:
@@ -73,7 +81,8 @@ def _fixed(code: str) -> Callable[[Any, int], str]:
     def show(value: Any, precision: int) -> str:
         if type(value) not in (int, UInt, float):
             raise EvaluationError(f"error during formatting: %{code} can only be used on doubles, {_was(value)}")
-        return f"{float(value):.{precision}{code}}"
+        mantissa, mark, exponent = f"{float(value):.{precision}{code}}".partition("e")
+        return mantissa + ("\u00d710" + exponent.lstrip("+").translate(_SUPERSCRIPT) if mark else "")
 
     return show
 

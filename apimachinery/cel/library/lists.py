@@ -1,6 +1,7 @@
 """Lists: order, sums and positions."""
 
 from datetime import timedelta
+from functools import cmp_to_key
 from itertools import pairwise
 from typing import Any
 
@@ -63,3 +64,32 @@ implement_all(
     },
     cost=lambda values: 0,
 )
+
+
+def _slice(values: list[Any], start: int, end: int) -> list[Any]:
+    if start < 0 or end < 0:
+        raise EvaluationError(f"cannot slice({start}, {end}), negative indexes not supported")
+    if start > end:
+        raise EvaluationError(f"cannot slice({start}, {end}), start index must be less than or equal to end index")
+    if end > len(values):
+        raise EvaluationError(f"cannot slice({start}, {end}), list is length {len(values)}")
+    return values[start:end]
+
+
+def _sort(values: list[Any]) -> list[Any]:
+    return sorted(values, key=cmp_to_key(lambda a, b: _less(b, a) - _less(a, b)))
+
+
+def _distinct(budget: Budget, values: list[Any]) -> list[Any]:
+    found: list[Any] = []
+    for value in values:
+        if not any(equal(value, other, budget) for other in found):
+            found.append(value)
+    return found
+
+
+# Version 3 of cel-go's own lists, part of the library since v1.34.
+declare("(list<T>).slice(int, int) -> list<T>", call=_slice, cost=lambda values, start, end: len(values))
+declare(*(f"(list<{t}>).sort() -> list<{t}>" for t in ORDERED), call=_sort, cost=lambda values: len(values) ** 2)
+declare("(list<T>).distinct() -> list<T>", call=_distinct, cost=lambda values: len(values) ** 2, budgeted=True)
+declare("(list<T>).reverse() -> list<T>", call=lambda values: values[::-1], cost=len)

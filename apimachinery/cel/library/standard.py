@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -15,6 +16,7 @@ from ..values import Type, UInt, number, type_name
 
 ORDERED = ("int", "uint", "double", "string", "bytes", "bool", "timestamp", "duration")
 NUMBERS = ("int", "uint", "double")
+_EXPONENTS_FROM = 6
 
 
 def _unreachable(*arguments: object) -> Any:
@@ -41,9 +43,16 @@ def _matches(text: str, expression: str) -> bool:
 
 
 def string_double(value: float) -> str:
+    """As Go's ``%g`` writes it: the fewest digits, and an exponent from a million on."""
     if not math.isfinite(value):
         return {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}[str(value)]
-    return str(int(value)) if value.is_integer() and abs(value) < 1e21 else repr(value)
+    exact = Decimal(repr(value))
+    exponent = exact.adjusted()
+    if not value or -4 <= exponent < _EXPONENTS_FROM:
+        return str(int(value)) if value.is_integer() else repr(value)
+    digits = "".join(map(str, exact.as_tuple().digits)).rstrip("0")
+    point = "." if digits[1:] else ""
+    return f"{'-' if value < 0 else ''}{digits[0]}{point}{digits[1:]}e{exponent:+03d}"
 
 
 def string_bytes(value: bytes) -> str:

@@ -1,6 +1,5 @@
 """Puts authentication and authorization together from the API server's flags."""
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +56,7 @@ class Auth:
     authenticators: Authenticators
     authorizer: Authorizer
     rbac: RbacAuthorizer
-    issuer: TokenIssuer | None
+    issuer: TokenIssuer
     answers: Answers
     documents: Mapping[str, tuple[str, dict[str, Any]]]
 
@@ -65,11 +64,10 @@ class Auth:
 def build(config: AuthConfig, reader: Reader) -> Auth:
     """Raises OSError for a file that cannot be read, ValueError for one that does not hold what its flag says."""
     audiences = config.api_audiences or config.service_account_issuers
-    issuer = _issuer(config)
+    issuer = TokenIssuer(config.service_account_issuers[0], load_signing_key(config.service_account_signing_key_file))
     keys = _keys(config, issuer)
     tokens: list[TokenAuthenticator] = [TokenFile.load(config.token_auth_file)] if config.token_auth_file else []
-    if keys:
-        tokens.append(ServiceAccountTokens(reader, config.service_account_issuers, keys, audiences))
+    tokens.append(ServiceAccountTokens(reader, config.service_account_issuers, keys, audiences))
     if config.enable_bootstrap_token_auth:
         tokens.append(BootstrapTokens(reader))
     # Who lets everybody do everything does not let in just anybody: as upstream.
@@ -78,26 +76,17 @@ def build(config: AuthConfig, reader: Reader) -> Auth:
     rbac = RbacAuthorizer(reader)
     authorizer = for_modes(config.authorization_modes, reader, rbac)
     answers = dict(Reviews(authenticators, authorizer, rbac).answers())
-    if issuer is not None:
-        answers["", "serviceaccounts", "token"] = TokenRequests(reader, issuer, audiences)
+    answers["", "serviceaccounts", "token"] = TokenRequests(reader, issuer, audiences)
     return Auth(authenticators, authorizer, rbac, issuer, answers, _documents(config, keys))
 
 
-def _issuer(config: AuthConfig) -> TokenIssuer | None:
-    path = config.service_account_signing_key_file
-    return TokenIssuer(config.service_account_issuers[0], load_signing_key(path)) if path else None
-
-
-def _keys(config: AuthConfig, issuer: TokenIssuer | None) -> list[VerificationKey]:
+def _keys(config: AuthConfig, issuer: TokenIssuer) -> list[VerificationKey]:
     """The signing key's public half first; each key once."""
-    own = [issuer.verification_key] if issuer else []
     given = load_verification_keys(config.service_account_key_files)
-    return list({key.key_id: key for key in itertools.chain(own, given)}.values())
+    return list({key.key_id: key for key in (issuer.verification_key, *given)}.values())
 
 
 def _documents(config: AuthConfig, keys: list[VerificationKey]) -> dict[str, tuple[str, dict[str, Any]]]:
-    if not keys:
-        return {}
     document = openid.configuration(config.service_account_issuers[0], keys, config.service_account_jwks_uri)
     return {
         openid.CONFIGURATION_PATH: ("application/json", document),

@@ -18,6 +18,8 @@ from .request import Request
 _CACHE = (b"cache-control", b"no-cache, private")
 _JSON_TYPE = (b"content-type", b"application/json")
 _WARNINGS_RUNES, _WARNING_RUNES = 4096, 256
+_MOST_WARNINGS = 64
+"""Clients in Python take an answer of more than a hundred headers for a broken one."""
 """Where all warnings together are longer than the first, each is cut to the second, and the last ones go."""
 GZIP_FROM = 128 * 1024
 """Bytes from which a body is zipped, as upstream."""
@@ -151,7 +153,7 @@ def _warnings(texts: list[str]) -> list[tuple[bytes, bytes]]:
 
     Source: ``k8s.io/apiserver/pkg/endpoints/filters/warning.go``.
     """
-    kept = [_CONTROL.sub(" ", text) for text in dict.fromkeys(texts)]
+    kept = [_CONTROL.sub(" ", text) for text in list(dict.fromkeys(texts))[:_MOST_WARNINGS]]
     room = _WARNINGS_RUNES
     if sum(map(len, kept)) > room:
         kept = [text[:_WARNING_RUNES] for text in kept]

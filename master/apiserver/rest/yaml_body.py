@@ -82,6 +82,16 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
 
 
+def _integer(loader: _Loader, node: yaml.ScalarNode) -> int | float:
+    """A number, as in JSON: what has no 64 bits is a float. Raises ValueError."""
+    value: int = yaml.constructor.SafeConstructor.construct_yaml_int(loader, node)
+    try:
+        return value if -(1 << 63) <= value < 1 << 64 else float(value)
+    except OverflowError as error:
+        raise ValueError("a number is out of range") from error
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in _Loader.yaml_implicit_resolvers.items()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
+from weakref import WeakValueDictionary
 
 from apimachinery.client.api import ApiClient
 from apimachinery.csi import CSI_DRIVERS, VOLUME_ATTACHMENTS, attach_required, attachment_name, unique_name
@@ -69,7 +70,7 @@ class CsiVolumes:
         self._node, self._records, self._expander = node, Records(root), expander
         self._in_use_changed = in_use_changed
         self._mounted: dict[_Key, _Mounted] = {}
-        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._unstaging: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._sweep = asyncio.Event()
         facts.volumes_in_use = self._records.in_use()

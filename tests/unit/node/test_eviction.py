@@ -8,7 +8,7 @@ import pytest
 from apimachinery.config import ConfigError
 from node.agent.eviction_plan import Use, evicted, over_local_storage, ranked, refused_under_pressure
 from node.agent.host import HostReader
-from node.agent.image_gc import ImageGc, PulledImages
+from node.agent.image_gc import ImageFs, ImageGc, PulledImages
 from node.agent.pressure import DISK, MEMORY, Pressure, Seen, parse
 from node.cri.fake import FakeRuntime
 from node.cri.fake_images import FakeOptions
@@ -136,3 +136,17 @@ async def test_only_images_that_the_agent_pulled_and_nobody_uses_are_removed(tmp
     await ImageGc(runtime, restarted, HostReader(str(tmp_path))).remove_unused()
     left = {i.id for i in await runtime.list_images()}
     assert images["mine"] not in left and {images["users"], images["used"]} <= left
+
+
+async def test_images_may_be_on_a_file_system_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime, host = FakeRuntime(FakeOptions()), HostReader(str(tmp_path))
+    told = pb.FilesystemUsage(fs_id=pb.FilesystemIdentifier(mountpoint="/proc"))
+    for mountpoint, is_apart in (("/proc", True), (str(tmp_path), False), ("/not/seen/from/here", False)):
+        told.fs_id.mountpoint = mountpoint
+
+        async def usage() -> list[pb.FilesystemUsage]:
+            return [told]
+
+        monkeypatch.setattr(runtime, "image_fs_info", usage)
+        found, apart = await ImageFs(runtime, host).read()
+        assert apart == is_apart and (found.device != host.load().disk.device) == is_apart

@@ -1,7 +1,6 @@
 """CustomResourceDefinitions: what the server is told that it shall serve besides.
 
-Source: ``k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation/validation.go`` and
-``.../pkg/registry/customresourcedefinition``.
+Source: ``k8s.io/apiextensions-apiserver/pkg``: ``apis/apiextensions/validation``, ``registry``.
 """
 
 from typing import Any
