@@ -55,7 +55,7 @@ class PodWorker:
         told = self._status.get("startTime")
         self._start_time = parse_rfc3339(told) if told else time.time()
         self._failed_init = ""
-        self.stopped = False  # nothing of the pod runs any more, and its status says so
+        self.stopped = False  # nothing of the pod runs any more
         self._removed = False  # the API object is gone
         self._stopping_with: int | None = None  # the grace period of the stop under way
         self._loop = StepLoop(f"pod-{pod_key(pod)}", self._sync)
@@ -106,7 +106,8 @@ class PodWorker:
     @property
     def active(self) -> bool:
         """Whether the pod counts against the node's resources."""
-        return not self._was_finished and self.verdict is None and self._status.get("phase") not in _FINISHED
+        finished = self.stopped or self._was_finished or self._status.get("phase") in _FINISHED
+        return not finished and self.verdict is None
 
     @property
     def admitted(self) -> Object:
@@ -244,6 +245,7 @@ class PodWorker:
             except VolumeError:
                 self._report(runtime, ending=True)  # at least it is told how the containers ended
                 raise
+            self.stopped = True  # first: whoever sees the object gone may at once bind another pod in its place
             finished = self._was_finished and not self.verdict  # what it said then stays as it was
             status = self._status if finished else self._make_status(runtime, ending=True)
             await self._services.writer.finish(self.pod, status)

@@ -195,6 +195,28 @@ async def test_pod_that_does_not_fit_is_rejected(world: World) -> None:
     assert world.status("big")["reason"] == "OutOfcpu"
 
 
+async def test_a_pod_that_is_gone_takes_no_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheduler may bind another the moment it sees the old one gone."""
+    first, second = pod("first", "sleep", "1000"), pod("second", "sleep", "1000")
+    for one in (first, second):
+        one["spec"]["containers"][0]["ports"] = [{"containerPort": 80, "hostPort": 8080}]
+    delete = world.cluster.delete
+
+    def delete_and_replace(*what: Any) -> Object:
+        gone = delete(*what)
+        if not world.exists("first"):
+            world.cluster.create(PODS, second)
+        return gone
+
+    async with world.node():
+        world.cluster.create(PODS, first)
+        await until(lambda: is_ready(world, "first"))
+        monkeypatch.setattr(world.cluster, "delete", delete_and_replace)
+        world.cluster.delete(PODS, "default", "first", {})
+        await until(lambda: world.exists("second") and world.status("second").get("phase") in ("Running", "Failed"))
+    assert world.status("second")["phase"] == "Running", world.status("second")
+
+
 async def test_shorter_grace_period_interrupts_a_longer_one(world: World) -> None:
     async with world.node():
         stubborn = pod("stubborn", "sh", "-c", "trap '' TERM; sleep 1000", terminationGracePeriodSeconds=600)
