@@ -18,9 +18,9 @@ from .request import Request
 _CACHE = (b"cache-control", b"no-cache, private")
 _JSON_TYPE = (b"content-type", b"application/json")
 _WARNINGS_RUNES, _WARNING_RUNES = 4096, 256
+"""Where all warnings together are longer than the first, each is cut to the second, and the last ones go."""
 _MOST_WARNINGS = 64
 """Clients in Python take an answer of more than a hundred headers for a broken one."""
-"""Where all warnings together are longer than the first, each is cut to the second, and the last ones go."""
 GZIP_FROM = 128 * 1024
 """Bytes from which a body is zipped, as upstream."""
 _GZIP_HEADERS = ((b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding"))
