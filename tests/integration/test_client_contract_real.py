@@ -8,8 +8,8 @@ import pytest
 from apimachinery import errors
 from apimachinery.client.api import ApiClient
 from apimachinery.client.informer import InformerFactory
-from apimachinery.scheme import CONFIG_MAPS
-from tests.contract.client_contract import ClientContract, config_map, until
+from apimachinery.scheme import BUILTIN, CONFIG_MAPS, CORE_EVENTS, Kind, kind_of
+from tests.contract.client_contract import ClientContract, config_map, next_event, until
 from tests.integration.control_plane import ControlPlane, control_plane
 
 
@@ -28,6 +28,44 @@ async def client(plane: ControlPlane) -> AsyncIterator[ApiClient]:
 
 class TestRealServer(ClientContract):
     pass
+
+
+async def test_a_second_view_is_answered_in_its_own_form(client: ApiClient) -> None:
+    """Events of the new group and autoscalers of v1 are stored in another form, which no client of theirs sees."""
+    events, v1 = kind_of("events", "events.k8s.io"), _autoscalers("v1")
+    watch = client.watch(events, "default", field_selector="metadata.name=second")
+    event = {"metadata": {"name": "second", "namespace": "default"}, "eventTime": "2026-01-01T00:00:00.000000Z"}
+    event |= {
+        "note": "seen",
+        "reason": "Seen",
+        "action": "See",
+        "type": "Normal",
+        "regarding": {"namespace": "default"},
+    }
+    event |= {"reportingController": "example.com/eye", "reportingInstance": "eye-1"}
+    made = await client.create(events, event, namespace="default")
+    seen = (await next_event(watch, "ADDED")).object
+    got = await client.get(events, "second", "default")
+    (listed,) = (await client.list(events, "default", field_selector="metadata.name=second")).items
+    assert made == seen == got == listed
+    assert (got["apiVersion"], got["note"]) == ("events.k8s.io/v1", "seen") and "message" not in got
+    stored = await client.get(CORE_EVENTS, "second", "default")
+    assert (stored["apiVersion"], stored["message"]) == ("v1", "seen")
+    patched = await client.patch(events, "second", "default", {"metadata": {"labels": {"a": "b"}}})
+    assert (patched["note"], patched["metadata"]["labels"]) == ("seen", {"a": "b"})
+
+    spec = {"scaleTargetRef": {"kind": "Deployment", "name": "web"}, "maxReplicas": 3}
+    scaler = {"metadata": {"name": "web", "namespace": "default"}, "spec": spec | {"targetCPUUtilizationPercentage": 7}}
+    made = await client.create(v1, scaler, namespace="default")
+    assert made["spec"]["targetCPUUtilizationPercentage"] == 7
+    assert await client.update(v1, made) == made
+    assert "metrics" in (await client.get(_autoscalers("v2"), "web", "default"))["spec"]
+
+
+def _autoscalers(version: str) -> Kind:
+    kind = BUILTIN.by_resource("autoscaling", version, "horizontalpodautoscalers")
+    assert kind is not None
+    return kind
 
 
 async def test_informers_live_through_a_server_that_is_killed_and_moves(plane: ControlPlane, client: ApiClient) -> None:

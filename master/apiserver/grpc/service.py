@@ -73,7 +73,7 @@ class ApiServerService(ApiServerServicer):
             result = await self._fairness.serve(self._ticket(user, "get", target), work)
         except ApiError as error:
             await _abort(context, error)
-        return pb.ObjectReply(json=result.data)
+        return pb.ObjectReply(json=self._shown(target, result.data))
 
     async def List(self, request: pb.ListRequest, context: Context) -> pb.ListReply:  # noqa: N802
         try:
@@ -89,7 +89,7 @@ class ApiServerService(ApiServerServicer):
         except ApiError as error:
             await _abort(context, error)
         return pb.ListReply(
-            items=[e.data for e in listing.entries],
+            items=[self._shown(target, e.data) for e in listing.entries],
             resource_version=str(listing.revision),
             continue_token=listing.continue_token,
         )
@@ -140,7 +140,7 @@ class ApiServerService(ApiServerServicer):
                 dry_run=write.dry_run, field_manager=write.field_manager, field_validation="Ignore", force=write.force
             )
             work = self._write(user, target, write, options)
-            data = (await self._fairness.serve(self._fairness.ticket(about), work)).data
+            data = self._shown(target, (await self._fairness.serve(self._fairness.ticket(about), work)).data)
             if record:
                 record.annotations = options.annotations
         except ApiError as error:
@@ -170,6 +170,10 @@ class ApiServerService(ApiServerServicer):
         return await verb(user, target, body, options)
 
     # Steps.
+
+    def _shown(self, target: Target, data: bytes) -> bytes:
+        """What is stored, as the kind that was asked for."""
+        return self._registry.catalog.strategy(target.kind).shown_bytes(data)
 
     def _ticket(self, user: User, verb: str, target: Target, width: int = 1) -> Ticket:
         return self._fairness.ticket(_about(user, verb, target), width)

@@ -21,8 +21,9 @@ from ..registry.pipeline import Target
 from ..registry.read_options import WatchOptions
 from ..registry.selection import Selection
 from ..registry.store import Registry
+from ..registry.strategy import Strategy
 from ..storage.cache import WatchCache
-from ..storage.entry import Event, EventType
+from ..storage.entry import Encode, Event, EventType
 from ..storage.watcher import Watcher
 
 _log = get_logger(__name__)
@@ -46,6 +47,7 @@ class _Feed:
     cache: WatchCache
     revision: int
     synced: bool
+    encode: Encode
     quiet: bool = False
 
 
@@ -93,6 +95,7 @@ class WatchStream:
         number = b"\x08" + _varint(request.id)
         try:
             target, selection = self._select(request.open)
+            encode = _encoder(self._registry.catalog.strategy(target.kind))
             watch = await self._registry.watch(self._user, target, selection, WatchOptions(request.resource_version))
         except ApiError as refused:
             self._refuse(number, refused)
@@ -101,7 +104,7 @@ class WatchStream:
             self._refuse(number, InternalError("Internal error occurred"))
         else:
             synced = bool(request.resource_version)
-            feed = _Feed(number, watch.watcher, watch.cache, watch.cache.revision, synced)
+            feed = _Feed(number, watch.watcher, watch.cache, watch.cache.revision, synced, encode)
             self._feeds[request.id] = feed
             watch.watcher.on_ready = lambda: self._mark(feed)
             self._mark(feed)
@@ -151,7 +154,7 @@ class WatchStream:
         watcher, before, number = feed.watcher, len(pieces), feed.number
         feed.quiet = False
         for type_, event in watcher.some():
-            pieces += _framed(number, event.encoded(type_, _encode))
+            pieces += _framed(number, event.encoded(type_, feed.encode))
         if not feed.synced and not watcher.starting:
             feed.synced = True
             pieces += _framed(number, _encoded(pb.WatchEvent.SYNCED, b"", feed.revision))
@@ -173,6 +176,20 @@ class WatchStream:
 
 def _encode(type_: EventType, event: Event) -> bytes:
     return _encoded(_TYPES[type_], event.payload(type_), event.revision)
+
+
+def _encoder(strategy: Strategy) -> Encode:
+    return _translating(strategy) if strategy.second_view else _encode
+
+
+@lru_cache
+def _translating(strategy: Strategy) -> Encode:
+    """What encodes events as a second view; one for all streams, for what it makes is shared."""
+
+    def encode(type_: EventType, event: Event) -> bytes:
+        return _encoded(_TYPES[type_], strategy.shown_bytes(event.payload(type_)), event.revision)
+
+    return encode
 
 
 def _encoded(type_: pb.WatchEvent.Type, payload: bytes, revision: int) -> bytes:

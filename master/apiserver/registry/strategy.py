@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import orjson
+
 from apimachinery.errors import Cause
 from apimachinery.scheme import Kind
 
@@ -93,6 +95,10 @@ class Strategy:
     def shown(self, obj: Object) -> Object:
         """A stored object as this kind."""
         return obj
+
+    def shown_bytes(self, data: bytes) -> bytes:
+        """Cached bytes as clients of this kind see them; nearly always, as they are."""
+        return orjson.dumps(self.shown(orjson.loads(data))) if self.second_view else data
 
     def default(self, obj: Object) -> None:
         """Fill in upstream's defaults, in place. Idempotent."""

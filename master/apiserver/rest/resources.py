@@ -110,7 +110,7 @@ class Resources:
             shape = shapes.of_object(self._strategy(target), wanted, result.object, request.query)
             await send_object(request, 200, shape, wanted.media_type)
         else:
-            data = shapes.object_bytes(self._strategy(target), result.data)
+            data = self._strategy(target).shown_bytes(result.data)
             await send_data(request, 200, data, wanted.media_type)
 
     async def _list(self, request: Request, target: Target) -> None:
@@ -209,7 +209,7 @@ class Resources:
             shape = shapes.of_object(self._strategy(target), wanted, obj(), request.query)
             await send_object(request, status, shape, wanted.media_type)
         else:
-            shown = shapes.object_bytes(self._strategy(target), data) if target.kind.stored else data
+            shown = self._strategy(target).shown_bytes(data) if target.kind.stored else data
             await send_data(request, status, shown, wanted.media_type)
 
     @staticmethod

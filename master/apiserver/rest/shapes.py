@@ -17,11 +17,6 @@ PIECE = 256 * 1024
 _INCLUDES = ("", "None", "Metadata", "Object")
 
 
-def object_bytes(strategy: Strategy, data: bytes) -> bytes:
-    """Cached bytes as clients of this kind see them; nearly always, as they are."""
-    return orjson.dumps(strategy.shown(orjson.loads(data))) if strategy.second_view else data
-
-
 def list_pieces(
     strategy: Strategy, wanted: Wanted, listing: Listing, query: Mapping[str, str]
 ) -> tuple[Iterator[bytes], int]:
@@ -41,7 +36,7 @@ def list_pieces(
     elif shape:
         items = (orjson.dumps(partial(e.peek(), wanted.version)) for e in entries)
     elif strategy.second_view:
-        items = (object_bytes(strategy, e.data) for e in entries)
+        items = (strategy.shown_bytes(e.data) for e in entries)
     else:
         items = (e.data for e in entries)
         size = sum([len(e.data) for e in entries]) + max(len(entries) - 1, 0) + len(b"]}")
