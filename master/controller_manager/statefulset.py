@@ -91,7 +91,7 @@ class StatefulSetController(ManagedController):
         return [claim for claim in found if claim is not None]
 
     async def _own_claims(self, owner: Object, pods: Sequence[Object]) -> None:
-        """Before anything is deleted: a claim that should go with its pod must be the pod's by then. Raises ApiError."""
+        """Before anything is deleted: a claim that should go with its pod must be the pod's. Raises ApiError."""
         wanted, changes = plans.wanted_ordinals(owner), []
         for pod in pods:
             ordinal = plans.ordinal_of(owner, pod)
