@@ -120,11 +120,13 @@ async def _adopt(client: ApiClient, owner: Object, owner_kind: Kind, objects: li
 
 
 async def _release(client: ApiClient, owner: Object, objects: list[Object], kind: Kind) -> None:
-    writes = []
-    for obj in objects:
-        rest = [r for r in owner_references(obj) if r["uid"] != uid_of(owner)]
-        writes.append(_references_patch(kind, obj, rest))
-    for result in await client.write(writes):
+    rest = [[r for r in owner_references(obj) if r["uid"] != uid_of(owner)] for obj in objects]
+    await set_references(client, kind, list(zip(objects, rest, strict=True)))
+
+
+async def set_references(client: ApiClient, kind: Kind, changes: list[tuple[Object, list[Object]]]) -> None:
+    """Give objects, as they were read, other owner references; what is gone is passed over. Raises ApiError."""
+    for result in await client.write([_references_patch(kind, obj, refs) for obj, refs in changes]):
         _unless_gone(result)
 
 

@@ -19,6 +19,7 @@ from apimachinery.meta import (
 from apimachinery.scheme import PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS
 from apimachinery.selectors import from_object
 from master.controller_manager import ownership
+from master.controller_manager import statefulset_claims as claims
 from master.controller_manager import statefulset_plan as plans
 from master.controller_manager.controller_revisions import CONTROLLER_REVISIONS, History, Revisions
 from master.controller_manager.expectations import Expectations
@@ -36,6 +37,7 @@ class StatefulSetController(ManagedController):
         super().__init__(context)
         self._sets = context.informers.informer(STATEFUL_SETS)
         self._pods = context.informers.informer(PODS)
+        self._claims = context.informers.informer(PERSISTENT_VOLUME_CLAIMS)
         revisions = context.informers.informer(CONTROLLER_REVISIONS)
         ownership.add_index(self._pods)
         self._sets.add_index("namespace", lambda o: [namespace_of(o)])
@@ -44,10 +46,15 @@ class StatefulSetController(ManagedController):
         self._status_writes: Expectations[Key] = Expectations(self._sets, self.queue, context.clock)
         self.enqueue_object(self._sets)
         self.enqueue_by(self._pods, self._keys)
+        self.enqueue_by(self._claims, self._claim_keys)
         self.enqueue_by(revisions, lambda r: ownership.owner_keys(r, STATEFUL_SETS))
 
     def _keys(self, pod: Object) -> list[Key]:
         return ownership.concerned_keys(pod, STATEFUL_SETS, self._sets)
+
+    def _claim_keys(self, claim: Object) -> list[Key]:
+        found = self._sets.store.by_index("namespace", namespace_of(claim))
+        return [key_of(o) for o in found if claims.is_claim_of(o, claim)]
 
     async def reconcile(self, key: Key) -> float | None:
         owner = self._sets.store.get(*key)
@@ -65,7 +72,8 @@ class StatefulSetController(ManagedController):
         versions = _versions(owner, history)
         selector = from_object(owner["spec"].get("selector"))
         pods = await ownership.claim(self.client, owner, STATEFUL_SETS, selector, self._pods)
-        step = plans.plan(owner, pods, versions, self.clock.now())
+        await self._own_claims(owner, pods)
+        step = plans.plan(owner, pods, versions, self.clock.now(), self._hindered(owner))
         failure = await self._act(owner, step, versions)
         status = plans.next_status(owner, pods, versions, self.clock.now())
         written = await write_status(self.client, STATEFUL_SETS, owner, status)
@@ -77,6 +85,28 @@ class StatefulSetController(ManagedController):
         await self._revisions.clean_up(owner, history, used)
         return seconds_to_available(owner, pods, self.clock.now())
 
+    def _claims_of(self, owner: Object, pod_name: str) -> list[Object]:
+        names = [claims.claim_name(t, pod_name) for t in claims.templates_of(owner)]
+        found = [self._claims.store.get(namespace_of(owner), name) for name in names]
+        return [claim for claim in found if claim is not None]
+
+    async def _own_claims(self, owner: Object, pods: Sequence[Object]) -> None:
+        """Before anything is deleted: a claim that should go with its pod must be the pod's. Raises ApiError."""
+        wanted, changes = plans.wanted_ordinals(owner), []
+        for pod in pods:
+            ordinal = plans.ordinal_of(owner, pod)
+            if ordinal is None or (ordinal in wanted and is_deleting(pod) and plans.is_one_by_one(owner)):
+                continue  # the pod that follows will take its claims, or wait until they are gone
+            for claim in self._claims_of(owner, name_of(pod)):
+                right = claims.references(owner, pod, ordinal in wanted, claim)
+                if right is not None:
+                    changes.append((claim, right))
+        await ownership.set_references(self.client, PERSISTENT_VOLUME_CLAIMS, changes)
+
+    def _hindered(self, owner: Object) -> set[int]:
+        names = {o: f"{name_of(owner)}-{o}" for o in plans.wanted_ordinals(owner)} if claims.templates_of(owner) else {}
+        return {o for o, n in names.items() if any(claims.hinders(owner, n, c) for c in self._claims_of(owner, n))}
+
     async def _act(self, owner: Object, step: plans.Step, versions: Versions) -> ApiError | None:
         for pod in step.ended:
             message = f"StatefulSet {namespace_of(owner)}/{name_of(owner)} is recreating failed Pod {name_of(pod)}"
@@ -86,8 +116,8 @@ class StatefulSetController(ManagedController):
         return await self._create(owner, pods) or failure
 
     async def _create(self, owner: Object, pods: Sequence[Object]) -> ApiError | None:
-        claims = [claim for pod in pods for claim in plans.claims_for(owner, name_of(pod))]
-        for made in await self.client.write([Write.create(PERSISTENT_VOLUME_CLAIMS, c) for c in claims]):
+        new = [claim for pod in pods for claim in claims.claims_for(owner, name_of(pod))]
+        for made in await self.client.write([Write.create(PERSISTENT_VOLUME_CLAIMS, c) for c in new]):
             if isinstance(made, ApiError) and not isinstance(made, AlreadyExists):
                 return made
         failure = None

@@ -4,7 +4,7 @@ Pods have fixed names and an order: a pod is started only when all before it are
 last on, one at a time, unless the set is managed in parallel. Source: ``pkg/controller/statefulset``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from master.controller_manager.controller_revisions import HASH_LABEL
 from master.controller_manager.pod_control import pod_from_template
 from master.controller_manager.replicaset import replicas_of
 from master.controller_manager.rolling import scaled
+from master.controller_manager.statefulset_claims import claim_name, templates_of
 
 POD_NAME, POD_INDEX = "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"
 
@@ -83,7 +84,7 @@ def new_pod(owner: Object, ordinal: int, revision: Object) -> Object:
     spec["hostname"] = name
     if owner["spec"].get("serviceName"):
         spec["subdomain"] = owner["spec"]["serviceName"]
-    claims = {t["metadata"]["name"]: claim_name(t, name) for t in owner["spec"].get("volumeClaimTemplates") or ()}
+    claims = {t["metadata"]["name"]: claim_name(t, name) for t in templates_of(owner)}
     own = [v for v in spec.get("volumes") or () if v["name"] not in claims]
     bound = [{"name": n, "persistentVolumeClaim": {"claimName": claim}} for n, claim in claims.items()]
     if own or bound:
@@ -91,32 +92,29 @@ def new_pod(owner: Object, ordinal: int, revision: Object) -> Object:
     return pod
 
 
-def claim_name(template: Object, pod_name: str) -> str:
-    return f"{template['metadata']['name']}-{pod_name}"
-
-
-def claims_for(owner: Object, pod_name: str) -> list[Object]:
-    """The PersistentVolumeClaims of a pod. They outlive it, and the set."""
-    labels = (owner["spec"].get("selector") or {}).get("matchLabels") or {}
-    claims = []
-    for template in owner["spec"].get("volumeClaimTemplates") or ():
-        metadata = template["metadata"]
-        kept = {k: metadata[k] for k in ("annotations",) if metadata.get(k)}
-        kept |= {"name": claim_name(template, pod_name), "namespace": owner["metadata"]["namespace"]}
-        kept["labels"] = {**(metadata.get("labels") or {}), **labels}
-        kind = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
-        claims.append({**kind, "metadata": kept, "spec": template["spec"]})
-    return claims
-
-
-def plan(owner: Object, pods: Sequence[Object], versions: Versions, now: datetime) -> Step:
-    """The next step: fill the gaps in order, remove what is too much, then update from the last on."""
+def wanted_ordinals(owner: Object) -> range:
     first = start_ordinal(owner)
-    wanted = range(first, first + replicas_of(owner))
+    return range(first, first + replicas_of(owner))
+
+
+def is_one_by_one(owner: Object) -> bool:
+    return bool(owner["spec"].get("podManagementPolicy", "OrderedReady") != "Parallel")
+
+
+def plan(
+    owner: Object, pods: Sequence[Object], versions: Versions, now: datetime, hindered: Container[int] = ()
+) -> Step:
+    """The next step: fill the gaps in order, remove what is too much, then update from the last on.
+
+    ``hindered``: ordinals whose old claims must be gone before a pod is made; nothing is done beyond such a one.
+    """
+    wanted = wanted_ordinals(owner)
     have = {o: p for p in pods if (o := ordinal_of(owner, p)) is not None}
-    one_by_one = owner["spec"].get("podManagementPolicy", "OrderedReady") != "Parallel"
+    one_by_one = is_one_by_one(owner)
     step = Step()
-    if _fill(owner, wanted, have, step, one_by_one, now) or _shrink(owner, wanted, have, step, one_by_one, now):
+    if _fill(owner, wanted, have, hindered, step, one_by_one, now) or _shrink(
+        owner, wanted, have, step, one_by_one, now
+    ):
         return step
     if step.create or step.delete or step.ended:
         return step
@@ -133,11 +131,15 @@ def _is_settled(owner: Object, pod: Object, now: datetime) -> bool:
     return not is_deleting(pod) and pod_facts.is_available(pod, delay_of(owner), now)
 
 
-def _fill(owner: Object, wanted: range, have: Pods, step: Step, one_by_one: bool, now: datetime) -> bool:
+def _fill(
+    owner: Object, wanted: range, have: Pods, hindered: Container[int], step: Step, one_by_one: bool, now: datetime
+) -> bool:
     """Whether later steps have to wait for a pod."""
     for ordinal in wanted:
         pod = have.get(ordinal)
         if pod is None:
+            if ordinal in hindered:
+                return True
             step.create.append(ordinal)
         elif pod_facts.is_finished(pod):
             if not is_deleting(pod):

@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 
-from apimachinery.meta import Object, labels_of
-from apimachinery.scheme import PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS
+from apimachinery.meta import Object, labels_of, owner_reference, owner_references
+from apimachinery.scheme import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, STATEFUL_SETS
+from master.controller_manager import statefulset_claims as claims
 from tests import fakes
 from tests.fakes.cluster import Change
 from tests.fakes.manager import running, settle, until
 from tests.fakes.nodes import FakeNodes
 
+CLAIM = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
 MERGE = "application/merge-patch+json"
 
 
@@ -77,8 +79,7 @@ async def test_pods_start_in_order_and_go_in_reverse(world: World) -> None:
 
 
 async def test_identity_and_volumes_stay(world: World) -> None:
-    claim = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
-    world.cluster.create(STATEFUL_SETS, stateful_set(2, volumeClaimTemplates=[claim], ordinals={"start": 5}))
+    world.cluster.create(STATEFUL_SETS, stateful_set(2, volumeClaimTemplates=[CLAIM], ordinals={"start": 5}))
     await until(lambda: set(world.images()) == {"s-5", "s-6"})
     pod = world.cluster.get(PODS, "ns", "s-5")
     assert (pod["spec"]["hostname"], pod["spec"]["subdomain"]) == ("s-5", "svc")
@@ -124,3 +125,65 @@ async def test_a_pod_that_failed_is_made_anew(world: World) -> None:
     world.nodes.finish("ns", "s-0", exit_code=1)
     await until(lambda: world.cluster.get(PODS, "ns", "s-0")["metadata"]["uid"] != uid)
     await world.is_at("v1", "v1")
+
+
+def keeping(deleted: str, scaled: str) -> Object:
+    return {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": deleted, "whenScaled": scaled}}
+
+
+def claim_owners(world: World) -> dict[str, list[str]]:
+    return {
+        c["metadata"]["name"]: [f"{r['kind']}/{r['name']}" for r in owner_references(c)]
+        for c in world.cluster.all(PERSISTENT_VOLUME_CLAIMS)
+    }
+
+
+async def test_claims_belong_to_whom_they_should_go_with(world: World) -> None:
+    world.cluster.create(STATEFUL_SETS, stateful_set(2, volumeClaimTemplates=[CLAIM], **keeping("Delete", "Retain")))
+    await world.is_at("v1", "v1")
+    assert claim_owners(world) == {"data-s-0": ["StatefulSet/s"], "data-s-1": ["StatefulSet/s"]}
+    world.patch(keeping("Retain", "Delete"))
+    await until(lambda: claim_owners(world) == {"data-s-0": [], "data-s-1": []})
+    world.patch(keeping("Delete", "Delete") | {"replicas": 1})
+    await world.is_at("v1")
+    assert claim_owners(world) == {"data-s-0": ["StatefulSet/s"], "data-s-1": ["Pod/s-1"]}
+    world.patch(keeping("Retain", "Retain"))
+    await until(lambda: claim_owners(world)["data-s-0"] == [])
+
+
+async def test_a_pod_waits_until_the_claim_of_its_predecessor_is_gone(world: World) -> None:
+    world.cluster.create(STATEFUL_SETS, stateful_set(2, volumeClaimTemplates=[CLAIM], **keeping("Retain", "Delete")))
+    await world.is_at("v1", "v1")
+    world.patch({"replicas": 1})
+    await world.is_at("v1")
+    world.patch({"replicas": 2})
+    await settle(world.cluster)
+    assert set(world.images()) == {"s-0"}
+    world.cluster.delete(PERSISTENT_VOLUME_CLAIMS, "ns", "data-s-1")
+    await world.is_at("v1", "v1")
+    assert claim_owners(world) == {"data-s-0": [], "data-s-1": []}
+
+
+def named(name: str, uid: str, owners: list[Object] | None = None) -> Object:
+    return {"metadata": {"name": name, "namespace": "ns", "uid": uid, "ownerReferences": owners or []}}
+
+
+def test_claims_of_others_are_left_alone() -> None:
+    owner = stateful_set(1, **keeping("Delete", "Delete"))
+    owner["metadata"]["uid"] = "set"
+    pod, mine = named("s-0", "pod"), owner_reference(owner, STATEFUL_SETS)
+    boss = owner_reference(named("boss", "b"), CONFIG_MAPS)
+    bystander = {k: v for k, v in boss.items() if k != "controller"}
+
+    def given(*owners: Object, wanted: bool = True) -> list[Object] | None:
+        return claims.references(owner, pod, wanted, named("data-s-0", "c", list(owners)))
+
+    assert given() == [mine]
+    assert given(mine) is None
+    assert given(bystander) == [bystander, mine]
+    assert given({**mine, "controller": False}) == [mine]
+    assert given(mine, wanted=False) == [owner_reference(pod, PODS)]
+    assert given(boss) is None
+    assert given(boss, mine) == [boss]
+    assert given({**mine, "uid": "earlier"}) is None
+    assert given(owner_reference(named("s-0", "earlier"), PODS), wanted=False) is None
