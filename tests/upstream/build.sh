@@ -30,7 +30,7 @@ go-bindata -nometadata -pkg generated "${ignored[@]}" -o test/e2e/generated/bind
   test/e2e/testing-manifests/... test/e2e_node/testing-manifests/... test/images/... test/fixtures/...
 go-bindata -nometadata -nocompress -pkg generated "${ignored[@]}" \
   -o staging/src/k8s.io/kubectl/pkg/generated/bindata.go translations/...
-version=k8s.io/component-base/version
+version=k8s.io/kubernetes/vendor/k8s.io/component-base/version
 stamp="-X $version.gitVersion=v1.20.2 -X $version.gitMajor=1 -X $version.gitMinor=20 -X $version.gitTreeState=clean \
   -X $version.gitCommit=$(printf '0%.0s' {1..40}) -X $version.buildDate=2021-01-13T00:00:00Z"
 go test -c -o "$bin/e2e.test" ./test/e2e
