@@ -20,6 +20,7 @@ from master.scheduler.snapshot import Placement, Snapshot
 
 _CYCLES_KEPT = 256
 _COUNTERS_KEPT = 4096
+_UNKNOWN_LOAD = 0.5  # a node without a reading is neither sought nor shunned
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +145,18 @@ class Engine:
                 self.snapshot.remove(key)
 
     def _best(self, cycle: Cycle, rows: NDArray[np.int64]) -> int:
-        """The highest score; of equals the node with the fewest pods, which spreads better than upstream's dice."""
+        """The highest score; of equals the node with the fewest pods, which spreads better than upstream's dice.
+
+        Of these the idlest. The live load decides no more than that: a reading is seconds old and knows nothing of the
+        pods placed since, so as a score it sent a whole burst to the node that happened to look idle.
+        """
         if len(rows) == 1:
             return int(rows[0])
-        total = cycle.total(rows)
+        snap, total = self.snapshot, cycle.total(rows)
         best = rows[total == total.max()]
-        return int(best[self.snapshot.requested["pods"][best].argmin()])
+        pods = snap.requested["pods"][best]
+        best = best[pods == pods.min()]
+        return int(best[np.nan_to_num(snap.load[best], nan=_UNKNOWN_LOAD).argmin()])
 
     def _trim(self) -> None:
         if len(self._cycles) > _CYCLES_KEPT:

@@ -8,7 +8,6 @@ from master.scheduler.plugins.dynamic_resources import DynamicResources
 from master.scheduler.plugins.image_locality import ImageLocality
 from master.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from master.scheduler.plugins.node_affinity import NodeAffinity
-from master.scheduler.plugins.node_load import NodeLoad
 from master.scheduler.plugins.node_name import NodeName
 from master.scheduler.plugins.node_ports import NodePorts
 from master.scheduler.plugins.node_resources_balanced_allocation import NodeResourcesBalancedAllocation
@@ -45,7 +44,6 @@ DEFAULT_PROFILE = Profile(
         InterPodAffinity(),
         NodeResourcesBalancedAllocation(),
         ImageLocality(),
-        NodeLoad(),
     ),
     pre_binds=(_VOLUMES,),
 )

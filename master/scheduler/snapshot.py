@@ -55,7 +55,6 @@ class Snapshot:
         self.scored_cpu: Ints = self._zeros()
         self.scored_memory: Ints = self._zeros()
         self.load: NDArray[np.float64] = np.full(self.capacity, np.nan)
-        self.load_known = False
         self.allocatable: dict[str, Ints] = {}
         self.requested: dict[str, Ints] = {"pods": self._zeros()}
         self.taint_sets: list[TaintSet] = [()]
@@ -124,9 +123,8 @@ class Snapshot:
     def set_load(self, name: str, fraction: float) -> None:
         """The live load of a node: the busier of processor and memory, 0..1."""
         row = self.rows.get(name)
-        if row is not None and self.load[row] != fraction:
-            self.load[row], self.load_known = fraction, True
-            self._touch(row, self.node_changed)
+        if row is not None:
+            self.load[row] = fraction
 
     def label(self, key: str) -> LabelColumn:
         """The column of a label key; made when first asked for."""

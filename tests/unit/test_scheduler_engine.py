@@ -1,6 +1,7 @@
 """Decisions: which node a pod gets, or upstream's words for why it gets none."""
 
 import copy
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -172,6 +173,17 @@ def test_a_busy_node_is_avoided() -> None:
     engine.snapshot.set_load("a", 0.9)
     engine.snapshot.set_load("b", 0.1)
     assert schedule(engine, pod("p")) == "b"
+
+
+@pytest.mark.parametrize("requests", [{}, {"cpu": "50m"}, {"cpu": "50m", "memory": "64Mi"}])
+def test_a_burst_is_spread_evenly_whatever_stale_loads_say(requests: Object) -> None:
+    engine = cluster(node("a"), node("b"), node("c"))
+    for name, load in (("a", 0.95), ("b", 0.3), ("c", 0.25)):
+        engine.snapshot.set_load(name, load)
+    placed = [schedule(engine, pod(f"p{n}", **requests)) for n in range(15)]
+    engine.snapshot.set_load("c", 1.0)
+    placed += [schedule(engine, pod(f"p{n}", **requests)) for n in range(15, 30)]
+    assert Counter(placed) == {"a": 10, "b": 10, "c": 10}
 
 
 def test_a_missing_claim_is_named() -> None:
