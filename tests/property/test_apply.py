@@ -105,6 +105,6 @@ def test_force_settles_every_conflict(first: Object, second: Object) -> None:
 
 def _ordered(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _ordered(v) for k, v in value.items()}
+        return {k: _ordered(v) for k, v in sorted(value.items())}
     keyed = isinstance(value, list) and value and isinstance(value[0], dict)
     return sorted((_ordered(v) for v in value), key=repr) if keyed else value

@@ -7,7 +7,7 @@ import orjson
 
 from apimachinery import patch
 from apimachinery import schema as schema_rules
-from apimachinery.errors import ApiError, BadRequest, UnsupportedMediaType
+from apimachinery.errors import BadRequest, UnsupportedMediaType
 from apimachinery.patch import typed
 from apimachinery.scheme import Kind
 
@@ -45,7 +45,7 @@ def transform(pipeline: Pipeline, target: Target, media: str, raw: bytes, option
 def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions) -> Transform:
     """Server-side apply: its transform makes the whole object of the whole object, whatever the subresource.
 
-    Raises BadRequest, and ApiError for what the schema does not have; the transform Conflict.
+    Raises BadRequest, for what the schema does not have, too; the transform Conflict.
     """
     kind = target.kind
     takes = SCALE if target.subresource == "scale" else kind
@@ -71,13 +71,13 @@ def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions
 
 
 def _refuse_untyped(target: Target, takes: Kind, problems: Sequence[str]) -> None:
-    """Apply needs every field's type. Raises ApiError with all that the schema does not have, in upstream's words and
-    with its code: 500 without a reason."""
+    """Apply needs every field's type. Raises BadRequest with all that the schema does not have, in upstream's
+    words; upstream itself answers 500, though nothing is wrong with the server."""
     if not problems:
         return
     told = problems[0] if len(problems) == 1 else "\n".join(["errors:", *(f"  {p}" for p in problems)])
     about = f"{target.namespace}/{target.name}; {takes.group}/{takes.version}, Kind={takes.kind}"
-    raise ApiError(f"failed to create typed patch object ({about}): {told}", reason="")
+    raise BadRequest(f"failed to create typed patch object ({about}): {told}")
 
 
 def parse(raw: bytes) -> Any:
