@@ -23,7 +23,9 @@ async def client(apiserver: ApiServerProgram) -> AsyncIterator[ApiClient]:
 def test_component_statuses(apiserver: ApiServerProgram) -> None:
     """Nothing but etcd is there beside this server."""
     listed = apiserver.request("GET", STATUSES)
-    assert "v1 ComponentStatus is deprecated in v1.19+" in str({k.lower(): v for k, v in listed.headers.items()}["warning"])
+    assert "v1 ComponentStatus is deprecated in v1.19+" in str(
+        {k.lower(): v for k, v in listed.headers.items()}["warning"]
+    )
     assert (listed.json["kind"], listed.json["metadata"]) == ("ComponentStatusList", {})
     rows = apiserver.kubectl("get", "cs", "--no-headers").splitlines()
     assert {row.split()[0]: row.split()[1] for row in rows} == {
