@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 
-from node.agent.volumes import atomic_writer, sub_path
+from node.agent.volumes import atomic_writer, persistent, sub_path
 from node.agent.volumes.projection import safe_path
-from node.agent.volumes.volume import File, VolumeError
+from node.agent.volumes.volume import File, VolumeContext, VolumeError
 
 
 def files(**contents: str) -> dict[str, File]:
@@ -38,6 +41,34 @@ def test_nested_paths_and_empty_payload(tmp_path: Path) -> None:
     assert (folder / "deep/er/x").read_text() == "1"
     atomic_writer.write(str(folder), {})
     assert [n for n in os.listdir(folder) if not n.startswith("..")] == []
+
+
+def of_claim(mode: str, source: dict[str, Any], used: str) -> tuple[dict[str, Any], VolumeContext]:
+    """A pod's volume, and the pod that has it under ``used``, with what the claim is bound to."""
+    found = {"metadata": {"name": "pv"}, "spec": {"volumeMode": mode, **source}}
+    container = {"name": "c", used: [{"name": "v"}]}
+    bound = SimpleNamespace(volume=AsyncMock(return_value=found))
+    context = SimpleNamespace(pod={"spec": {"containers": [container]}}, bound=bound, fs_group=None)
+    return {"name": "v", "persistentVolumeClaim": {"claimName": "c"}}, cast(VolumeContext, context)
+
+
+@pytest.mark.parametrize(
+    ("mode", "path", "used", "told"),
+    [
+        ("Block", "/dev/null", "volumeMounts", "volume v has volumeMode Block, but is specified in volumeMounts"),
+        ("Filesystem", "/tmp", "volumeDevices", "volume v has volumeMode Filesystem, but is specified in volumeDevice"),
+        ("Block", "/dev/null", "volumeDevices", "MapVolume.MapPodDevice failed.* /dev/null is not a block device"),
+        ("Block", "/dev/no-such", "volumeDevices", "MapVolume.MapPodDevice failed.*No such file"),
+    ],
+)
+async def test_a_claim_is_used_as_its_mode_says(mode: str, path: str, used: str, told: str) -> None:
+    with pytest.raises(VolumeError, match=told):
+        await persistent.prepare_claim(*of_claim(mode, {"local": {"path": path}}, used))
+
+
+async def test_what_can_be_no_device_is_refused_by_name() -> None:
+    with pytest.raises(VolumeError, match="no Block volumes of its type, use csi or local"):
+        await persistent.prepare_claim(*of_claim("Block", {"hostPath": {"path": "/dev/null"}}, "volumeDevices"))
 
 
 @pytest.mark.parametrize("path", ["/abs", "../up", "a/../../b", "..hidden", ""])
