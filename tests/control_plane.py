@@ -2,10 +2,8 @@
 
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -20,24 +18,12 @@ import yaml
 
 from apimachinery import pki
 from apimachinery.config import kubeconfig
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 ADMIN_TOKEN = "admin-token"
 USER_TOKEN = "user-token"
-_random = random.SystemRandom()
-
-
-def free_port() -> int:
-    """A port that nobody listens on, from a range that no outgoing connection takes its own from."""
-    while True:
-        with socket.socket() as s:
-            port = _random.randrange(15_000, 29_000)
-            try:
-                s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def eventually(check: Any, within: float = 10.0) -> Any:

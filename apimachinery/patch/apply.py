@@ -119,6 +119,7 @@ def tracked_update(old: Object, new: Object, managed: Entries, schema: Schema, m
     if mine.fields:
         if before := entries.get(mine.id):
             mine.fields = fields.union(before.fields, mine.fields)
+        mine.fields = fields.ordered(mine.fields)
         entries[mine.id] = mine
     return encode(_capped(list(entries.values())))
 
@@ -155,7 +156,7 @@ def apply(
     changed, gone = structured.compare(stored, merged, schema)
     if not force:
         _refuse_conflicts(entries.values(), changed, _client_side_applied(stored, schema, manager))
-    mine.fields = fields.minus(mine.fields, _UNTRACKED)
+    mine.fields = fields.ordered(fields.minus(mine.fields, _UNTRACKED))
     others = [_less(e, changed, gone) for e in entries.values()]
     result = without_nulls(merged) if typed and before is not None else merged
     return _result(result, wanted, manager, [*others, mine])
@@ -199,8 +200,8 @@ def _created(obj: Object, schema: Schema, *, typed: bool) -> Fields:
     said["metadata"] = {k: v for k, v in (obj.get("metadata") or {}).items() if k not in _META}
     found = structured.created(said, schema, typed=typed)
     if meta := {e: node for e, node in found.pop("f:metadata", fields.NONE).items() if e != fields.ITSELF}:
-        return {"f:metadata": meta, **found}
-    return found
+        found["f:metadata"] = meta
+    return fields.ordered(found)
 
 
 def _capped(entries: list[Entry]) -> list[Entry]:
@@ -218,7 +219,7 @@ def _capped(entries: list[Entry]) -> list[Entry]:
             entries.remove(bucket)
             bucket = first[entry.api_version] = Entry(_ANCIENT, "Update", entry.api_version, "", "", bucket.fields)
             entries.append(bucket)
-        bucket.fields, bucket.time = fields.union(bucket.fields, entry.fields), entry.time
+        bucket.fields, bucket.time = fields.ordered(fields.union(bucket.fields, entry.fields)), entry.time
         entries.remove(entry)
         excess -= 1
     return entries

@@ -27,6 +27,11 @@ def value(item: Any) -> str:
     return "v:" + orjson.dumps(item).decode()
 
 
+def ordered(node: Fields) -> Fields:
+    """The set with every level sorted, as Go would encode it again: clients compare FieldsV1 byte by byte."""
+    return {e: ordered(node[e]) if node[e] else LEAF for e in sorted(node)}
+
+
 def belongs(node: Fields) -> bool:
     """Whether what a node stands for is in the set, not only something below it."""
     return not node or ITSELF in node

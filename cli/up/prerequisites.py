@@ -61,7 +61,7 @@ def _missing_rights(config: ClusterConfig) -> list[str]:
 
 
 def _taken_ports(config: ClusterConfig, own: Collection[int]) -> list[str]:
-    wanted = {config.port: "--port", config.port + 1: "--port", config.port + 2: "--port"}
+    wanted = {config.port + i: "--port" for i in (0, 1, 2, 7, 8, 9)}
     wanted |= {config.etcd_port + 10 * i + j: "--etcd-port" for i in range(config.etcd_members) for j in (0, 1)}
     taken = {port: _holder(port) for port in wanted if _is_taken(port)}
     return [

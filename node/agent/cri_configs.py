@@ -103,6 +103,7 @@ class ContainerParts:
     image: pb.Image | None
     memory_capacity: int
     target_id: str = ""
+    devices: Sequence[pb.Device] = ()
 
 
 def container_config(pod: Object, spec: Object, parts: ContainerParts) -> pb.ContainerConfig:
@@ -121,6 +122,7 @@ def container_config(pod: Object, spec: Object, parts: ContainerParts) -> pb.Con
         working_dir=spec.get("workingDir", ""),
         envs=[pb.KeyValue(key=name, value=value) for name, value in env.items()],
         mounts=parts.mounts,
+        devices=parts.devices,
         labels={
             POD_NAME: pod["metadata"]["name"],
             POD_NAMESPACE: pod["metadata"].get("namespace", ""),

@@ -125,7 +125,7 @@ class PodStarter:
             return await self._services.preparer.volumes(pod, runtime)
         except (VolumeError, ApiError) as error:
             message = error.event if isinstance(error, VolumeError) else f"MountVolume.SetUp failed: {error}"
-            self._event(pod, "Warning", "FailedMount", message)
+            self._event(pod, "Warning", error.reason if isinstance(error, VolumeError) else "FailedMount", message)
             outcome.retry(time.time() + _VOLUME_RETRY_SECONDS)
             return None
 

@@ -6,7 +6,7 @@ makes the configuration alone.
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -142,11 +142,11 @@ class PodPreparer:
         )
         environment.setdefault("HOSTNAME", _hostname(pod, self._settings))
         mounts = await asyncio.to_thread(self._mounts, pod, start, facts, volumes, environment)
+        devices = list(_devices(pod, spec, volumes))
         await asyncio.to_thread(self._make_log_folder, pod, spec["name"])
         target = runtime.latest(spec["targetContainerName"]) if spec.get("targetContainerName") else None
-        parts = ContainerParts(
-            start.attempt, environment, mounts, image, self._facts.memory_capacity, target.id if target else ""
-        )
+        about = target.id if target else ""
+        parts = ContainerParts(start.attempt, environment, mounts, image, self._facts.memory_capacity, about, devices)
         return container_config(pod, spec, parts)
 
     def again_at(self, uid: str) -> float | None:
@@ -221,6 +221,16 @@ def _write_hosts(path: str, pod: Object, facts: PodFacts, cluster_domain: str) -
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
     os.chmod(path, 0o644)
+
+
+def _devices(pod: Object, spec: Object, volumes: Volumes) -> Iterator[pb.Device]:
+    """The block volumes of a container."""
+    fixed = {v["name"] for v in pod["spec"].get("volumes") or () if manager.is_read_only(v)}
+    for device in spec.get("volumeDevices") or ():
+        name, inside = device["name"], device["devicePath"]
+        if name not in volumes:
+            raise ConfigError(f'cannot find volume "{name}" to pass into container "{spec["name"]}"')
+        yield pb.Device(host_path=volumes[name], container_path=inside, permissions="mr" if name in fixed else "mrw")
 
 
 def _image_mount(mount: Object, source: Object, environment: Mapping[str, str]) -> pb.Mount:

@@ -1,6 +1,5 @@
 """A process-mode cluster for tests, started by the same command that a user types, and kubectl on it."""
 
-import itertools
 import json
 import os
 import subprocess
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.ports import take_block
 
 BIN = Path(sys.executable).parent
 RUNTIME = os.environ.get("KUBETO_TEST_RUNTIME", "docker")
@@ -70,20 +71,15 @@ class LocalCluster:
         return {p.stem: int(p.read_text()) for p in (self.directory / "run").glob("*.pid")}
 
 
-# Each cluster of a test run has a slot: its own ports, name and network. Runs side by side differ by their pid.
-_slots = itertools.count(os.getpid() * 8)
-_PORTS_A_SLOT = 40
-
-
 @contextmanager
 def local_cluster(directory: Path, *options: str) -> Iterator[LocalCluster]:
     """Start a cluster of its own name, ports and network, and take everything away afterwards."""
-    slot = next(_slots) % 250
-    port = 17000 + slot * _PORTS_A_SLOT
+    block = take_block()
+    name, port = f"kt{block.number}", block.ports[0]
     place = ["--dir", str(directory)]
-    start = ["up", "--mode=process", f"--name=kt{slot}", f"--port={port}", f"--etcd-port={port + 20}"]
-    start += [f"--node-network=172.31.{slot}.0/24", *place, *options]
-    cluster = LocalCluster(directory, f"kt{slot}", start)
+    start = ["up", "--mode=process", f"--name={name}", f"--port={port}", f"--etcd-port={port + 20}"]
+    start += [f"--node-network=172.31.{block.number}.0/24", *place, *options]
+    cluster = LocalCluster(directory, name, start)
     try:
         cluster.kubeto(*start, timeout=120)
         yield cluster

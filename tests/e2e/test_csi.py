@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.local_cluster import LocalCluster, eventually
-from tests.e2e.test_volumes import apply, claim, of_claim, pod
+from tests.e2e.test_volumes import apply, claim, of_claim, pod, with_device
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 DRIVER = "csi.test"
@@ -99,7 +99,14 @@ def test_data_go_with_their_pod_from_node_to_node(cluster: LocalCluster, namespa
     volume = cluster.get("pvc", "c", "-n", namespace)["spec"]["volumeName"]
     summary = json.loads(cluster.kubectl("get", "--raw", f"/api/v1/nodes/{first}/proxy/stats/summary"))
     volumes = [v for p in summary["pods"] for v in p.get("volume", ()) if p["podRef"]["namespace"] == namespace]
-    assert [(v["name"], v["pvcRef"]["name"], v["usedBytes"]) for v in volumes] == [("data", "c", 30)]
+    claimed = [(v["name"], v["pvcRef"]["name"], v["usedBytes"]) for v in volumes if "pvcRef" in v]
+    assert claimed == [("data", "c", 30)]
+    metrics = cluster.kubectl("get", "--raw", f"/api/v1/nodes/{first}/proxy/metrics").splitlines()
+    assert f'kubelet_volume_stats_used_bytes{{namespace="{namespace}",persistentvolumeclaim="c"}} 30.0' in metrics
+    assert any(line.startswith("kubelet_running_pods ") and line.split()[1] != "0.0" for line in metrics)
+    assert any(
+        line.startswith('kubelet_runtime_operations_total{operation_type="start_container"}') for line in metrics
+    )
     attached = cluster.get("node", first)["status"]
     assert attached["volumesInUse"] == [v["name"] for v in attached["volumesAttached"]]
     apply(cluster, namespace, pod("two", "cat /data/x; sleep 1000", of_claim("c"), **on(second)))
@@ -148,6 +155,27 @@ def test_a_driver_that_crashes_is_waited_for(cluster: LocalCluster, namespace: s
     driver.start_on(node)
     ready(cluster, namespace, "q")
     cluster.kubectl("wait", "--for=delete", "pod/p", "-n", namespace, "--timeout=60s")
+    gone(cluster, namespace, "q")
+    eventually(lambda: not driver.mounts())
+
+
+def test_a_block_volume_is_a_device_in_the_container(cluster: LocalCluster, namespace: str, driver: Driver) -> None:
+    node = next(iter(driver.nodes))
+    apply(cluster, namespace, claim("c", storageClassName="csi", volumeMode="Block"))
+    script = "echo -n kept | dd of=/dev/disk bs=512 conv=sync && stat -c %F /dev/disk; sleep 1000"
+    apply(cluster, namespace, with_device(pod("p", script, of_claim("c"), **on(node))))
+    ready(cluster, namespace, "p")
+    eventually(lambda: "block special file" in cluster.kubectl("logs", "p", "-n", namespace))
+    volume = cluster.get("pvc", "c", "-n", namespace)["spec"]["volumeName"]
+    os.sync()
+    assert (driver.state / "volumes" / volume / "disk").read_bytes().startswith(b"kept")
+    gone(cluster, namespace, "p")
+    eventually(lambda: str(driver.state) not in subprocess.check_output(["losetup", "-a"], text=True))
+    script = "head -c4 /dev/disk; echo; dd if=/dev/zero of=/dev/disk count=1 || echo refused; sleep 1000"
+    apply(cluster, namespace, with_device(pod("q", script, of_claim("c", readOnly=True), **on(node))))
+    ready(cluster, namespace, "q")
+    log = eventually(lambda: "refused" in (log := cluster.kubectl("logs", "q", "-n", namespace)) and log)
+    assert log.startswith("kept")
     gone(cluster, namespace, "q")
     eventually(lambda: not driver.mounts())
 

@@ -1,6 +1,8 @@
 """Claims and their volumes, as a user of kubectl meets them on three nodes."""
 
 import json
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,13 @@ def apply(cluster: LocalCluster, namespace: str, *objects: dict[str, Any]) -> No
 
 def of_claim(name: str, **source: Any) -> dict[str, Any]:
     return {"name": "data", "persistentVolumeClaim": {"claimName": name, **source}}
+
+
+def with_device(pod: dict[str, Any]) -> dict[str, Any]:
+    """The pod with its volume as a device in the place of a folder."""
+    container = pod["spec"]["containers"][0]
+    container["volumeDevices"] = [{"name": container.pop("volumeMounts")[0]["name"], "devicePath": "/dev/disk"}]
+    return pod
 
 
 def test_a_stateful_set_keeps_its_data_and_its_nodes(cluster: LocalCluster, namespace: str) -> None:
@@ -96,6 +105,43 @@ def test_a_volume_made_by_hand_is_bound_and_may_be_read_only(
     eventually(lambda: cluster.get("pv", meta["name"])["status"]["phase"] == "Released")
     cluster.kubectl("delete", "pv", meta["name"])
     assert (folder / "x").exists()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[str]:
+    """A block device."""
+    (tmp_path / "disk").write_bytes(bytes(1 << 20))
+    command = ["losetup", "--find", "--show", tmp_path / "disk"]
+    device = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    yield device
+    subprocess.run(["losetup", "--detach", device], check=True)
+
+
+def test_a_device_of_a_node_is_a_volume(cluster: LocalCluster, namespace: str, tmp_path: Path, disk: str) -> None:
+    node = cluster.get("nodes")["items"][0]["metadata"]["name"]
+    (tmp_path / "link").symlink_to(disk)
+    here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+    spec = {
+        "capacity": {"storage": "1Mi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "by-hand",
+        "volumeMode": "Block", "local": {"path": str(tmp_path / "link")},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
+    }  # fmt: skip
+    meta = {"name": f"{namespace}-pv"}
+    apply(cluster, namespace, {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": meta, "spec": spec})
+    small = {"storageClassName": "by-hand", "resources": {"requests": {"storage": "1Mi"}}}
+    apply(cluster, namespace, claim("files", **small), claim("c", volumeMode="Block", **small))
+    eventually(lambda: cluster.get("pvc", "c", "-n", namespace)["status"]["phase"] == "Bound")
+    assert cluster.get("pvc", "files", "-n", namespace)["status"]["phase"] == "Pending"
+    script = "echo -n hello > /dev/disk && sync && ls -l /dev/disk && sleep 1000"
+    wrong = pod("wrong", "true", of_claim("c"))
+    apply(cluster, namespace, with_device(pod("p", script, of_claim("c"))), wrong)
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/p", "-n", namespace, "--timeout=30s")
+    log = eventually(lambda: cluster.kubectl("logs", "p", "-n", namespace))
+    assert log.startswith("b") and (tmp_path / "disk").read_bytes().startswith(b"hello")
+    words = "volume data has volumeMode Block, but is specified in volumeMounts"
+    eventually(lambda: words in cluster.kubectl("describe", "pod", "wrong", "-n", namespace))
+    cluster.kubectl("delete", "pod/p", "pod/wrong", "pvc/c", "pvc/files", "-n", namespace)
+    cluster.kubectl("delete", "pv", meta["name"])
 
 
 def test_an_ephemeral_volume_comes_and_goes_with_its_pod(cluster: LocalCluster, namespace: str) -> None:

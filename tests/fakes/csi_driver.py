@@ -1,5 +1,7 @@
 """A CSI driver for tests: folders of one state folder, bind-mounted, on as many nodes as share it.
 
+A block volume is a file ``disk`` in its folder behind a loop device, which is bound where it is published.
+
 ``python -m tests.fakes.csi_driver --socket S --registry R --name N --node NODE --state DIR`` serves the Node service
 and registers as node-driver-registrar does. It logs its calls to ``DIR/calls`` and does what ``DIR/faults`` (JSON: RPC
 name -> ``hang``, or the name of a gRPC status) says. Without root it makes folders instead of mounts.
@@ -10,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from protos.csi.v1 import csi_pb2_grpc as csi_rpc
 from protos.pluginregistration.v1 import api_pb2 as reg
 from protos.pluginregistration.v1 import api_pb2_grpc as reg_rpc
 
+_DISK_BYTES = 1 << 20
 Capability = csi.NodeServiceCapability.RPC
 ALL = (
     Capability.STAGE_UNSTAGE_VOLUME,
@@ -103,17 +107,25 @@ class CsiDriver(csi_rpc.NodeServicer, reg_rpc.RegistrationServicer):
         source = self.state / "volumes" / request.volume_id
         if not source.is_dir():
             await context.abort(grpc.StatusCode.NOT_FOUND, f"volume {request.volume_id} does not exist")
-        self._bind(source, request.staging_target_path)
+        if request.volume_capability.HasField("block"):
+            self._loop(source)
+        else:
+            self._bind(source, request.staging_target_path)
         return csi.NodeStageVolumeResponse()
 
     async def NodeUnstageVolume(self, request: Any, context: Any) -> csi.NodeUnstageVolumeResponse:  # noqa: N802
         await self._enter(request, context)
         self._unbind(request.staging_target_path)
+        for device in self._loops(self.state / "volumes" / request.volume_id):
+            subprocess.run(["losetup", "--detach", device], check=True)
         return csi.NodeUnstageVolumeResponse()
 
     async def NodePublishVolume(self, request: Any, context: Any) -> csi.NodePublishVolumeResponse:  # noqa: N802
         await self._enter(request, context)
         source = Path(request.staging_target_path) if request.staging_target_path else self._inline(request.volume_id)
+        if request.volume_capability.HasField("block"):
+            Path(request.target_path).touch()
+            source = Path(self._loop(self.state / "volumes" / request.volume_id))
         self._bind(source, request.target_path)
         return csi.NodePublishVolumeResponse()
 
@@ -121,7 +133,7 @@ class CsiDriver(csi_rpc.NodeServicer, reg_rpc.RegistrationServicer):
         await self._enter(request, context)
         self._unbind(request.target_path)
         with contextlib.suppress(FileNotFoundError):
-            os.rmdir(request.target_path)
+            (os.rmdir if os.path.isdir(request.target_path) else os.unlink)(request.target_path)
         return csi.NodeUnpublishVolumeResponse()
 
     async def NodeExpandVolume(self, request: Any, context: Any) -> csi.NodeExpandVolumeResponse:  # noqa: N802
@@ -138,9 +150,28 @@ class CsiDriver(csi_rpc.NodeServicer, reg_rpc.RegistrationServicer):
         path.mkdir(exist_ok=True)
         return path
 
+    def _loop(self, folder: Path) -> str:
+        """The device of a volume's disk, made if it is not there."""
+        disk = folder / "disk"
+        if not disk.exists():
+            disk.write_bytes(bytes(_DISK_BYTES))
+        if not self.root:
+            return str(disk)
+        if found := self._loops(folder):
+            return found[0]
+        made = subprocess.run(["losetup", "--find", "--show", disk], check=True, capture_output=True, text=True)
+        return made.stdout.strip()
+
+    def _loops(self, folder: Path) -> list[str]:
+        if not self.root or not (folder / "disk").exists():
+            return []
+        command = ["losetup", "--associated", folder / "disk", "--noheadings", "--output", "NAME"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
     def _bind(self, source: Path, target: str) -> None:
-        os.makedirs(target, exist_ok=True)
-        if self.root and not os.path.ismount(target):
+        if not os.path.exists(target):
+            os.makedirs(target)
+        if self.root and not _is_mounted(target):
             mounts.bind(str(source), target)
 
     def _unbind(self, target: str) -> None:

@@ -10,7 +10,8 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
-from tests.control_plane import Etcd, Program, eventually, free_port
+from tests.control_plane import Etcd, Program, eventually
+from tests.ports import free_port
 
 
 class SlowLine:

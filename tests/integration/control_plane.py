@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,22 +14,9 @@ from typing import IO
 
 from apimachinery.config import ClusterAccess, kubeconfig, load_kubeconfig
 from apimachinery.pki import ensure_ca, ensure_key
+from tests.ports import take_block
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port(above: int = 24000) -> int:
-    """A port of 127.0.0.1 that nobody listens on, with the two after it."""
-    for port in range(above, above + 900, 10):
-        with contextlib.ExitStack() as stack:
-            try:
-                for offset in range(6):
-                    one = stack.enter_context(socket.socket())
-                    one.bind(("127.0.0.1", port + offset))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no free ports")
 
 
 @dataclass
@@ -120,7 +106,7 @@ class ControlPlane:
 
 @contextlib.contextmanager
 def control_plane(directory: Path) -> Iterator[ControlPlane]:
-    plane = ControlPlane(directory, free_port())
+    plane = ControlPlane(directory, take_block().ports[0])
     try:
         plane.start_etcd()
         plane.start_apiserver()

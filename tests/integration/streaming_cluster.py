@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -18,16 +17,9 @@ import yaml
 from apimachinery import pki
 from apimachinery.config import kubeconfig
 from tests.fakes.node_agent import FakeNodeAgent
+from tests.ports import free_port
 
 BIN = Path(sys.executable).parent
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 @dataclass
@@ -73,7 +65,7 @@ class StreamingCluster:
 
 @contextlib.asynccontextmanager
 async def streaming_cluster(directory: Path) -> AsyncIterator[StreamingCluster]:
-    etcd_port, peer_port, port, grpc_port, token_port, agent_port = free_ports(6)
+    etcd_port, peer_port, port, grpc_port, token_port, agent_port = (free_port() for _ in range(6))
     etcd_url, url = f"http://127.0.0.1:{etcd_port}", f"https://127.0.0.1:{port}"
     ca = pki.ensure_ca(directory)
     server = ca.ensure_server(directory / "server", "kube-apiserver", ips=["127.0.0.1"], dns=["localhost"])

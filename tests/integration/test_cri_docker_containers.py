@@ -8,6 +8,7 @@ import pytest
 
 from protos.cri.runtime.v1 import api_pb2 as cri
 from tests.docker_runtime import IMAGE, Cri
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -101,8 +102,9 @@ async def test_images_are_listed_by_every_name(cri_docker: Cri) -> None:
 
 
 async def test_a_registry_that_is_not_there_is_unavailable(cri_docker: Cri) -> None:
-    request = cri.PullImageRequest(image=cri.ImageSpec(image="127.0.0.1:27999/nothing:1"))
+    image = f"127.0.0.1:{free_port()}/nothing:1"
+    request = cri.PullImageRequest(image=cri.ImageSpec(image=image))
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await cri_docker.images.PullImage(request)
     assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
-    assert "127.0.0.1:27999/nothing:1" in str(failed.value.details())
+    assert image in str(failed.value.details())

@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 import websockets
 
-from tests.integration.streaming_cluster import BIN, StreamingCluster, free_ports, streaming_cluster, tls
+from tests.integration.streaming_cluster import BIN, StreamingCluster, streaming_cluster, tls
+from tests.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SPDY = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false"}
@@ -137,7 +138,7 @@ async def test_port_forward(cluster: StreamingCluster, transport: str) -> None:
         writer.close()
 
     listener = await asyncio.start_server(shout, "127.0.0.1", 0)
-    remote, (local,) = listener.sockets[0].getsockname()[1], free_ports(1)
+    remote, local = listener.sockets[0].getsockname()[1], free_port()
 
     async def ask(text: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", local)

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from apimachinery import schema, scheme
+from apimachinery import patch, schema, scheme
 from master.apiserver.registry import managed_fields, parts
 from master.apiserver.registry.answers import WriteOptions
 from master.apiserver.registry.strategy import Strategy
@@ -36,6 +36,22 @@ def managers(obj: Object) -> dict[str, Object]:
 def test_each_writer_has_its_own_fields() -> None:
     after = changed(made(x="1", y="1"), x="1", y="2", z="3")
     assert managers(after) == {"ann": {"f:data": {".": {}, "f:x": {}}}, "bob": {"f:data": {"f:y": {}, "f:z": {}}}}
+
+
+def test_sets_are_stored_sorted() -> None:
+    """Go's clients compare FieldsV1 as bytes, and sort what passes through an unstructured object."""
+    apply = patch.FieldManager("eve", "v1", "2030-01-01T00:00:00Z")
+    wanted = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"labels": {"b": "", "a": ""}},
+        "data": {"z": "", "w": ""},
+    }
+    applied = patch.apply(made(y="1", x="1"), wanted, SCHEMAS.of(scheme.CONFIG_MAPS), apply)
+    written = changed(applied, y="2", x="1", **dict.fromkeys("zwqp", ""))
+    sets = list(managers(written).values())
+    assert len(sets) == 3
+    assert [orjson.dumps(s) for s in sets] == [orjson.dumps(s, option=orjson.OPT_SORT_KEYS) for s in sets]
 
 
 def test_an_empty_list_ends_tracking_for_good() -> None:

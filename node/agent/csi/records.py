@@ -26,6 +26,7 @@ class Record:
     """A volume that is staged in ``folder``, or published in it for one pod.
 
     ``attachment`` names its VolumeAttachment, "" if there is none. ``staged`` is the staging path, "" without one.
+    A ``block`` volume is published as a device, a file that is its driver's to make; others as a folder.
     """
 
     folder: str
@@ -34,10 +35,11 @@ class Record:
     attachment: str = ""
     lifecycle: str = ""
     staged: str = ""
+    block: bool = False
 
     @property
     def mount(self) -> str:
-        return os.path.join(self.folder, "mount")
+        return os.path.join(self.folder, "dev" if self.block else "mount")
 
     @property
     def volume(self) -> tuple[str, str]:
@@ -50,8 +52,8 @@ class Records:
     def __init__(self, root: str) -> None:
         self._paths = NodePaths(root)
 
-    def pod_folder(self, uid: str, name: str) -> str:
-        return os.path.join(self._paths.pod(uid), "volumes", _PLUGIN, name)
+    def pod_folder(self, uid: str, name: str, *, block: bool = False) -> str:
+        return os.path.join(self._paths.pod(uid), "volumeDevices" if block else "volumes", _PLUGIN, name)
 
     def stage_folder(self, driver: str, handle: str) -> str:
         """Of a volume, whichever pods use it."""
@@ -65,6 +67,7 @@ class Records:
             "attachmentID": record.attachment,
             "volumeLifecycleMode": record.lifecycle,
             "stagingTargetPath": record.staged,
+            "volumeMode": "Block" if record.block else "Filesystem",
         }
         whole_file.replace(os.path.join(record.folder, _FILE), json.dumps(content).encode())
 
@@ -73,16 +76,18 @@ class Records:
         for path in (record.mount, record.staged if record.staged.startswith(record.folder) else ""):
             if path and os.path.isdir(path):
                 os.rmdir(path)
+            elif path and os.path.lexists(path):
+                os.unlink(path)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(record.folder, _FILE))
         if os.path.isdir(record.folder):
             os.rmdir(record.folder)
 
     def of_pod(self, uid: str) -> list[Record]:
-        return self._read(os.path.join(glob.escape(self._paths.pod(uid)), "volumes", _PLUGIN, "*"))
+        return self._read(os.path.join(glob.escape(self._paths.pod(uid)), "volume*", _PLUGIN, "*"))
 
     def of_pods(self) -> list[Record]:
-        return self._read(os.path.join(glob.escape(self._paths.pods), "*", "volumes", _PLUGIN, "*"))
+        return self._read(os.path.join(glob.escape(self._paths.pods), "*", "volume*", _PLUGIN, "*"))
 
     def of_stages(self) -> list[Record]:
         return self._read(os.path.join(glob.escape(self._paths.csi), "*", "*"))
@@ -114,4 +119,5 @@ def _parse(path: str) -> Record | None:
         attachment=found.get("attachmentID") or "",
         lifecycle=found.get("volumeLifecycleMode") or "",
         staged=found.get("stagingTargetPath") or "",
+        block=found.get("volumeMode") == "Block",
     )

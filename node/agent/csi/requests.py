@@ -41,12 +41,20 @@ class Wanted:
     claim: str = ""
     fs_type: str = ""
     read_only: bool = False
+    block: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
     access_modes: tuple[str, ...] = ("ReadWriteOnce",)
     mount_options: tuple[str, ...] = ()
     publish_secret: _Ref = None
     stage_secret: _Ref = None
     expand_secret: _Ref = None
+
+    @property
+    def steps(self) -> tuple[str, str]:
+        """Upstream's names of staging and publishing, as events say them."""
+        if self.block:
+            return "MapVolume.SetUpDevice", "MapVolume.MapPodDevice"
+        return "MountVolume.MountDevice", "MountVolume.SetUp"
 
 
 def of_volume(volume: Object, claim: str, read_only: bool) -> Wanted:
@@ -59,6 +67,7 @@ def of_volume(volume: Object, claim: str, read_only: bool) -> Wanted:
         claim=claim,
         fs_type=source.get("fsType") or "",
         read_only=read_only or bool(source.get("readOnly")),
+        block=spec.get("volumeMode") == "Block",
         attributes=source.get("volumeAttributes") or {},
         access_modes=tuple(spec.get("accessModes") or ("ReadWriteOnce",)),
         mount_options=tuple(spec.get("mountOptions") or ()),
@@ -92,6 +101,9 @@ def capability(wanted: Wanted, able: Collection[int], group: int | None) -> pb.V
     """``able``: the driver's node capabilities. ``group``: the fsGroup, if the driver is to apply it."""
     modes = _PRECISE_MODES if Capability.SINGLE_NODE_MULTI_WRITER in able else _MODES
     made = pb.VolumeCapability(access_mode=_Mode(mode=modes[wanted.access_modes[0]]))
+    if wanted.block:
+        made.block.SetInParent()
+        return made
     made.mount.fs_type = wanted.fs_type
     made.mount.mount_flags.extend(wanted.mount_options)
     made.mount.volume_mount_group = "" if group is None else str(group)
@@ -122,7 +134,7 @@ def pod_info(pod: Object, wanted: Wanted) -> dict[str, str]:
 def agent_applies_group(wanted: Wanted, driver: Object | None, able: Collection[int]) -> bool:
     """Whether fsGroup is given to the volume's files by the agent: by CSIDriver's ``fsGroupPolicy`` (KEP-1682)."""
     policy = ((driver or {}).get("spec") or {}).get("fsGroupPolicy") or "ReadWriteOnceWithFSType"
-    if wanted.read_only or policy == "None" or Capability.VOLUME_MOUNT_GROUP in able:
+    if wanted.read_only or wanted.block or policy == "None" or Capability.VOLUME_MOUNT_GROUP in able:
         return False
     once = {"ReadWriteOnce", "ReadWriteOncePod"} & set(wanted.access_modes)
     return policy == "File" or bool(wanted.fs_type and once)

@@ -42,7 +42,7 @@ _LOOK_SECONDS: Final = 0.2
 _AGAIN_SECONDS: Final = 60.0
 """After which a volume is published again, where its driver wants that, or looked at for a new size."""
 _SWEEP_SECONDS: Final = 30.0
-_DEVICE, _SET_UP = "MountVolume.MountDevice", "MountVolume.SetUp"
+_SET_UP = "MountVolume.SetUp"
 _Key = tuple[str, str]
 
 
@@ -78,7 +78,7 @@ class CsiVolumes:
     # -- a pod's volume
 
     async def mount(self, wanted: Wanted, context: VolumeContext) -> str:
-        """Where the volume is on the host, mounted; at once if it is already. Raises VolumeError."""
+        """Where the volume is on the host, mounted or a device; at once if it is already. Raises VolumeError."""
         key, now = (uid_of(context.pod), wanted.name), time.time()
         known = self._mounted.get(key)
         if known is not None and (known.again is None or now < known.again):
@@ -113,17 +113,18 @@ class CsiVolumes:
             driver = self._drivers.get(wanted.driver)
             able = await driver.capabilities()
         except DriverError as error:
-            raise MountFailed(_DEVICE, wanted.name, error) from error
+            raise MountFailed(wanted.steps[0], wanted.name, error) from error
         attached = wanted.lifecycle == PERSISTENT and attach_required(about)
         staged = wanted.lifecycle == PERSISTENT and Capability.STAGE_UNSTAGE_VOLUME in able
         stage_folder = self._records.stage_folder(wanted.driver, wanted.handle)
         record = Record(
-            folder=self._records.pod_folder(uid_of(context.pod), wanted.name),
+            folder=self._records.pod_folder(uid_of(context.pod), wanted.name, block=wanted.block),
             driver=wanted.driver,
             handle=wanted.handle,
             attachment=attachment_name(wanted.driver, wanted.handle, name_of(self._node())) if attached else "",
             lifecycle=wanted.lifecycle,
             staged=os.path.join(stage_folder, "globalmount") if staged else "",
+            block=wanted.block,
         )
         return Call(wanted, context.pod, driver, able, about, context.fs_group, record)
 
@@ -186,7 +187,7 @@ class CsiVolumes:
             await asyncio.to_thread(os.makedirs, record.staged, mode=0o750, exist_ok=True)
             await call.driver.call("NodeStageVolume", request)
         except (DriverError, OSError) as error:
-            raise MountFailed(_DEVICE, wanted.name, error) from error
+            raise MountFailed(wanted.steps[0], wanted.name, error) from error
 
     async def _publish(self, call: Call, given: dict[str, str]) -> None:
         wanted, record = call.wanted, call.record
@@ -212,7 +213,7 @@ class CsiVolumes:
         try:
             await call.driver.call("NodePublishVolume", request)
         except DriverError as error:
-            raise MountFailed(_SET_UP, wanted.name, error) from error
+            raise MountFailed(wanted.steps[1], wanted.name, error) from error
 
     def again_at(self, uid: str) -> float | None:
         """When a volume of the pod has to be looked at again, in seconds since 1970."""

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 class VolumeError(Exception):
-    """A volume cannot be set up now."""
+    """A volume cannot be set up now. ``reason`` is that of the event."""
+
+    reason = "FailedMount"
 
     @property
     def event(self) -> str:
@@ -27,6 +29,8 @@ class MountFailed(VolumeError):
 
     def __init__(self, step: str, volume: str, why: object) -> None:
         super().__init__(f'{step} failed for volume "{volume}" : {why}')
+        if step.startswith("MapVolume."):
+            self.reason = "FailedMapVolume"
 
     @property
     def event(self) -> str:
@@ -54,7 +58,7 @@ class VolumeSource(Protocol):
 
 class DriverVolumes(Protocol):
     async def mount(self, wanted: "Wanted", context: "VolumeContext") -> str:
-        """Where a volume of a CSI driver is on the host, mounted. Raises VolumeError, ApiError."""
+        """Where a volume of a CSI driver is on the host, mounted or a device. Raises VolumeError, ApiError."""
         ...
 
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+from tests.ports import free_port
+
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
 _LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
@@ -24,8 +26,8 @@ class Registry:
     """``manifests`` by (repository, tag or digest), ``blobs`` by digest. One instance may listen in many namespaces."""
 
     def __init__(self) -> None:
-        self.port = 0
-        """The same in every namespace; chosen by the kernel in the first."""
+        self.port = free_port()
+        """The same in every namespace."""
         self.manifests: dict[tuple[str, str], bytes] = {}
         self.blobs: dict[str, bytes] = {}
         self._servers: list[ThreadingHTTPServer] = []
@@ -33,7 +35,6 @@ class Registry:
     def listen(self) -> None:
         """In the network namespace of the calling thread."""
         server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler())
-        self.port = server.server_port
         self._servers.append(server)
         Thread(target=server.serve_forever, daemon=True).start()
 

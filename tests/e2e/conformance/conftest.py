@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from apimachinery.pki import ensure_key
-from tests.control_plane import ApiServerProgram, Etcd, Program, eventually, free_port, have_etcd
+from tests.control_plane import ApiServerProgram, Etcd, Program, eventually, have_etcd
 from tests.e2e.conformance.api import resource
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="session")

@@ -221,6 +221,32 @@ async def test_a_grown_volume_is_grown_on_the_node(world: World) -> None:
     assert world.csi.volumes.again_at("p1") is not None
 
 
+async def test_a_block_volume_is_published_as_a_device(world: World) -> None:
+    world.about(attachRequired=False)
+    await world.register()
+    sweeper = asyncio.create_task(world.csi.volumes.run())
+    source = volume(fsType="ext4")
+    source["spec"] |= {"volumeMode": "Block", "mountOptions": ["noatime"]}
+    wanted = of_volume(source, "c", False)
+    path = await world.csi.volumes.mount(wanted, world.context("p1"))
+    assert path.endswith("/pods/p1/volumeDevices/kubernetes.io~csi/pv1/dev") and os.path.exists(path)
+    for call in (*world.driver.calls("NodeStageVolume"), *world.driver.calls("NodePublishVolume")):
+        assert call.volume_capability.HasField("block")
+    assert not agent_applies_group(wanted, {"spec": {"fsGroupPolicy": "File"}}, ())
+    world.csi = world.agent()
+    await world.register()
+    sweeper.cancel()
+    sweeper = asyncio.create_task(world.csi.volumes.run())
+    await world.csi.volumes.release("p1")
+    await eventually(lambda: not world.records())
+    assert not os.path.exists(path) and len(world.driver.calls("NodeUnstageVolume")) == 1
+    (world.root / "state/faults").write_text('{"NodeStageVolume": "INTERNAL"}')
+    with pytest.raises(MountFailed, match=r"MapVolume.SetUpDevice failed") as failed:
+        await world.csi.volumes.mount(wanted, world.context("p2"))
+    assert failed.value.reason == "FailedMapVolume"
+    sweeper.cancel()
+
+
 @pytest.mark.parametrize(
     ("mode", "able", "wanted"),
     [

@@ -10,6 +10,7 @@ from apimachinery import quantity, validation
 from apimachinery.errors import Cause
 
 from .causes import Causes, duplicate, each_invalid, forbidden, invalid, non_negative, not_supported, one_of, required
+from .pod_mounts import validate_mounts
 from .pod_probes import validate_lifecycle, validate_probes
 
 Object = dict[str, Any]
@@ -22,8 +23,8 @@ _FIELD_PATHS = (
 )  # fmt: skip
 
 
-def validate_containers(spec: Object, volumes: Collection[str], field: str) -> Causes:
-    """All containers of a pod spec; names are unique over ordinary, init and ephemeral ones."""
+def validate_containers(spec: Object, volumes: Mapping[str, Object], field: str) -> Causes:
+    """All containers of a pod spec with these ``volumes`` by name; names are unique over all kinds of containers."""
     if not spec.get("containers"):
         return [required(f"{field}.containers")]
     causes: list[Cause] = []
@@ -41,7 +42,7 @@ def validate_containers(spec: Object, volumes: Collection[str], field: str) -> C
     return causes
 
 
-def _container(container: Object, volumes: Collection[str], field: str) -> Causes:
+def _container(container: Object, volumes: Mapping[str, Object], field: str) -> Causes:
     return [
         *_name_and_image(container, field),
         *one_of(f"{field}.imagePullPolicy", container.get("imagePullPolicy"), ("Always", "IfNotPresent", "Never")),
@@ -53,7 +54,7 @@ def _container(container: Object, volumes: Collection[str], field: str) -> Cause
         *_ports(container.get("ports") or (), f"{field}.ports"),
         *_env(container.get("env") or (), f"{field}.env"),
         *_env_from(container.get("envFrom") or (), f"{field}.envFrom"),
-        *_mounts(container.get("volumeMounts") or (), volumes, f"{field}.volumeMounts"),
+        *validate_mounts(container, volumes, field),
         *validate_resources(container.get("resources") or {}, f"{field}.resources"),
         *validate_probes(container, field),
         *validate_lifecycle(container.get("lifecycle") or {}, f"{field}.lifecycle"),
@@ -196,39 +197,6 @@ def _env_from(sources: Collection[Object], field: str) -> Causes:
             causes.append(invalid(f"{field}[{index}]", "", what))
         elif not source[kinds[0]].get("name"):
             causes.append(required(f"{field}[{index}].{kinds[0]}.name"))
-    return causes
-
-
-def _mounts(mounts: Collection[Object], volumes: Collection[str], field: str) -> Causes:
-    causes: list[Cause] = []
-    paths: set[str] = set()
-    for index, mount in enumerate(mounts):
-        place, name, path = f"{field}[{index}]", mount.get("name", ""), mount.get("mountPath", "")
-        if not name:
-            causes.append(required(f"{place}.name"))
-        elif name not in volumes:
-            causes.append(Cause("FieldValueNotFound", f'Not found: "{name}"', f"{place}.name"))
-        if not path:
-            causes.append(required(f"{place}.mountPath"))
-        elif path in paths:
-            causes.append(invalid(f"{place}.mountPath", path, "must be unique"))
-        paths.add(path)
-        causes += _subpaths(mount, place)
-    return causes
-
-
-def _subpaths(mount: Object, field: str) -> Causes:
-    causes: list[Cause] = []
-    for key in ("subPath", "subPathExpr"):
-        path = mount.get(key) or ""
-        if path.startswith("/"):
-            causes.append(invalid(f"{field}.{key}", path, "must be a relative path"))
-        if ".." in path.split("/"):
-            causes.append(invalid(f"{field}.{key}", path, "must not contain '..'"))
-    if mount.get("subPath") and mount.get("subPathExpr"):
-        causes.append(
-            invalid(f"{field}.subPathExpr", mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive")
-        )
     return causes
 
 

@@ -23,10 +23,9 @@ TAINT_EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
 def validate_pod_spec(spec: Object, field: str) -> Causes:
     """A pod's spec, or a template's at another ``field``."""
     volumes = spec.get("volumes") or ()
-    names = {v.get("name", "") for v in volumes}
     return [
         *_volumes(volumes, f"{field}.volumes"),
-        *validate_containers(spec, names, field),
+        *validate_containers(spec, {v.get("name", ""): v for v in volumes}, field),
         *one_of(f"{field}.restartPolicy", spec.get("restartPolicy"), ("Always", "Never", "OnFailure"), optional=False),
         *one_of(
             f"{field}.dnsPolicy", spec.get("dnsPolicy"), ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
