@@ -206,5 +206,5 @@ def test_mandatory_objects_are_put_back_and_schemas_tell_of_missing_levels() -> 
     (told,) = upkeep.dangling_changed([schema], set())
     (dangling,) = told["status"]["conditions"]
     assert (dangling["status"], dangling["reason"]) == ("True", "NotFound")
-    assert dangling["message"].endswith('but there is no such object') and dangling["lastTransitionTime"]
+    assert dangling["message"].endswith("but there is no such object") and dangling["lastTransitionTime"]
     assert not list(upkeep.dangling_changed([told], set()))
