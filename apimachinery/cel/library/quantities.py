@@ -1,7 +1,7 @@
 """Quantities: ``quantity('1.5Gi')``."""
 
 from dataclasses import dataclass
-from decimal import ROUND_DOWN, ROUND_UP, Decimal
+from decimal import Decimal
 from typing import ClassVar
 
 from apimachinery import quantity as quantities
@@ -10,7 +10,6 @@ from ..errors import EvaluationError
 from ..overloads import declare, declare_all, opaque
 from ..values import INT, Opaque
 
-MAX_DIGITS, DEFAULT_DIGITS = 10, 4
 _Q = "kubernetes.Quantity"
 
 
@@ -53,18 +52,6 @@ def _compare(a: Quantity, b: Quantity) -> int:
     return (a.amount > b.amount) - (a.amount < b.amount)
 
 
-def _quotient(a: Quantity, b: int) -> Decimal:
-    if not b:
-        raise EvaluationError("division by zero error")
-    return a.amount / b
-
-
-def _divide(a: Quantity, b: int, digits: int = DEFAULT_DIGITS) -> Quantity:
-    if not 0 <= digits <= MAX_DIGITS:
-        raise EvaluationError(f"the valid range for roundVal is 0 to {MAX_DIGITS} but {digits} was passed")
-    return Quantity(_quotient(a, b).quantize(Decimal(1).scaleb(-digits), ROUND_UP))
-
-
 declare_all(
     {
         f"quantity(string) -> {_Q}": _parse,
@@ -79,10 +66,6 @@ declare_all(
         f"({_Q}).add(int) -> {_Q}": lambda a, b: Quantity(a.amount + b),
         f"({_Q}).sub({_Q}) -> {_Q}": lambda a, b: Quantity(a.amount - b.amount),
         f"({_Q}).sub(int) -> {_Q}": lambda a, b: Quantity(a.amount - b),
-        f"({_Q}).mul(int) -> {_Q}": lambda a, b: Quantity(a.amount * b),
-        f"({_Q}).div(int) -> {_Q}": _divide,
-        f"({_Q}).div(int, int) -> {_Q}": _divide,
-        f"({_Q}).divInt(int) -> {_Q}": lambda a, b: Quantity(_quotient(a, b).to_integral_value(ROUND_DOWN)),
     }
 )
-declare(f"sign({_Q}) -> int", f"({_Q}).sign() -> int", call=lambda q: (q.amount > 0) - (q.amount < 0))
+declare(f"sign({_Q}) -> int", call=lambda q: (q.amount > 0) - (q.amount < 0))

@@ -1,4 +1,4 @@
-"""Strings: cel-go's extension library (version 2, and ``reverse``), and regular expressions that find."""
+"""Strings: cel-go's extension library (version 2), and regular expressions that find."""
 
 from typing import Any
 
@@ -82,7 +82,6 @@ declare_all(
         "(string).lowerAscii() -> string": lambda text: _ascii(text, False),
         "(string).upperAscii() -> string": lambda text: _ascii(text, True),
         "(string).trim() -> string": str.strip,
-        "(string).reverse() -> string": lambda text: text[::-1],
         "(string).split(string) -> list<string>": _split,
         "(string).split(string, int) -> list<string>": _split,
         "(string).substring(int) -> string": _substring,

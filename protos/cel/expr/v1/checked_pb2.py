@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/cel/expr/v1/checked.proto\x12\nkubeto.cel\",\n\nParsedExpr\x12\x1e\n\x04\x65xpr\x18\x02 \x01(\x0b\x32\x10.kubeto.cel.Expr\"\xb5\x02\n\x0b\x43heckedExpr\x12@\n\rreference_map\x18\x02 \x03(\x0b\x32).kubeto.cel.CheckedExpr.ReferenceMapEntry\x12\x36\n\x08type_map\x18\x03 \x03(\x0b\x32$.kubeto.cel.CheckedExpr.TypeMapEntry\x12\x1e\n\x04\x65xpr\x18\x04 \x01(\x0b\x32\x10.kubeto.cel.Expr\x1aJ\n\x11ReferenceMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.kubeto.cel.Reference:\x02\x38\x01\x1a@\n\x0cTypeMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.kubeto.cel.Type:\x02\x38\x01\".\n\tReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0boverload_id\x18\x03 \x03(\t\"\xa7\x04\n\x04Type\x12/\n\tprimitive\x18\x03 \x01(\x0e\x32\x1a.kubeto.cel.Type.PrimitiveH\x00\x12-\n\x07wrapper\x18\x04 \x01(\x0e\x32\x1a.kubeto.cel.Type.PrimitiveH\x00\x12\x30\n\nwell_known\x18\x05 \x01(\x0e\x32\x1a.kubeto.cel.Type.WellKnownH\x00\x12*\n\tlist_type\x18\x06 \x01(\x0b\x32\x15.kubeto.cel.Type.ListH\x00\x12(\n\x08map_type\x18\x07 \x01(\x0b\x32\x14.kubeto.cel.Type.MapH\x00\x12\x16\n\x0cmessage_type\x18\t \x01(\tH\x00\x1a+\n\x04List\x12#\n\telem_type\x18\x01 \x01(\x0b\x32\x10.kubeto.cel.Type\x1aO\n\x03Map\x12\"\n\x08key_type\x18\x01 \x01(\x0b\x32\x10.kubeto.cel.Type\x12$\n\nvalue_type\x18\x02 \x01(\x0b\x32\x10.kubeto.cel.Type\"Y\n\tPrimitive\x12\x08\n\x04NONE\x10\x00\x12\x08\n\x04\x42OOL\x10\x01\x12\t\n\x05INT64\x10\x02\x12\n\n\x06UINT64\x10\x03\x12\n\n\x06\x44OUBLE\x10\x04\x12\n\n\x06STRING\x10\x05\x12\t\n\x05\x42YTES\x10\x06\">\n\tWellKnown\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x07\n\x03\x41NY\x10\x01\x12\r\n\tTIMESTAMP\x10\x02\x12\x0c\n\x08\x44URATION\x10\x03\x42\x06\n\x04kind\"\xb4\x01\n\x08\x43onstant\x12\x14\n\nnull_value\x18\x01 \x01(\x05H\x00\x12\x14\n\nbool_value\x18\x02 \x01(\x08H\x00\x12\x15\n\x0bint64_value\x18\x03 \x01(\x03H\x00\x12\x16\n\x0cuint64_value\x18\x04 \x01(\x04H\x00\x12\x16\n\x0c\x64ouble_value\x18\x05 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x06 \x01(\tH\x00\x12\x15\n\x0b\x62ytes_value\x18\x07 \x01(\x0cH\x00\x42\x06\n\x04kind\"\xcd\x08\n\x04\x45xpr\x12\n\n\x02id\x18\x02 \x01(\x03\x12*\n\nconst_expr\x18\x03 \x01(\x0b\x32\x14.kubeto.cel.ConstantH\x00\x12,\n\nident_expr\x18\x04 \x01(\x0b\x32\x16.kubeto.cel.Expr.IdentH\x00\x12.\n\x0bselect_expr\x18\x05 \x01(\x0b\x32\x17.kubeto.cel.Expr.SelectH\x00\x12*\n\tcall_expr\x18\x06 \x01(\x0b\x32\x15.kubeto.cel.Expr.CallH\x00\x12*\n\tlist_expr\x18\x07 \x01(\x0b\x32\x15.kubeto.cel.Expr.ListH\x00\x12.\n\x0bstruct_expr\x18\x08 \x01(\x0b\x32\x17.kubeto.cel.Expr.StructH\x00\x12<\n\x12\x63omprehension_expr\x18\t \x01(\x0b\x32\x1e.kubeto.cel.Expr.ComprehensionH\x00\x1a\x15\n\x05Ident\x12\x0c\n\x04name\x18\x01 \x01(\t\x1aM\n\x06Select\x12!\n\x07operand\x18\x01 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x11\n\ttest_only\x18\x03 \x01(\x08\x1aZ\n\x04\x43\x61ll\x12 \n\x06target\x18\x01 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12\x10\n\x08\x66unction\x18\x02 \x01(\t\x12\x1e\n\x04\x61rgs\x18\x03 \x03(\x0b\x32\x10.kubeto.cel.Expr\x1a\x44\n\x04List\x12\"\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x10.kubeto.cel.Expr\x12\x18\n\x10optional_indices\x18\x02 \x03(\x05\x1a\xd3\x01\n\x06Struct\x12\x14\n\x0cmessage_name\x18\x01 \x01(\t\x12.\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1d.kubeto.cel.Expr.Struct.Entry\x1a\x82\x01\n\x05\x45ntry\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x11\n\tfield_key\x18\x02 \x01(\t\x12!\n\x07map_key\x18\x03 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12\x1f\n\x05value\x18\x04 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12\x16\n\x0eoptional_entry\x18\x05 \x01(\x08\x1a\x82\x02\n\rComprehension\x12\x10\n\x08iter_var\x18\x01 \x01(\t\x12\x11\n\titer_var2\x18\x08 \x01(\t\x12$\n\niter_range\x18\x02 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12\x10\n\x08\x61\x63\x63u_var\x18\x03 \x01(\t\x12#\n\taccu_init\x18\x04 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12(\n\x0eloop_condition\x18\x05 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12#\n\tloop_step\x18\x06 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12 \n\x06result\x18\x07 \x01(\x0b\x32\x10.kubeto.cel.ExprB\x06\n\x04kindb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/cel/expr/v1/checked.proto\x12\nkubeto.cel\",\n\nParsedExpr\x12\x1e\n\x04\x65xpr\x18\x02 \x01(\x0b\x32\x10.kubeto.cel.Expr\"\xb5\x02\n\x0b\x43heckedExpr\x12@\n\rreference_map\x18\x02 \x03(\x0b\x32).kubeto.cel.CheckedExpr.ReferenceMapEntry\x12\x36\n\x08type_map\x18\x03 \x03(\x0b\x32$.kubeto.cel.CheckedExpr.TypeMapEntry\x12\x1e\n\x04\x65xpr\x18\x04 \x01(\x0b\x32\x10.kubeto.cel.Expr\x1aJ\n\x11ReferenceMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.kubeto.cel.Reference:\x02\x38\x01\x1a@\n\x0cTypeMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\x03\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.kubeto.cel.Type:\x02\x38\x01\".\n\tReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0boverload_id\x18\x03 \x03(\t\"\xb6\x05\n\x04Type\x12/\n\tprimitive\x18\x03 \x01(\x0e\x32\x1a.kubeto.cel.Type.PrimitiveH\x00\x12-\n\x07wrapper\x18\x04 \x01(\x0e\x32\x1a.kubeto.cel.Type.PrimitiveH\x00\x12\x30\n\nwell_known\x18\x05 \x01(\x0e\x32\x1a.kubeto.cel.Type.WellKnownH\x00\x12*\n\tlist_type\x18\x06 \x01(\x0b\x32\x15.kubeto.cel.Type.ListH\x00\x12(\n\x08map_type\x18\x07 \x01(\x0b\x32\x14.kubeto.cel.Type.MapH\x00\x12\x16\n\x0cmessage_type\x18\t \x01(\tH\x00\x12\x14\n\ntype_param\x18\n \x01(\tH\x00\x12\x32\n\rabstract_type\x18\x0e \x01(\x0b\x32\x19.kubeto.cel.Type.AbstractH\x00\x1a+\n\x04List\x12#\n\telem_type\x18\x01 \x01(\x0b\x32\x10.kubeto.cel.Type\x1aO\n\x03Map\x12\"\n\x08key_type\x18\x01 \x01(\x0b\x32\x10.kubeto.cel.Type\x12$\n\nvalue_type\x18\x02 \x01(\x0b\x32\x10.kubeto.cel.Type\x1a\x43\n\x08\x41\x62stract\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x0fparameter_types\x18\x02 \x03(\x0b\x32\x10.kubeto.cel.Type\"Y\n\tPrimitive\x12\x08\n\x04NONE\x10\x00\x12\x08\n\x04\x42OOL\x10\x01\x12\t\n\x05INT64\x10\x02\x12\n\n\x06UINT64\x10\x03\x12\n\n\x06\x44OUBLE\x10\x04\x12\n\n\x06STRING\x10\x05\x12\t\n\x05\x42YTES\x10\x06\">\n\tWellKnown\x12\x0b\n\x07UNKNOWN\x10\x00\x12\x07\n\x03\x41NY\x10\x01\x12\r\n\tTIMESTAMP\x10\x02\x12\x0c\n\x08\x44URATION\x10\x03\x42\x06\n\x04kind\"\xb4\x01\n\x08\x43onstant\x12\x14\n\nnull_value\x18\x01 \x01(\x05H\x00\x12\x14\n\nbool_value\x18\x02 \x01(\x08H\x00\x12\x15\n\x0bint64_value\x18\x03 \x01(\x03H\x00\x12\x16\n\x0cuint64_value\x18\x04 \x01(\x04H\x00\x12\x16\n\x0c\x64ouble_value\x18\x05 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x06 \x01(\tH\x00\x12\x15\n\x0b\x62ytes_value\x18\x07 \x01(\x0cH\x00\x42\x06\n\x04kind\"\xcd\x08\n\x04\x45xpr\x12\n\n\x02id\x18\x02 \x01(\x03\x12*\n\nconst_expr\x18\x03 \x01(\x0b\x32\x14.kubeto.cel.ConstantH\x00\x12,\n\nident_expr\x18\x04 \x01(\x0b\x32\x16.kubeto.cel.Expr.IdentH\x00\x12.\n\x0bselect_expr\x18\x05 \x01(\x0b\x32\x17.kubeto.cel.Expr.SelectH\x00\x12*\n\tcall_expr\x18\x06 \x01(\x0b\x32\x15.kubeto.cel.Expr.CallH\x00\x12*\n\tlist_expr\x18\x07 \x01(\x0b\x32\x15.kubeto.cel.Expr.ListH\x00\x12.\n\x0bstruct_expr\x18\x08 \x01(\x0b\x32\x17.kubeto.cel.Expr.StructH\x00\x12<\n\x12\x63omprehension_expr\x18\t \x01(\x0b\x32\x1e.kubeto.cel.Expr.ComprehensionH\x00\x1a\x15\n\x05Ident\x12\x0c\n\x04name\x18\x01 \x01(\t\x1aM\n\x06Select\x12!\n\x07operand\x18\x01 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x11\n\ttest_only\x18\x03 \x01(\x08\x1aZ\n\x04\x43\x61ll\x12 \n\x06target\x18\x01 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12\x10\n\x08\x66unction\x18\x02 \x01(\t\x12\x1e\n\x04\x61rgs\x18\x03 \x03(\x0b\x32\x10.kubeto.cel.Expr\x1a\x44\n\x04List\x12\"\n\x08\x65lements\x18\x01 \x03(\x0b\x32\x10.kubeto.cel.Expr\x12\x18\n\x10optional_indices\x18\x02 \x03(\x05\x1a\xd3\x01\n\x06Struct\x12\x14\n\x0cmessage_name\x18\x01 \x01(\t\x12.\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x1d.kubeto.cel.Expr.Struct.Entry\x1a\x82\x01\n\x05\x45ntry\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x11\n\tfield_key\x18\x02 \x01(\t\x12!\n\x07map_key\x18\x03 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12\x1f\n\x05value\x18\x04 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12\x16\n\x0eoptional_entry\x18\x05 \x01(\x08\x1a\x82\x02\n\rComprehension\x12\x10\n\x08iter_var\x18\x01 \x01(\t\x12\x11\n\titer_var2\x18\x08 \x01(\t\x12$\n\niter_range\x18\x02 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12\x10\n\x08\x61\x63\x63u_var\x18\x03 \x01(\t\x12#\n\taccu_init\x18\x04 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12(\n\x0eloop_condition\x18\x05 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12#\n\tloop_step\x18\x06 \x01(\x0b\x32\x10.kubeto.cel.Expr\x12 \n\x06result\x18\x07 \x01(\x0b\x32\x10.kubeto.cel.ExprB\x06\n\x04kindb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,31 +46,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFERENCE']._serialized_start=406
   _globals['_REFERENCE']._serialized_end=452
   _globals['_TYPE']._serialized_start=455
-  _globals['_TYPE']._serialized_end=1006
-  _globals['_TYPE_LIST']._serialized_start=719
-  _globals['_TYPE_LIST']._serialized_end=762
-  _globals['_TYPE_MAP']._serialized_start=764
-  _globals['_TYPE_MAP']._serialized_end=843
-  _globals['_TYPE_PRIMITIVE']._serialized_start=845
-  _globals['_TYPE_PRIMITIVE']._serialized_end=934
-  _globals['_TYPE_WELLKNOWN']._serialized_start=936
-  _globals['_TYPE_WELLKNOWN']._serialized_end=998
-  _globals['_CONSTANT']._serialized_start=1009
-  _globals['_CONSTANT']._serialized_end=1189
-  _globals['_EXPR']._serialized_start=1192
-  _globals['_EXPR']._serialized_end=2293
-  _globals['_EXPR_IDENT']._serialized_start=1548
-  _globals['_EXPR_IDENT']._serialized_end=1569
-  _globals['_EXPR_SELECT']._serialized_start=1571
-  _globals['_EXPR_SELECT']._serialized_end=1648
-  _globals['_EXPR_CALL']._serialized_start=1650
-  _globals['_EXPR_CALL']._serialized_end=1740
-  _globals['_EXPR_LIST']._serialized_start=1742
-  _globals['_EXPR_LIST']._serialized_end=1810
-  _globals['_EXPR_STRUCT']._serialized_start=1813
-  _globals['_EXPR_STRUCT']._serialized_end=2024
-  _globals['_EXPR_STRUCT_ENTRY']._serialized_start=1894
-  _globals['_EXPR_STRUCT_ENTRY']._serialized_end=2024
-  _globals['_EXPR_COMPREHENSION']._serialized_start=2027
-  _globals['_EXPR_COMPREHENSION']._serialized_end=2285
+  _globals['_TYPE']._serialized_end=1149
+  _globals['_TYPE_LIST']._serialized_start=793
+  _globals['_TYPE_LIST']._serialized_end=836
+  _globals['_TYPE_MAP']._serialized_start=838
+  _globals['_TYPE_MAP']._serialized_end=917
+  _globals['_TYPE_ABSTRACT']._serialized_start=919
+  _globals['_TYPE_ABSTRACT']._serialized_end=986
+  _globals['_TYPE_PRIMITIVE']._serialized_start=988
+  _globals['_TYPE_PRIMITIVE']._serialized_end=1077
+  _globals['_TYPE_WELLKNOWN']._serialized_start=1079
+  _globals['_TYPE_WELLKNOWN']._serialized_end=1141
+  _globals['_CONSTANT']._serialized_start=1152
+  _globals['_CONSTANT']._serialized_end=1332
+  _globals['_EXPR']._serialized_start=1335
+  _globals['_EXPR']._serialized_end=2436
+  _globals['_EXPR_IDENT']._serialized_start=1691
+  _globals['_EXPR_IDENT']._serialized_end=1712
+  _globals['_EXPR_SELECT']._serialized_start=1714
+  _globals['_EXPR_SELECT']._serialized_end=1791
+  _globals['_EXPR_CALL']._serialized_start=1793
+  _globals['_EXPR_CALL']._serialized_end=1883
+  _globals['_EXPR_LIST']._serialized_start=1885
+  _globals['_EXPR_LIST']._serialized_end=1953
+  _globals['_EXPR_STRUCT']._serialized_start=1956
+  _globals['_EXPR_STRUCT']._serialized_end=2167
+  _globals['_EXPR_STRUCT_ENTRY']._serialized_start=2037
+  _globals['_EXPR_STRUCT_ENTRY']._serialized_end=2167
+  _globals['_EXPR_COMPREHENSION']._serialized_start=2170
+  _globals['_EXPR_COMPREHENSION']._serialized_end=2428
 # @@protoc_insertion_point(module_scope)

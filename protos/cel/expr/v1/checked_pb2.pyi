@@ -46,7 +46,7 @@ class Reference(_message.Message):
     def __init__(self, name: _Optional[str] = ..., overload_id: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Type(_message.Message):
-    __slots__ = ("primitive", "wrapper", "well_known", "list_type", "map_type", "message_type")
+    __slots__ = ("primitive", "wrapper", "well_known", "list_type", "map_type", "message_type", "type_param", "abstract_type")
     class Primitive(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         NONE: _ClassVar[Type.Primitive]
@@ -85,19 +85,30 @@ class Type(_message.Message):
         key_type: Type
         value_type: Type
         def __init__(self, key_type: _Optional[_Union[Type, _Mapping]] = ..., value_type: _Optional[_Union[Type, _Mapping]] = ...) -> None: ...
+    class Abstract(_message.Message):
+        __slots__ = ("name", "parameter_types")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        PARAMETER_TYPES_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        parameter_types: _containers.RepeatedCompositeFieldContainer[Type]
+        def __init__(self, name: _Optional[str] = ..., parameter_types: _Optional[_Iterable[_Union[Type, _Mapping]]] = ...) -> None: ...
     PRIMITIVE_FIELD_NUMBER: _ClassVar[int]
     WRAPPER_FIELD_NUMBER: _ClassVar[int]
     WELL_KNOWN_FIELD_NUMBER: _ClassVar[int]
     LIST_TYPE_FIELD_NUMBER: _ClassVar[int]
     MAP_TYPE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_TYPE_FIELD_NUMBER: _ClassVar[int]
+    TYPE_PARAM_FIELD_NUMBER: _ClassVar[int]
+    ABSTRACT_TYPE_FIELD_NUMBER: _ClassVar[int]
     primitive: Type.Primitive
     wrapper: Type.Primitive
     well_known: Type.WellKnown
     list_type: Type.List
     map_type: Type.Map
     message_type: str
-    def __init__(self, primitive: _Optional[_Union[Type.Primitive, str]] = ..., wrapper: _Optional[_Union[Type.Primitive, str]] = ..., well_known: _Optional[_Union[Type.WellKnown, str]] = ..., list_type: _Optional[_Union[Type.List, _Mapping]] = ..., map_type: _Optional[_Union[Type.Map, _Mapping]] = ..., message_type: _Optional[str] = ...) -> None: ...
+    type_param: str
+    abstract_type: Type.Abstract
+    def __init__(self, primitive: _Optional[_Union[Type.Primitive, str]] = ..., wrapper: _Optional[_Union[Type.Primitive, str]] = ..., well_known: _Optional[_Union[Type.WellKnown, str]] = ..., list_type: _Optional[_Union[Type.List, _Mapping]] = ..., map_type: _Optional[_Union[Type.Map, _Mapping]] = ..., message_type: _Optional[str] = ..., type_param: _Optional[str] = ..., abstract_type: _Optional[_Union[Type.Abstract, _Mapping]] = ...) -> None: ...
 
 class Constant(_message.Message):
     __slots__ = ("null_value", "bool_value", "int64_value", "uint64_value", "double_value", "string_value", "bytes_value")
