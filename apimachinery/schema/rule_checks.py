@@ -12,15 +12,8 @@ import orjson
 from apimachinery import cel
 from apimachinery.errors import Cause
 
-from .rule_costs import (
-    DEFINITION_LIMIT,
-    REQUEST_BYTES,
-    RULE_LIMIT,
-    estimate,
-    exceeded,
-    of_value,
-    smallest,
-)
+from .rule_costs import DEFINITION_LIMIT, RULE_LIMIT, Estimator, exceeded
+from .rule_sizes import REQUEST_BYTES, resource, smallest
 from .rule_types import Types
 from .rules import RULES, Rule, compile_rule, has_rules, syntax_tree
 
@@ -38,6 +31,7 @@ class _Place:
     path: str
     often: int | None = 1
     unsteady: str = ""
+    is_root: bool = False
 
     def inside(self, raw: Raw, spine: Raw, step: str, *, many: str = "", unsteady: str = "") -> "_Place":
         often = self.often
@@ -60,7 +54,7 @@ class _Check:
 
     def all(self, schema: Raw, path: str) -> list[Cause]:
         cel_type = self._types.prepare(schema, resource=True)
-        causes = list(self._check(_Place(schema, schema, path), cel_type))
+        causes = list(self._check(_Place(schema, schema, path, is_root=True), cel_type))
         told = exceeded(self._total, DEFINITION_LIMIT, f"{RULES} estimated rule cost total for entire OpenAPIv3 schema")
         return causes or ([Cause("FieldValueForbidden", f"Forbidden: {told}", path)] if told else [])
 
@@ -93,10 +87,12 @@ class _Check:
 
     def _cost(self, rule: Raw, part: str, at: _Place, cel_type: str) -> str:
         """What is wrong with the cost of a rule or of its message."""
-        tree, names = syntax_tree(rule, part, cel_type, self._types)
-        value = of_value(at.spine)
-        often = at.often if at.often is not None else REQUEST_BYTES // smallest(at.spine)
-        cost = estimate(tree, dict.fromkeys(names, value)).cost * often
+        tree = syntax_tree(rule, part, cel_type, self._types)
+        whole = at.is_root or at.spine.get("x-kubernetes-embedded-resource")
+        root = resource(at.spine) if whole else at.spine
+        cost = Estimator(tree, root).estimate(tree.expr).cost
+        if part == "rule":
+            cost *= at.often if at.often is not None else REQUEST_BYTES // (smallest(root) + 1)
         self._total += cost
         return exceeded(
             cost, RULE_LIMIT, "estimated rule cost" if part == "rule" else "estimated messageExpression cost"
