@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from apimachinery.errors import Conflict
 from apimachinery.meta import annotations_of
 from apimachinery.persistent_volumes import (
     ATTRIBUTES_CLASS_FINALIZER,
@@ -12,7 +13,7 @@ from apimachinery.persistent_volumes import (
 )
 from apimachinery.scheme import PERSISTENT_VOLUME_CLAIMS as CLAIMS
 from apimachinery.scheme import PERSISTENT_VOLUMES as VOLUMES
-from apimachinery.scheme import PODS
+from apimachinery.scheme import PODS, Kind
 from tests.fakes import FakeCluster
 from tests.fakes.manager import running, until
 
@@ -62,6 +63,21 @@ async def test_claims_never_share_a_volume() -> None:
     taken = [c["spec"]["volumeName"] for c in cluster.all(CLAIMS)]
     assert len(set(taken)) == 10
     assert {v["spec"]["claimRef"]["name"] for v in cluster.all(VOLUMES)} == {f"c{n}" for n in range(10)}
+
+
+async def test_a_volume_is_released_by_a_claim_that_went_half_bound() -> None:
+    def claims_cannot_be_written(verb: str, kind: Kind, name: str, body: Any) -> None:
+        if (verb, kind) == ("update", CLAIMS):
+            raise Conflict("changed meanwhile")
+
+    cluster = FakeCluster()
+    cluster.intercept = claims_cannot_be_written
+    cluster.create(VOLUMES, volume("v"))
+    cluster.create(CLAIMS, claim("c"))
+    async with running(cluster, BINDER):
+        await until(lambda: phase(cluster.get(VOLUMES, "", "v")) == "Bound")
+        cluster.delete(CLAIMS, "a", "c")
+        await until(lambda: phase(cluster.get(VOLUMES, "", "v")) == "Released")
 
 
 async def test_a_volume_kept_for_a_claim_waits_for_it_and_a_lost_volume_is_told() -> None:
