@@ -85,3 +85,20 @@ def test_the_version_tells_a_commit(apiserver: ApiServerProgram) -> None:
 def test_health_is_told_whatever_the_method(apiserver: ApiServerProgram) -> None:
     """As upstream, whose handlers do not look at it."""
     assert apiserver.request("POST", "/healthz", {}).code == 200
+
+
+def test_discovery_is_upstreams(apiserver: ApiServerProgram) -> None:
+    """Orders and hashes as in Kubernetes' own ``api/discovery``."""
+    groups = [g["name"] for g in apiserver.request("GET", "/apis").json["groups"]]
+    first = ["apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io"]
+    assert groups[:5] == first and groups.index("storage.k8s.io") < groups.index("admissionregistration.k8s.io")
+
+    def hashes(path: str) -> dict[str, str | None]:
+        return {r["name"]: r.get("storageVersionHash") for r in apiserver.request("GET", path).json["resources"]}
+
+    core = hashes("/api/v1")
+    assert (core["configmaps"], core["pods"]) == ("qFsyl6wFWjQ=", "xPOwRZ+Yhw8=")
+    assert core["pods/status"] is core["componentstatuses"] is core["bindings"] is None
+    assert list(core).index("replicationcontrollers/scale") < list(core).index("replicationcontrollers/status")
+    assert hashes("/apis/events.k8s.io/v1")["events"] == core["events"] == "r2yiGXH7wu8="
+    assert hashes("/apis/autoscaling/v1")["horizontalpodautoscalers"] == "qwQve8ut294="

@@ -81,14 +81,15 @@ def merged(own: bytes, others: list[Object]) -> bytes:
     return orjson.dumps(whole)
 
 
-def aggregated_resources(listed: Object, of: GroupVersion) -> list[Object]:
-    """The resources of a classic APIResourceList in the form of the aggregated document."""
+def aggregated_resources(listed: Object) -> list[Object]:
+    """The resources of a classic APIResourceList in the form of the aggregated document, where a group and version that
+    are not told are those of the list."""
     found: dict[str, Object] = {}
     for resource in listed.get("resources") or ():
         name, _, subresource = str(resource.get("name", "")).partition("/")
         kind = {
-            "group": resource.get("group") or of[0],
-            "version": resource.get("version") or of[1],
+            "group": resource.get("group", ""),
+            "version": resource.get("version", ""),
             "kind": resource.get("kind", ""),
         }
         verbs = list(resource.get("verbs") or ())
