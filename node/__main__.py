@@ -214,8 +214,9 @@ def _make_agents(
     if args.runtime == "fake":
         runtime = FakeRuntime(FakeOptions(pod_cidr=""))
     else:
-        runtime = cri = CriClient(args.container_runtime_endpoint)
+        cri = CriClient(args.container_runtime_endpoint)
         stack.push_async_callback(cri.close)
+        runtime = parts.metrics.runtime(cri)
     return {settings.node_name: NodeAgent(parts, runtime, settings, network=args.runtime != "fake")}
 
 

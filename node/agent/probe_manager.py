@@ -7,6 +7,7 @@ Source: kubelet ``prober/worker.go``.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +25,7 @@ from node.agent.pod_state import (
 )
 from node.agent.probes import Prober, first_delay
 
+_RESULTS: Final = {True: "successful", False: "failed", None: "unknown"}
 KINDS: Final = (("startup", "startupProbe"), ("liveness", "livenessProbe"), ("readiness", "readinessProbe"))
 
 
@@ -54,6 +56,8 @@ class PodProbes:
         self._prober, self._recorder, self._changed = prober, recorder, changed
         self._counts: dict[tuple[str, str], _Count] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self.totals: Counter[tuple[str, str, str]] = Counter()
+        """How often there was a result, by container, kind of probe and result."""
 
     def sync(self, pod: Object, runtime: PodRuntime, *, ending: bool = False) -> ProbeResults:
         """Probe exactly the running containers that have probes; what is known of them now."""
@@ -124,6 +128,7 @@ class PodProbes:
         self, count: _Count, kind: str, pod: Object, spec: Object, view: ContainerView, pod_ip: str
     ) -> None:
         outcome = await self._prober.probe(count.probe, spec, view.id, pod_ip)
+        self.totals[view.name, kind, _RESULTS[outcome.ok]] += 1
         if not outcome.ok:
             what = "failed" if outcome.ok is not None else "errored and resulted in unknown state"
             message = f"{kind.capitalize()} probe {what}: {outcome.message}"
