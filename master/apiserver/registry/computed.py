@@ -9,6 +9,7 @@ from apimachinery.selectors import FieldSelector, FieldTerm
 from ..storage import codec
 from ..storage.entry import Entry
 from ..storage.keys import local_key
+from ..storage.pages import Page
 from .reads import Listing
 from .selection import Selection
 
@@ -22,7 +23,7 @@ async def listing(computed: Computed, selection: Selection) -> Listing:
     """Without a version: such a list is never the same twice."""
     wanted = selection.accept()
     entries = [_entry(obj) for obj in await computed(selection)]
-    return Listing([e for e in entries if wanted is None or wanted(e)], 0)
+    return Listing(Page([e for e in entries if wanted is None or wanted(e)], 0), 0)
 
 
 def by_name(namespace: str, name: str) -> Selection:

@@ -18,6 +18,7 @@ from ..storage.cache import WatchCache
 from ..storage.entry import Entry
 from ..storage.interface import Compacted, Storage, Unavailable, Unreadable
 from ..storage.keys import KeySpace, bucket_of, local_key
+from ..storage.pages import Page, Pages
 from ..storage.watcher import Watcher
 from . import refusals
 from .catalog import Catalog
@@ -42,10 +43,14 @@ _SLICE = 2_000
 class Listing:
     """``remaining`` is None where upstream does not count: with selectors, or when nothing remains."""
 
-    entries: list[Entry]
+    page: Page
     revision: int
     continue_token: str = ""
     remaining: int | None = None
+
+    @property
+    def entries(self) -> list[Entry]:
+        return self.page.entries
 
 
 @dataclass(slots=True)
@@ -155,18 +160,28 @@ class Reads:
 
     async def _now(self, bucket: Bucket, selection: Selection, start: str, limit: int, revision: int = 0) -> Listing:
         """A page of the cache's state, told to be of ``revision`` if nothing has changed since then."""
-        wanted, revision = selection.listed(), revision or self.cache.revision
+        key, told = (selection, start, limit), revision or self.cache.revision
+        page = bucket.pages.get(key)
+        if page is None:
+            state = bucket.revision
+            page = await self._found(bucket, selection, start, limit)
+            if bucket.revision == state:
+                bucket.pages.keep(key, page)
+        return _listing(page, told, counted=not selection.filtered)
+
+    @staticmethod
+    async def _found(bucket: Bucket, selection: Selection, start: str, limit: int) -> Page:
+        wanted = selection.listed()
         if wanted is None:
-            entries, remaining = bucket.page(selection.namespace, start, limit)
-            return _listing(entries, revision, remaining, counted=not selection.filtered)
-        entries, everything = [], bucket.select(selection.namespace, start)
+            return Page(*bucket.page(selection.namespace, start, limit), bucket.pages)
+        entries, everything = list[Entry](), bucket.select(selection.namespace, start)
         for at in range(0, len(everything), _SLICE):
             if at:
                 await asyncio.sleep(0)
             entries += [e for e in everything[at : at + _SLICE] if wanted(e)]
             if 0 < limit < len(entries):
                 break
-        return _page(entries, revision, limit, counted=False)
+        return _cut(entries, limit, bucket.pages)
 
     async def _at(self, kind: Kind, selection: Selection, revision: int, start: str, limit: int) -> Listing:
         """A page of the state at a past revision: the cache's, if the kind has not changed since; else etcd's."""
@@ -178,7 +193,7 @@ class Reads:
         if bucket.revision <= revision and revision >= bucket.loaded:
             return await self._now(bucket, selection, start, limit, revision)
         entries = [e async for e in self._past(kind, selection, revision, start)]
-        return _page(entries, revision, limit, counted=not selection.filtered)
+        return _listing(_cut(entries, limit), revision, counted=not selection.filtered)
 
     async def _past(self, kind: Kind, selection: Selection, revision: int, start: str) -> AsyncIterator[Entry]:
         prefix = self._keys.root + bucket_of(kind)
@@ -236,13 +251,13 @@ class Reads:
             raise refusals.watch_too_old(version, gone.revision) from None
 
 
-def _page(entries: list[Entry], revision: int, limit: int, *, counted: bool) -> Listing:
+def _cut(entries: list[Entry], limit: int, pages: Pages | None = None) -> Page:
     end = limit if limit > 0 else len(entries)
-    return _listing(entries[:end], revision, max(len(entries) - end, 0), counted=counted)
+    return Page(entries[:end], max(len(entries) - end, 0), pages)
 
 
-def _listing(entries: list[Entry], revision: int, remaining: int, *, counted: bool) -> Listing:
-    if not remaining:
-        return Listing(entries, revision)
-    token = encode_token(revision, entries[-1].key + "\0")
-    return Listing(entries, revision, token, remaining if counted else None)
+def _listing(page: Page, revision: int, *, counted: bool) -> Listing:
+    if not page.remaining:
+        return Listing(page, revision)
+    token = encode_token(revision, page.entries[-1].key + "\0")
+    return Listing(page, revision, token, page.remaining if counted else None)

@@ -10,6 +10,7 @@ from ..auth.user import User
 from ..storage import codec
 from ..storage.entry import Entry
 from ..storage.interface import Delete, Put
+from ..storage.pages import Page
 from . import deletion, refusals
 from .answers import WriteOptions
 from .deletion import DeleteOptions
@@ -96,4 +97,4 @@ async def delete_collection(
 
     for at in range(0, len(entries), 64):
         await asyncio.gather(*(one(e) for e in entries[at : at + 64]))
-    return Listing(entries, pipeline.reads.cache.revision)
+    return Listing(Page(entries, 0), pipeline.reads.cache.revision)

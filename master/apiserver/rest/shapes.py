@@ -1,6 +1,7 @@
 """The shapes an answer can have besides the object itself: lists, Table, PartialObjectMetadata(List)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -9,6 +10,7 @@ from apimachinery.errors import BadRequest
 
 from ..registry.reads import Listing
 from ..registry.strategy import Column, Strategy
+from ..storage.pages import Page
 from .negotiation import Wanted
 
 Object = dict[str, Any]
@@ -27,7 +29,7 @@ def list_pieces(
     head: Object = {"kind": shape or f"{kind.kind}List"}
     head["apiVersion"] = f"meta.k8s.io/{wanted.version}" if shape else kind.api_version
     head["metadata"] = list_metadata(listing)
-    name, size = "items", 0
+    name = "items"
     if shape == "Table":
         name, include = "rows", _include(query)
         columns = _columns(strategy)
@@ -38,10 +40,25 @@ def list_pieces(
     elif strategy.second_view:
         items = (strategy.shown_bytes(e.data) for e in entries)
     else:
-        items = (e.data for e in entries)
-        size = sum([len(e.data) for e in entries]) + max(len(entries) - 1, 0) + len(b"]}")
-    opening = b'%b,"%b":[' % (orjson.dumps(head)[:-1], name.encode())
-    return _pieces(opening, items), size and len(opening) + size
+        pieces, size = _joined(listing.page)
+        opening = _opening(head, name)
+        return chain((opening + next(pieces),), pieces), len(opening) + size
+    return _pieces(_opening(head, name), items), 0
+
+
+def _opening(head: Object, name: str) -> bytes:
+    return b'%b,"%b":[' % (orjson.dumps(head)[:-1], name.encode())
+
+
+def _joined(page: Page) -> tuple[Iterator[bytes], int]:
+    """The cached bytes of the items, in pieces, and how many they are."""
+    if page.joined is None:
+        items = [e.data for e in page.entries]
+        size = sum(map(len, items)) + max(len(items) - 1, 0) + len(b"]}")
+        if not page.may_keep(size):
+            return _pieces(b"", items), size
+        page.joined = list(_pieces(b"", items)), size
+    return iter(page.joined[0]), page.joined[1]
 
 
 def _pieces(head: bytes, items: Iterable[bytes]) -> Iterator[bytes]:

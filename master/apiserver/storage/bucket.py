@@ -14,6 +14,7 @@ from apimachinery.logging import get_logger
 
 from .entry import Entry, Event, FieldLabels
 from .interface import Compacted, Unreadable
+from .pages import Pages
 from .watcher import Watcher
 
 _log = get_logger(__name__)
@@ -53,6 +54,7 @@ class Bucket:
         self.field_labels = field_labels
         self.listeners: list[Callable[[], None]] = []
         self.versions: Versions | None = None
+        self.pages = Pages()
         self._clock = clock
         self._sorted: list[str] = []
         self._events: list[Event] = []
@@ -61,6 +63,7 @@ class Bucket:
 
     def load(self, entries: list[Entry]) -> None:
         """Fill an empty bucket with what a first list found."""
+        self.pages.forget()
         self.entries = {e.key: e for e in entries}
         self._sorted = sorted(self.entries)
 
@@ -103,6 +106,7 @@ class Bucket:
     def put(self, key: str, new: Entry | None, revision: int, time: float) -> None:
         """Take in a change that is known to be one."""
         old = self.entries.get(key)
+        self.pages.forget()
         if new:
             self.entries[key] = new
             if old is None:
