@@ -1,11 +1,14 @@
 """Metrics in Prometheus' format, and the small loopback server that offers them with health checks."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from apimachinery.logging import get_logger
 
@@ -26,6 +29,21 @@ def new_registry() -> CollectorRegistry:
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     return registry
+
+
+@dataclass(frozen=True, eq=False)
+class _Made(Collector):
+    families: tuple[Metric, ...]
+
+    def collect(self) -> Iterable[Metric]:
+        return self.families
+
+
+def exposition(families: Iterable[Metric]) -> bytes:
+    """Families that were made for the moment, as text."""
+    registry = CollectorRegistry()
+    registry.register(_Made(tuple(families)))
+    return generate_latest(registry)
 
 
 class ControllerMetrics:

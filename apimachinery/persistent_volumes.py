@@ -14,6 +14,7 @@ from apimachinery.scheme import kind_of
 from apimachinery.selectors import from_object
 
 STORAGE_CLASSES: Final = kind_of("storageclasses", "storage.k8s.io")
+ATTRIBUTES_CLASSES: Final = kind_of("volumeattributesclasses", "storage.k8s.io")
 SELECTED_NODE: Final = "volume.kubernetes.io/selected-node"
 BIND_COMPLETED: Final = "pv.kubernetes.io/bind-completed"
 BOUND_BY_CONTROLLER: Final = "pv.kubernetes.io/bound-by-controller"
@@ -26,12 +27,24 @@ LOCAL_PATH: Final = "kubeto.dev/local-path"
 """The provisioner that comes with Kubeto: a folder on the node that runs the claim's first pod."""
 CLAIM_FINALIZER: Final = "kubernetes.io/pvc-protection"
 VOLUME_FINALIZER: Final = "kubernetes.io/pv-protection"
+ATTRIBUTES_CLASS_FINALIZER: Final = "kubernetes.io/vac-protection"
 _CLASS_ANNOTATION: Final = "volume.beta.kubernetes.io/storage-class"
 
 
 def class_of(obj: Object) -> str:
     """The name of a claim's or a volume's class, "" for none."""
     return str(annotations_of(obj).get(_CLASS_ANNOTATION) or (obj.get("spec") or {}).get("storageClassName") or "")
+
+
+def attributes_classes_of(obj: Mapping[str, Any]) -> set[str]:
+    """The VolumeAttributesClasses that a claim or a volume names: wanted, had, or being changed to."""
+    status = obj.get("status") or {}
+    names = (
+        (obj.get("spec") or {}).get("volumeAttributesClassName"),
+        status.get("currentVolumeAttributesClassName"),
+        (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName"),
+    )
+    return {str(name) for name in names if name}
 
 
 def requested(claim: Object) -> int:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from apimachinery import pods, quantity, scheme
+from apimachinery.persistent_volumes import attributes_classes_of
 from apimachinery.scheme import Kind
 
 Object = dict[str, Any]
@@ -21,6 +22,10 @@ _COUNTED_BY_NAME = frozenset(
 )
 _PLAIN = frozenset(("cpu", "memory", "ephemeral-storage"))
 _STORAGE_CLASS = ".storageclass.storage.k8s.io/"
+_DEVICES = ".deviceclass.resource.k8s.io/devices"
+_MOST_DEVICES = Decimal(32)
+"""What one allocation may hold (``AllocationResultsMaxSize``): the worst that a request for all devices can take."""
+RESOURCE_CLAIMS = scheme.kind_of("resourceclaims", "resource.k8s.io")
 
 
 def usage(kind: Kind, obj: Mapping[str, Any]) -> Usage:
@@ -34,6 +39,8 @@ def usage(kind: Kind, obj: Mapping[str, Any]) -> Usage:
         used |= _service_usage(obj.get("spec") or {})
     elif kind is scheme.PERSISTENT_VOLUME_CLAIMS:
         used |= _claim_usage(obj.get("spec") or {})
+    elif kind is RESOURCE_CLAIMS:
+        used |= _device_usage(obj.get("spec") or {})
     return used
 
 
@@ -104,6 +111,23 @@ def _claim_usage(spec: Mapping[str, Any]) -> Usage:
     return used
 
 
+def _device_usage(spec: Mapping[str, Any]) -> Usage:
+    """Devices by class: of alternatives, the most that any one takes of each class."""
+    wanted = []
+    for request in (spec.get("devices") or {}).get("requests") or ():
+        most: Usage = {}
+        for one in request.get("firstAvailable") or [request.get("exactly") or {}]:
+            most = _largest(most, _devices(one))
+        wanted.append(most)
+    return _sum(wanted)
+
+
+def _devices(request: Mapping[str, Any]) -> Usage:
+    everything = request.get("allocationMode") == "All"
+    amount = _MOST_DEVICES if everything else Decimal(request.get("count") or 1)
+    return {f"{request['deviceClassName']}{_DEVICES}": amount} if request.get("deviceClassName") else {}
+
+
 def total_usage(kind: Kind, objects: Iterable[Mapping[str, Any]], quota: Mapping[str, Any]) -> Usage:
     """What those ``objects`` that ``quota`` covers use of what it names."""
     hard = (quota.get("spec") or {}).get("hard") or {}
@@ -112,8 +136,11 @@ def total_usage(kind: Kind, objects: Iterable[Mapping[str, Any]], quota: Mapping
 
 
 def covers(quota: Mapping[str, Any], kind: Kind, obj: Mapping[str, Any]) -> bool:
-    """Whether all of the quota's scopes hold for ``obj``. Scopes are about pods only."""
+    """Whether all of the quota's scopes hold for ``obj``. They are about pods, and one is about claims of volumes."""
     wanted = list(scopes(quota))
+    if kind is scheme.PERSISTENT_VOLUME_CLAIMS:
+        classes = sorted(attributes_classes_of(obj))
+        return all(s[0] == "VolumeAttributesClass" and _class_matches(classes, *s[1:]) for s in wanted)
     return not wanted or (kind is scheme.PODS and all(_scope_holds(scope, obj) for scope in wanted))
 
 
@@ -139,21 +166,22 @@ def _scope_holds(scope: tuple[str, str, tuple[str, ...]], pod: Mapping[str, Any]
         case "NotBestEffort":
             return not is_best_effort(spec)
         case "PriorityClass":
-            return _priority_matches(spec.get("priorityClassName") or "", operator, values)
+            return _class_matches([n for n in (spec.get("priorityClassName"),) if n], operator, values)
         case "CrossNamespacePodAffinity":
             return any("namespaces" in term or "namespaceSelector" in term for term in _affinity_terms(spec))
     return False
 
 
-def _priority_matches(name: str, operator: str, values: tuple[str, ...]) -> bool:
+def _class_matches(names: list[str], operator: str, values: tuple[str, ...]) -> bool:
+    """Whether any of the classes that the object names, or that it names none, is what the scope asks for."""
     match operator:
         case "In":
-            return name in values
+            return any(name in values for name in names)
         case "NotIn":
-            return name not in values
+            return not names or any(name not in values for name in names)
         case "Exists":
-            return bool(name)
-    return not name
+            return bool(names)
+    return not names
 
 
 def is_best_effort(spec: Mapping[str, Any]) -> bool:

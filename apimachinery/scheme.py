@@ -18,7 +18,8 @@ class Kind:
     """One kind of object.
 
     ``resource`` is the plural of the REST path; ``subresources`` are those of the object path; ``verbs`` is
-    ``("create",)`` for kinds that are asked and never stored, such as reviews.
+    ``("create",)`` for kinds that are asked and never stored, such as reviews, and ``("get", "list")`` for those
+    whose objects are made when somebody asks.
     """
 
     group: str
@@ -52,7 +53,7 @@ class Kind:
     @property
     def stored(self) -> bool:
         """Whether objects of this kind live in etcd."""
-        return "get" in self.verbs
+        return "watch" in self.verbs
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """The REST path of the collection, or of one object or its subresource."""
@@ -136,6 +137,7 @@ CORE = _group(
     "",
     "v1",
     _k("Binding", "bindings", verbs=("create",)),
+    _k("ComponentStatus", "componentstatuses", "cs", ns=False, verbs=("get", "list")),
     _k("ConfigMap", "configmaps", "cm"),
     _k("Endpoints", "endpoints", "ep"),
     _k("Event", "events", "ev"),

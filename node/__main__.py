@@ -87,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
         default="",
         help="instead of both: PRIORITY=SECONDS,...",
     )
+    p.add_argument("--allowed-unsafe-sysctls", default="", help="that pods may set too: kernel.msg*,net.core.somaxconn")
     p.add_argument("--pod-manifest-path", default="", help="a folder of static pods to run")
     p.add_argument("--proxy", action=argparse.BooleanOptionalAction, default=True, help="run the service proxy")
     p.add_argument("--dns", action=argparse.BooleanOptionalAction, default=True, help="run the cluster DNS")
@@ -138,6 +139,7 @@ def make_settings(args: argparse.Namespace, access: ClusterAccess) -> AgentSetti
         eviction_max_grace=args.eviction_max_pod_grace_period,
         eviction_transition=args.eviction_pressure_transition_period,
         pod_manifest_path=args.pod_manifest_path,
+        unsafe_sysctls=tuple(filter(None, args.allowed_unsafe_sysctls.split(","))),
         shutdown_periods=periods(
             args.shutdown_grace_period,
             args.shutdown_grace_period_critical_pods,
@@ -212,8 +214,9 @@ def _make_agents(
     if args.runtime == "fake":
         runtime = FakeRuntime(FakeOptions(pod_cidr=""))
     else:
-        runtime = cri = CriClient(args.container_runtime_endpoint)
+        cri = CriClient(args.container_runtime_endpoint)
         stack.push_async_callback(cri.close)
+        runtime = parts.metrics.runtime(cri)
     return {settings.node_name: NodeAgent(parts, runtime, settings, network=args.runtime != "fake")}
 
 

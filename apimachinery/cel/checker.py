@@ -20,7 +20,7 @@ from .errors import CompilationError
 from .messages import Messages
 from .overloads import OVERLOADS, parse_type
 
-EXTENSIONS = ("optional", "two-var-comprehensions", "sets")
+EXTENSIONS = ("optional", "two-var-comprehensions", "sets", "lists")
 REPLACED = ("_<_", "_<=_", "_>_", "_>=_", "string")
 """Functions of the standard library that Kubernetes gives more overloads: ours replace them."""
 

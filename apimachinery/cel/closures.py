@@ -13,7 +13,7 @@ from . import members, names
 from .checker import Checked
 from .coercions import COERCIONS
 from .errors import BudgetExceeded, EvaluationError
-from .frames import TYPES, Closure, Frame, accumulated, always, check_literals, dispatch
+from .frames import TYPES, Closure, Frame, accumulated, always, dispatch
 from .operators import OPERATORS
 from .values import Optional, Struct, UInt, no_such_overload
 
@@ -138,7 +138,6 @@ class Compiler:
         arguments = [self.compile(a) for a in (*target, *call.args)]
         operator = OPERATORS.get(call.function)
         if operator is None:
-            check_literals(call.function, [a.const_expr.string_value for a in call.args if a.HasField("const_expr")])
             return dispatch(call.function, bool(target), arguments)
         if len(arguments) == 2:
             left, right = arguments

@@ -4,9 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import overloads
-from .coercions import duration, timestamp
 from .errors import CompilationError, EvaluationError
-from .library.standard import pattern
 from .values import Type
 
 Frame = list[Any]
@@ -32,16 +30,6 @@ def accumulated(slot: int) -> Closure:
         return value
 
     return read
-
-
-def check_literals(function: str, texts: Sequence[str]) -> None:
-    """Raises CompilationError for a time or pattern, written in the expression, that is none."""
-    check = {"matches": pattern, "find": pattern, "findAll": pattern, "duration": duration, "timestamp": timestamp}
-    try:
-        if function in check and texts and texts[-1]:
-            check[function](texts[-1])
-    except EvaluationError as error:
-        raise CompilationError(f"invalid {function} argument: {error}") from None
 
 
 def dispatch(name: str, member: bool, arguments: Sequence[Closure]) -> Closure:

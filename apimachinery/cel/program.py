@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from . import checker
+from . import checker, literals
 from .closures import Compiler
 from .errors import Budget, CompilationError, EvaluationError
 from .frames import Closure
@@ -45,6 +45,7 @@ def build(
     checked = checker.check(expression, variables, messages)
     if result and checked.result not in (result, "dyn") and not checker.assignable(checked.result, result):
         raise CompilationError(f"must evaluate to {result} but got {checked.result}")
+    literals.check(expression, checked.tree)
     compiler = Compiler(checked, aliases or {})
     try:
         return Program(expression, checked, compiler, compiler.compile(checked.tree.expr))

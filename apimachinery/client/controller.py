@@ -49,6 +49,8 @@ class Controller(ABC, Generic[K]):
                 await self._process(key)
             finally:
                 self.queue.done(key)
+            # A ready key and a reconcile with nothing to wait for never suspend: let the rest of the process run.
+            await asyncio.sleep(0)
 
     async def _process(self, key: K) -> None:
         started = time.perf_counter()

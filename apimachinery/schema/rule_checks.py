@@ -12,19 +12,14 @@ import orjson
 from apimachinery import cel
 from apimachinery.errors import Cause
 
-from .rule_costs import (
-    DEFINITION_LIMIT,
-    REQUEST_BYTES,
-    RULE_LIMIT,
-    estimate,
-    exceeded,
-    of_value,
-    smallest,
-)
+from .rule_costs import DEFINITION_LIMIT, MOST, RULE_LIMIT, Estimator, exceeded
+from .rule_sizes import REQUEST_BYTES, resource, smallest
 from .rule_types import Types
 from .rules import RULES, Rule, compile_rule, has_rules, syntax_tree
 
 Raw = Mapping[str, Any]
+_CONTRIBUTED = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
+_MOST_TOLD = 4
 REASONS = ("FieldValueRequired", "FieldValueForbidden", "FieldValueInvalid", "FieldValueDuplicate")
 
 
@@ -38,6 +33,7 @@ class _Place:
     path: str
     often: int | None = 1
     unsteady: str = ""
+    is_root: bool = False
 
     def inside(self, raw: Raw, spine: Raw, step: str, *, many: str = "", unsteady: str = "") -> "_Place":
         often = self.often
@@ -56,13 +52,23 @@ def check_rules(schema: Raw, path: str) -> list[Cause]:
 class _Check:
     def __init__(self) -> None:
         self._types = Types()
-        self._total = 0.0
+        self._costs: list[tuple[int, str]] = []
 
     def all(self, schema: Raw, path: str) -> list[Cause]:
         cel_type = self._types.prepare(schema, resource=True)
-        causes = list(self._check(_Place(schema, schema, path), cel_type))
-        told = exceeded(self._total, DEFINITION_LIMIT, f"{RULES} estimated rule cost total for entire OpenAPIv3 schema")
-        return causes or ([Cause("FieldValueForbidden", f"Forbidden: {told}", path)] if told else [])
+        causes = list(self._check(_Place(schema, schema, path, is_root=True), cel_type))
+        return [*causes, *self._too_much(path)]
+
+    def _too_much(self, path: str) -> Iterator[Cause]:
+        """Whether all rules together cost too much, and which contribute most to that."""
+        total = min(sum(cost for cost, _ in self._costs), MOST)
+        told = exceeded(total, DEFINITION_LIMIT, f"{RULES} estimated rule cost total for entire OpenAPIv3 schema")
+        if not told:
+            return
+        costly = sorted((c for c in self._costs if c[0] >= DEFINITION_LIMIT // 100), key=lambda c: -c[0])
+        for _, place in costly[:_MOST_TOLD]:
+            yield Cause("FieldValueForbidden", f"Forbidden: {_CONTRIBUTED}", place)
+        yield Cause("FieldValueForbidden", f"Forbidden: {told}", path)
 
     def _check(self, at: _Place, cel_type: str) -> Iterator[Cause]:
         for index, rule in enumerate(at.raw.get(RULES) or ()):
@@ -85,22 +91,22 @@ class _Check:
             except cel.CompilationError as error:
                 yield _invalid(f"{path}.{part}", rule if part == "rule" else rule[part], error.told)
                 return
-            told = self._cost(rule, part, at, cel_type)
-            if told:
+            cost = self._cost(rule, part, at, cel_type)
+            self._costs.append((cost, f"{path}.{part}"))
+            if told := exceeded(cost, RULE_LIMIT, f"estimated {part} cost"):
                 yield Cause("FieldValueForbidden", f"Forbidden: {told}", f"{path}.{part}")
             if part == "rule":
                 yield from _old_value(rule, path, made, at.unsteady)
 
-    def _cost(self, rule: Raw, part: str, at: _Place, cel_type: str) -> str:
-        """What is wrong with the cost of a rule or of its message."""
-        tree, names = syntax_tree(rule, part, cel_type, self._types)
-        value = of_value(at.spine)
-        often = at.often if at.often is not None else REQUEST_BYTES // smallest(at.spine)
-        cost = estimate(tree, dict.fromkeys(names, value)).cost * often
-        self._total += cost
-        return exceeded(
-            cost, RULE_LIMIT, "estimated rule cost" if part == "rule" else "estimated messageExpression cost"
-        )
+    def _cost(self, rule: Raw, part: str, at: _Place, cel_type: str) -> int:
+        """Of a rule, as often as it may be asked, or of its message."""
+        tree = syntax_tree(rule, part, cel_type, self._types)
+        whole = at.is_root or at.spine.get("x-kubernetes-embedded-resource")
+        root = resource(at.spine) if whole else at.spine
+        cost = Estimator(tree, root).estimate(tree.expr).cost
+        if part == "rule":
+            cost *= at.often if at.often is not None else REQUEST_BYTES // (smallest(root) + 1)
+        return min(cost, MOST)
 
 
 def _below(at: _Place) -> Iterator[_Place]:

@@ -1,25 +1,27 @@
 """What a rule may cost at worst, from its syntax and the limits in its schema: known before any object is.
 
-A lower bound of upstream's estimate: what upstream refuses for less than loops over lists, maps and long strings, this
-lets through. The budget at run time holds in any case.
-Source: ``cel-go/checker/cost.go``, ``k8s.io/apiserver/pkg/cel/limits.go``.
+As upstream's estimate: whoever wrote a definition that is just within its limits must be able to create it here.
+Source: ``cel-go/checker/cost.go``; what functions cost is in ``rule_call_costs``.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from . import rule_sizes
+
 if TYPE_CHECKING:
-    from protos.cel.expr.v1.checked_pb2 import Expr
+    from protos.cel.expr.v1.checked_pb2 import CheckedExpr, Expr, Type
 
 Raw = Mapping[str, Any]
+Size = tuple[int, int]
+"""Of a string, list or map: at least and at most."""
 RULE_LIMIT = 10_000_000
 DEFINITION_LIMIT = 100_000_000
-REQUEST_BYTES = 3 * 1024 * 1024
-_TRAVERSAL = 0.1
+MOST = 2**64 - 1
+UNKNOWN: Size = (0, MOST)
 _ADVICE = "try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings"
-_SHORT = {"date": 12, "date-time": 32, "duration": 32}
-_COMPARISONS = ("_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_")
+_LIST, _MAP, _MESSAGE = 10, 30, 40
 
 
 def exceeded(cost: float, limit: int, what: str) -> str:
@@ -31,130 +33,181 @@ def exceeded(cost: float, limit: int, what: str) -> str:
     return f"{what} exceeds budget by factor of {told} ({_ADVICE} are declared)"
 
 
-def smallest(schema: Raw) -> int:
-    """The fewest bytes that a value takes in JSON."""
-    kind = schema.get("type")
-    if kind in ("string", "array"):
-        return 2
-    if kind == "object":
-        members = schema.get("properties") or {}
-        needed = (n for n in schema.get("required") or () if "default" not in members.get(n, {}))
-        return 2 + sum(len(n) + 4 + smallest(members.get(n, {})) for n in needed)
-    return 1
+def scaled(size: int, factor: float) -> int:
+    """A size as the cost of going through it, rounded up."""
+    return min(-int(-(size * factor) // 1), MOST)
 
 
-def largest(schema: Raw) -> int:
-    """How many elements a list or map may have, or bytes a string."""
-    kind = schema.get("type")
-    if kind == "array":
-        items = schema.get("items")
-        most = (REQUEST_BYTES - 2) // (smallest(items if isinstance(items, Mapping) else {}) + 1)
-        return int(schema.get("maxItems", most))
-    if kind == "object":
-        extra = schema.get("additionalProperties")
-        most = (REQUEST_BYTES - 2) // (smallest(extra if isinstance(extra, Mapping) else {}) + 6)
-        return int(schema.get("maxProperties", most))
-    if kind == "string":
-        if schema.get("enum"):
-            return max(len(str(v)) for v in schema["enum"])
-        limit = schema.get("maxLength")
-        return int(limit) * 4 if limit is not None else _SHORT.get(schema.get("format") or "", REQUEST_BYTES)
-    return 1
+@dataclass(frozen=True, slots=True)
+class Members:
+    """What a list or map that the expression makes has in it; ``key`` is an index of a list."""
+
+    key: Size
+    value: Size
+    is_list: bool
+
+    def union(self, other: "Members | None") -> "Members | None":
+        return other and replace(self, key=union(self.key, other.key), value=union(self.value, other.value))
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The cost of an expression, the size of its value, and the schema of that if it is known."""
+    """The cost of an expression at most, and of its value the size, the members and the path from a variable, as far as
+    these are known. ``literal``: what is written there, if it is written out."""
 
-    cost: float
-    size: float = 1
-    schema: Raw | None = None
+    cost: int
+    type: "Type"
+    size: Size | None = None
+    members: Members | None = None
+    path: tuple[str, ...] = ()
+    literal: Any = None
 
+    @property
+    def sized(self) -> Size:
+        return self.size or UNKNOWN
 
-def estimate(expr: "Expr", names: Mapping[str, Estimate]) -> Estimate:
-    """``names`` are the variables in scope; their costs do not count."""
-    kind = expr.WhichOneof("kind")
-    if kind == "const_expr":
-        return Estimate(0, len(expr.const_expr.string_value) or 1)
-    if kind == "ident_expr":
-        known = names.get(expr.ident_expr.name, Estimate(0))
-        return Estimate(1, known.size, known.schema)
-    if kind == "select_expr":
-        return _select(expr, names)
-    if kind == "comprehension_expr":
-        return _comprehension(expr, names)
-    if kind == "call_expr":
-        return _call(expr, names)
-    if kind == "list_expr":
-        return Estimate(
-            10 + sum(estimate(e, names).cost for e in expr.list_expr.elements), len(expr.list_expr.elements)
-        )
-    values = [estimate(e.value, names) for e in expr.struct_expr.entries]
-    return Estimate(30 + sum(v.cost for v in values), len(values))
+    @property
+    def most(self) -> int:
+        return self.sized[1]
 
 
-def of_value(schema: Raw) -> Estimate:
-    """A variable of a schema."""
-    return Estimate(0, largest(schema), schema)
+def union(a: Size, b: Size) -> Size:
+    return min(a[0], b[0]), max(a[1], b[1])
 
 
-def _select(expr: "Expr", names: Mapping[str, Estimate]) -> Estimate:
-    from apimachinery.cel.names import unescape
-
-    operand = estimate(expr.select_expr.operand, names)
-    if expr.select_expr.test_only:
-        return Estimate(operand.cost)
-    schema = operand.schema or {}
-    field = unescape(expr.select_expr.field)
-    found = (schema.get("properties") or {}).get(field, schema.get("additionalProperties"))
-    member = of_value(found) if isinstance(found, Mapping) else Estimate(0)
-    return Estimate(operand.cost + 1, member.size, member.schema)
+@dataclass(frozen=True, slots=True)
+class _Local:
+    path: tuple[str, ...]
+    size: Size | None
+    members: Members | None = None
 
 
-def _comprehension(expr: "Expr", names: Mapping[str, Estimate]) -> Estimate:
+@dataclass(slots=True)
+class Estimator:
+    """``root`` is the schema of ``self``."""
+
+    tree: "CheckedExpr"
+    root: Raw
+    _locals: dict[str, _Local] = field(default_factory=dict)
+
+    def estimate(self, expr: "Expr") -> Estimate:
+        kind = expr.WhichOneof("kind") or ""
+        made: Estimate = getattr(self, f"_{kind.removesuffix('_expr')}")(expr)
+        return made if made.size else replace(made, size=self._size(made, expr))
+
+    def by_path(self, path: Sequence[str]) -> Size | None:
+        """Of what is reached from a variable: all are of the root's type."""
+        most = rule_sizes.at(self.root, path[1:]) if path else None
+        return None if most is None else (0, most)
+
+    def _size(self, made: Estimate, expr: "Expr") -> Size | None:
+        known = self.by_path(made.path) or ((1, 1) if _is_scalar(made.type) else None)
+        local = self._locals.get(expr.ident_expr.name) if expr.HasField("ident_expr") else None
+        return known or (local.size if local else None)
+
+    def _made(self, expr: "Expr", cost: int, **known: Any) -> Estimate:
+        return Estimate(min(cost, MOST), self.tree.type_map[expr.id], **known)
+
+    def _const(self, expr: "Expr") -> Estimate:
+        constant = expr.const_expr
+        value = getattr(constant, constant.WhichOneof("kind") or "null_value")
+        size = len(value) if isinstance(value, (str, bytes)) else 1
+        return self._made(expr, 0, size=(size, size), literal=value)
+
+    def _ident(self, expr: "Expr") -> Estimate:
+        name = expr.ident_expr.name
+        local = self._locals.get(name)
+        if local is None:
+            return self._made(expr, 1, path=(name,))
+        return self._made(expr, 1, path=local.path, members=local.members)
+
+    def _select(self, expr: "Expr") -> Estimate:
+        operand = self.estimate(expr.select_expr.operand)
+        if expr.select_expr.test_only:
+            return self._made(expr, operand.cost)
+        counted = operand.type.WhichOneof("kind") in ("map_type", "message_type", "type_param")
+        return self._made(expr, operand.cost + counted, path=(*operand.path, expr.select_expr.field))
+
+    def _list(self, expr: "Expr") -> Estimate:
+        elements = [self.estimate(e) for e in expr.list_expr.elements]
+        members = Members((1, 1), _all([e.sized for e in elements]), True)
+        count = len(elements)
+        return self._made(expr, _LIST + _sum(elements), size=(count, count), members=members)
+
+    def _struct(self, expr: "Expr") -> Estimate:
+        entries = expr.struct_expr.entries
+        keys = [self.estimate(e.map_key) for e in entries if e.HasField("map_key")]
+        values = [self.estimate(e.value) for e in entries]
+        if expr.struct_expr.message_name:
+            return self._made(expr, _MESSAGE + _sum(values))
+        members = Members(_all([k.sized for k in keys]), _all([v.sized for v in values]), False)
+        return self._made(expr, _MAP + _sum(keys) + _sum(values), size=(len(entries), len(entries)), members=members)
+
+    def _comprehension(self, expr: "Expr") -> Estimate:
+        loop = expr.comprehension_expr
+        source, start = self.estimate(loop.iter_range), self.estimate(loop.accu_init)
+        outer, self._locals = self._locals, {**self._locals, loop.accu_var: _local(start)}
+        if _is_bind(expr):
+            result = self.estimate(loop.result)
+            self._locals = outer
+            return self._made(expr, source.cost + start.cost + result.cost, size=result.size, members=result.members)
+        self._enter(expr, source)
+        condition, step = self.estimate(loop.loop_condition), self.estimate(loop.loop_step)
+        self._locals = {**outer, loop.accu_var: _local(start)}
+        result = self.estimate(loop.result)
+        self._locals = outer
+        cost = source.cost + start.cost + result.cost + source.most * (condition.cost + step.cost)
+        if loop.accu_init.WhichOneof("kind") in ("list_expr", "struct_expr"):
+            return self._made(expr, cost, size=source.sized, members=step.members)
+        return self._made(expr, cost, size=start.size if loop.accu_init.HasField("const_expr") else None)
+
+    def _enter(self, expr: "Expr", source: Estimate) -> None:
+        """The variables of a loop over ``source``."""
+        loop, inside = expr.comprehension_expr, source.members
+        is_list = inside.is_list if inside else source.type.HasField("list_type")
+        key = _Local((*source.path, "@indices" if is_list else "@keys"), inside.key if inside else None)
+        value = _Local((*source.path, "@items" if is_list else "@values"), inside.value if inside else None)
+        self._locals[loop.iter_var] = value if is_list and not loop.iter_var2 else key
+        if loop.iter_var2:
+            self._locals[loop.iter_var2] = value
+
+    def _call(self, expr: "Expr") -> Estimate:
+        from .rule_call_costs import Call
+
+        call = expr.call_expr
+        arguments = [self.estimate(a) for a in call.args]
+        target = self.estimate(call.target) if call.HasField("target") else None
+        result = self.tree.type_map[expr.id]
+        if call.function == "dyn":
+            return self._made(expr, 1 + arguments[0].cost, size=arguments[0].size, members=arguments[0].members)
+        overloads = self.tree.reference_map[expr.id].overload_id
+        return Call(self, call.function, tuple(overloads), target, arguments, result).estimate()
+
+
+def _local(start: Estimate) -> _Local:
+    return _Local(start.path, start.size, start.members)
+
+
+def _is_bind(expr: "Expr") -> bool:
+    """Whether a comprehension only names a value: it loops over nothing."""
     loop = expr.comprehension_expr
-    source, start = estimate(loop.iter_range, names), estimate(loop.accu_init, names)
-    schema = source.schema or {}
-    items, extra = schema.get("items"), schema.get("additionalProperties")
-    key, value = Estimate(0), Estimate(0)
-    if isinstance(items, Mapping):
-        value = of_value(items)
-        key = Estimate(0) if loop.iter_var2 else value
-    elif isinstance(extra, Mapping):
-        key, value = Estimate(0, REQUEST_BYTES if loop.iter_var2 == "" else 1), of_value(extra)
-    inner = {**names, loop.iter_var: key, loop.accu_var: Estimate(0)}
-    if loop.iter_var2:
-        inner[loop.iter_var2] = value
-    step = estimate(loop.loop_condition, inner).cost + estimate(loop.loop_step, inner).cost
-    result = estimate(loop.result, inner)
-    return Estimate(source.cost + start.cost + source.size * step + result.cost, source.size)
+    empty = loop.iter_range.HasField("list_expr") and not loop.iter_range.list_expr.elements
+    return empty and loop.loop_condition.HasField("const_expr") and loop.accu_var not in ("@result", "__result__")
 
 
-def _call(expr: "Expr", names: Mapping[str, Estimate]) -> Estimate:
-    call = expr.call_expr
-    arguments = [estimate(a, names) for a in ([call.target] if call.HasField("target") else []) + list(call.args)]
-    cost, sizes = sum(a.cost for a in arguments), [a.size for a in arguments]
-    first = arguments[0] if arguments else Estimate(0)
-    match call.function:
-        case "_[_]" | "_[?_]" | "_?._":
-            schema = first.schema or {}
-            found = schema.get("items", schema.get("additionalProperties"))
-            inner = of_value(found) if isinstance(found, Mapping) else Estimate(0)
-            return Estimate(cost + 1, inner.size, inner.schema)
-        case "_&&_" | "_||_" | "_?:_" | "@not_strictly_false":
-            return Estimate(cost)
-        case "_+_":
-            return Estimate(cost + sum(sizes) * _TRAVERSAL, sum(sizes))
-        case "@in":
-            return Estimate(cost + sizes[1])
-        case "matches" | "find" | "findAll":
-            return Estimate(cost + (sizes[0] + 1) * _TRAVERSAL * max(sizes[1] * 0.25, 1), sizes[0])
-        case "contains":
-            return Estimate(cost + sizes[0] * _TRAVERSAL * max(sizes[1] * _TRAVERSAL, 1))
-        case name if name in _COMPARISONS:
-            return Estimate(cost + 1 + min(sizes) * _TRAVERSAL)
-        case "startsWith" | "endsWith":
-            return Estimate(cost + sizes[1] * _TRAVERSAL)
-        case "lowerAscii" | "upperAscii" | "replace" | "split" | "substring" | "trim" | "join" | "reverse":
-            return Estimate(cost + sizes[0] * _TRAVERSAL, sizes[0])
-    return Estimate(cost + 1, 1 if call.function == "size" else max(sizes, default=1))
+def _is_scalar(found: "Type") -> bool:
+    from protos.cel.expr.v1.checked_pb2 import Type
+
+    if found.abstract_type.name == "optional_type":
+        return _is_scalar(found.abstract_type.parameter_types[0])
+    if found.well_known in (Type.TIMESTAMP, Type.DURATION):
+        return True
+    return found.primitive in (Type.BOOL, Type.INT64, Type.UINT64, Type.DOUBLE)
+
+
+def _sum(parts: Sequence[Estimate]) -> int:
+    return sum(p.cost for p in parts)
+
+
+def _all(sizes: Sequence[Size]) -> Size:
+    return (min(s[0] for s in sizes), max(s[1] for s in sizes)) if sizes else (0, 0)

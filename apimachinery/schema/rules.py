@@ -145,14 +145,13 @@ def compile_rule(rule: Raw, cel_type: str, types: Types) -> Rule:
     return Rule(rule, program, message, (names.own, old), old in program.variables, optional)
 
 
-def syntax_tree(rule: Raw, part: str, cel_type: str, types: Types) -> tuple[Any, tuple[str, str]]:
-    """Of the rule's expression, or of its ``messageExpression``; and what ``self`` and ``oldSelf`` are called in it."""
+def syntax_tree(rule: Raw, part: str, cel_type: str, types: Types) -> Any:
+    """Of the rule's expression, or of its ``messageExpression``."""
     from apimachinery.cel import checker
 
     names, optional = types.names(cel_type), bool(rule.get("optionalOldSelf"))
     text = names.translate(rule[part], optional)
-    tree = checker.check(text, types.variables, types.messages).tree.expr
-    return tree, (names.own, names.optional_old if optional else names.old)
+    return checker.check(text, types.variables, types.messages).tree
 
 
 class _Exhausted(Exception):

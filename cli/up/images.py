@@ -8,6 +8,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from apimachinery import checkout
 from cli.up.prerequisites import CannotStart
 from cli.up.progress import Progress
 
@@ -61,6 +62,7 @@ def _build(context: Path, digest: str) -> None:
         (context / "wheelhouse" / wheel.name).hardlink_to(wheel)
     for name in ("Dockerfile", "docker-compose.yml", "example-images.sh", "healthcheck.sh"):
         shutil.copy(DEPLOY / name, context / name)
+    (context / checkout.TOLD.name).write_text(str(checkout.read(ROOT)))
     label = f"--label=kubeto.dev/sources={digest}"
     _run(
         [

@@ -22,6 +22,7 @@ from .fairness.fairness import Fairness, Limits
 from .fairness.metrics import FairnessMetrics
 from .registry.binding import BindingAnswer
 from .registry.catalog import Catalog
+from .registry.component_statuses import ComponentStatuses
 from .registry.eviction import EvictionAnswer
 from .registry.kinds import STRATEGIES
 from .registry.pipeline import Pipeline
@@ -108,6 +109,8 @@ def _registry(settings: Settings, store: Store, checks: auth.Auth, connections: 
     registry.answers.update(checks.answers)
     registry.answers["", "pods", "binding"] = registry.answers["", "bindings", ""] = BindingAnswer(pipeline)
     registry.answers["", "pods", "eviction"] = EvictionAnswer(registry)
+    registry.computed.update(connections.metrics.computed())
+    registry.computed["", "componentstatuses"] = ComponentStatuses(store.storage, reads)
     return registry
 
 

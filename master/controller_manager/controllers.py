@@ -28,7 +28,11 @@ from master.controller_manager.serviceaccount import ServiceAccountController
 from master.controller_manager.statefulset import StatefulSetController
 from master.controller_manager.taint_eviction import TaintEvictionController
 from master.controller_manager.ttl_after_finished import TtlAfterFinishedController
-from master.controller_manager.volume_protection import ClaimProtectionController, VolumeProtectionController
+from master.controller_manager.volume_protection import (
+    AttributesClassProtectionController,
+    ClaimProtectionController,
+    VolumeProtectionController,
+)
 
 CONTROLLERS: tuple[type[AnyController], ...] = (
     AttachDetachController,
@@ -59,5 +63,6 @@ CONTROLLERS: tuple[type[AnyController], ...] = (
     RootCAPublisher,
     ServiceAccountController,
     TaintEvictionController,
+    AttributesClassProtectionController,
     VolumeProtectionController,
 )

@@ -91,7 +91,8 @@ class JobController(ManagedController):
         await self._release(found.to_release)
         if failure is not None and not in_ending_namespace(failure):
             raise failure
-        waits = [step.wait, plans.seconds_to_deadline(job, now)]
+        # A deadline counts only while the end is open: one that has passed would be due again at once, for ever.
+        waits = [step.wait, plans.seconds_to_deadline(job, now) if end is None else None]
         return min((max(0.0, w) for w in waits if w is not None), default=None)
 
     async def _act(self, job: Object, step: plans.Step, found: Tally) -> ApiError | None:

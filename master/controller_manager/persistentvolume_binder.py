@@ -36,6 +36,9 @@ class PersistentVolumeBinder(ManagedController):
         self._volumes, self._claims = informer(PERSISTENT_VOLUMES), informer(PERSISTENT_VOLUME_CLAIMS)
         self._classes = informer(STORAGE_CLASSES)
         self._volumes.add_index("class", lambda v: (class_of(v),))
+        self._volumes.add_index(
+            "claim", lambda v: [f"{r['namespace']}/{r['name']}" for r in (v["spec"].get("claimRef"),) if r]
+        )
         self._claims.add_index("waiting", lambda c: () if BIND_COMPLETED in annotations_of(c) else (class_of(c),))
         self.enqueue_by(self._claims, lambda c: [key_of(c), *_volume_key(c)])
         self.enqueue_by(self._volumes, self._concerned)
@@ -59,7 +62,11 @@ class PersistentVolumeBinder(ManagedController):
 
     async def _sync_claim(self, key: Key) -> None:
         claim = self._claims.store.get(*key)
-        if claim is None or await self._given_default_class(claim):
+        if claim is None:  # it may have gone half bound, before it named its volume
+            for volume in self._volumes.store.by_index("claim", "/".join(key)):
+                self.queue.add(key_of(volume))
+            return
+        if await self._given_default_class(claim):
             return
         named = self._volumes.store.get("", claim["spec"].get("volumeName") or "-")
         storage_class = self._classes.store.get("", class_of(claim))

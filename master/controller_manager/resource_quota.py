@@ -16,7 +16,7 @@ from master.controller_manager.status import write_status
 
 RESOURCE_QUOTAS = scheme.kind_of("resourcequotas")
 # What these use depends on their specs; all others only count.
-_MEASURED = (scheme.PODS, scheme.SERVICES, scheme.PERSISTENT_VOLUME_CLAIMS)
+_MEASURED = (scheme.PODS, scheme.SERVICES, scheme.PERSISTENT_VOLUME_CLAIMS, quota.RESOURCE_CLAIMS)
 
 
 class ResourceQuotaController(ManagedController):

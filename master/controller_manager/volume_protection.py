@@ -1,17 +1,26 @@
-"""Keeps claims that pods use, and volumes that are bound, from going away under them.
+"""Keeps claims that pods use, volumes that are bound, and classes that either names from going away under them.
 
 Admission gives each its finalizer; here it is taken off when the object is being deleted and free. Source:
-``pkg/controller/volume/{pvcprotection,pvprotection}``.
+``pkg/controller/volume/{pvcprotection,pvprotection,vacprotection}``.
 """
 
 from apimachinery.errors import NotFound
 from apimachinery.meta import Key, Object, is_deleting, key_of, namespace_of
-from apimachinery.persistent_volumes import CLAIM_FINALIZER, VOLUME_FINALIZER, claims_of
+from apimachinery.persistent_volumes import (
+    ATTRIBUTES_CLASS_FINALIZER,
+    ATTRIBUTES_CLASSES,
+    CLAIM_FINALIZER,
+    VOLUME_FINALIZER,
+    attributes_classes_of,
+    claims_of,
+)
 from apimachinery.scheme import PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, PODS, Kind
 from master.controller_manager.frame import Context, ManagedController
 
 BY_CLAIM = "claims"
 """An index of pods, with ``claim_values``."""
+BY_CLASS = "attributes classes"
+"""An index of claims and of volumes, with ``attributes_classes_of``."""
 
 
 def claim_values(pod: Object) -> list[str]:
@@ -77,3 +86,26 @@ class VolumeProtectionController(_Protection):
 
     async def in_use(self, obj: Object) -> bool:
         return (obj.get("status") or {}).get("phase") == "Bound"
+
+
+class AttributesClassProtectionController(_Protection):
+    name = "volumeattributesclass-protection-controller"
+    kind, finalizer = ATTRIBUTES_CLASSES, ATTRIBUTES_CLASS_FINALIZER
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._users = [context.informers.informer(kind) for kind in (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES)]
+        for users in self._users:
+            users.add_index(BY_CLASS, attributes_classes_of)
+            self.enqueue_by(users, lambda obj: [("", name) for name in attributes_classes_of(obj)])
+
+    async def in_use(self, obj: Object) -> bool:
+        """By a claim or a volume; asked of the API server too, for the cache may lag."""
+        name = obj["metadata"]["name"]
+        if any(users.store.by_index(BY_CLASS, name) for users in self._users):
+            return True
+        for kind in (PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES):
+            found = await self.client.list(kind)
+            if any(name in attributes_classes_of(one) for one in found.items):
+                return True
+        return False

@@ -1,9 +1,9 @@
 """Whether this node can take a pod that was bound to it: the last check, for bindings race. Pure.
 
-Source: kubelet ``lifecycle/predicate.go``, ``lifecycle/handlers``.
+Source: kubelet ``lifecycle/predicate.go``, ``lifecycle/handlers``, ``sysctl/allowlist.go``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -12,12 +12,35 @@ from node.agent.resources import pod_requests
 from node.agent.status import Verdict
 
 _MILLI: Final = 1000
+_SYSCTLS: Final = """kernel.shm_rmid_forced net.ipv4.ip_local_port_range net.ipv4.ip_local_reserved_ports
+net.ipv4.ip_unprivileged_port_start net.ipv4.ping_group_range net.ipv4.tcp_fin_timeout net.ipv4.tcp_keepalive_intvl
+net.ipv4.tcp_keepalive_probes net.ipv4.tcp_keepalive_time net.ipv4.tcp_rmem net.ipv4.tcp_syncookies net.ipv4.tcp_wmem"""
+_SAFE_SYSCTLS: Final = frozenset(_SYSCTLS.split())
+_OF_IPC: Final = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
 
 
 def check(pod: Object, others: Iterable[Object], allocatable: Mapping[str, Decimal]) -> Verdict | None:
     """Why ``pod`` cannot run beside ``others`` (the active pods of the node); None when it can."""
     running = list(others)
     return check_resources(pod, running, allocatable) or _check_ports(pod, running)
+
+
+def check_sysctls(spec: Object, unsafe: Sequence[str]) -> Verdict | None:
+    """Why a pod may not have the sysctls that it asks for; ``unsafe``: allowed besides the safe ones."""
+    for one in (spec.get("securityContext") or {}).get("sysctls") or ():
+        name = one["name"].replace("/", ".")
+        if problem := _forbidden(name, spec, unsafe):
+            return Verdict("Failed", "SysctlForbidden", f'forbidden sysctl: "{name}" {problem}')
+    return None
+
+
+def _forbidden(name: str, spec: Object, unsafe: Sequence[str]) -> str:
+    if spec.get("hostNetwork") and name.startswith("net."):
+        return "not allowed with host net enabled"
+    if spec.get("hostIPC") and name.startswith(_OF_IPC):
+        return "not allowed with host ipc enabled"
+    allowed = name in _SAFE_SYSCTLS or any(name == u or (u[-1:] == "*" and name.startswith(u[:-1])) for u in unsafe)
+    return "" if allowed else "not allowlisted"
 
 
 def check_resources(pod: Object, others: list[Object], allocatable: Mapping[str, Decimal]) -> Verdict | None:

@@ -7,7 +7,7 @@ runtime; and back: runtime -> ``events`` -> ``pod_worker`` -> ``status`` -> ``st
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from apimachinery.lifecycle import Tasks
 from apimachinery.meta import get_condition
 from apimachinery.scheme import kind_of
 from node.agent.csi.service import Csi
+from node.agent.csi.stats import by_pod
 from node.agent.events import RuntimeWatch
 from node.agent.eviction import EvictionManager
 from node.agent.host import HostReader
@@ -26,6 +27,7 @@ from node.agent.images import Images
 from node.agent.leases import LeaseRenewer
 from node.agent.local_node import LocalNode
 from node.agent.log_rotation import LogRotation
+from node.agent.metrics import AgentMetrics
 from node.agent.names import parse_resolver
 from node.agent.node_reporter import NodeReporter
 from node.agent.node_services import NodeServices
@@ -42,6 +44,7 @@ from node.agent.static_pods import StaticPods
 from node.agent.status_writer import StatusWriter
 from node.agent.storage import BoundVolumes
 from node.agent.tokens import TokenManager
+from node.agent.volume_stats import VolumeStats
 from node.cri.runtime import Runtime
 
 COMPONENT: Final = "kubelet"
@@ -59,6 +62,7 @@ class ProcessParts:
     nodes: Informer
     pods: Informer
     services: Callable[[], Iterable[Object]]
+    metrics: AgentMetrics = field(default_factory=AgentMetrics)
 
 
 class _QuietRecorder(EventRecorder):
@@ -92,11 +96,12 @@ class NodeAgent:
             resolver=parse_resolver(_read_resolver()),
         )
         self._csi: Csi | None = None
+        self._bound = BoundVolumes(parts.client, self._node)
         self._pulled = None if hollow else PulledImages(NodePaths(settings.root_dir).pulled_images)
         self._services = self._make_services()
         self.pods = Pods(self._services, self._mirror_changed)
         self._static = StaticPods(settings.pod_manifest_path, parts.client, self._node, self.pods)
-        self.watch = RuntimeWatch(runtime, settings, self.pods.wake)
+        self.watch = RuntimeWatch(runtime, settings, self.pods.wake, parts.metrics)
         self.reporter = NodeReporter(
             parts.client,
             runtime,
@@ -118,11 +123,11 @@ class NodeAgent:
         prober: Prober = AlwaysReady()
         if not self._hollow:
             objects, tokens = WatchedObjects(parts.client, self._wake), TokenManager(parts.client)
-            bound = BoundVolumes(parts.client, self._node)
             self._csi = Csi(parts.client, settings, self._facts, tokens, recorder, self._node, self._report_anew)
             preparer = PodPreparer(
-                settings, self._facts, objects, tokens, bound, self._csi.volumes, parts.services, cgroups=self._network
-            )
+                settings, self._facts, objects, tokens, self._bound, self._csi.volumes, parts.services,
+                cgroups=self._network,
+            )  # fmt: skip
         if self._network:
             prober = NetworkProber(self._runtime)
         return NodeServices(
@@ -136,6 +141,7 @@ class NodeAgent:
             prober=prober,
             gone=self._forget,
             runtime_handler=self._runtime_handler,
+            metrics=parts.metrics,
             objects=objects,
             tokens=tokens,
         )
@@ -162,10 +168,12 @@ class NodeAgent:
     @property
     def local(self) -> LocalNode:
         """The node as the gRPC server answers for it."""
-        volumes = NodePaths(self.settings.root_dir).local_volumes
-        stats = self._csi.stats.by_pod if self._csi is not None else None
-        name, host = self.settings.node_name, self._parts.host
-        return LocalNode(name, self._runtime, self.pods, self.watch, host, volumes, stats)
+        paths, parts, csi = NodePaths(self.settings.root_dir), self._parts, self._csi
+        volumes = None
+        if csi is not None:
+            volumes = VolumeStats(self.pods.list, paths, self._bound, lambda: by_pod(csi.volumes.mounted())).by_pod
+        name, runtime = self.settings.node_name, self._runtime
+        return LocalNode(name, runtime, self.pods, self.watch, parts.host, paths.local_volumes, parts.metrics, volumes)
 
     def node_changed(self, node: Object | None) -> None:
         """The Node object has changed: a pod range, readiness; None = it was deleted."""

@@ -7,11 +7,13 @@ cannot see a container that started and ended between two relists otherwise than
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Final
 
 from apimachinery.backoff import Backoff
 from apimachinery.logging import get_logger
+from node.agent.metrics import AgentMetrics
 from node.agent.pod_state import POD_UID
 from node.agent.settings import AgentSettings
 from node.cri.runtime import Runtime, RuntimeFault, RuntimeUnimplemented
@@ -24,8 +26,10 @@ _Snapshot = dict[str, tuple[str, int]]
 class RuntimeWatch:
     """Watches one runtime. ``changed`` gets the uid of a pod."""
 
-    def __init__(self, runtime: Runtime, settings: AgentSettings, changed: Callable[[str], None]) -> None:
-        self._runtime, self._changed = runtime, changed
+    def __init__(
+        self, runtime: Runtime, settings: AgentSettings, changed: Callable[[str], None], metrics: AgentMetrics
+    ) -> None:
+        self._runtime, self._changed, self._metrics = runtime, changed, metrics
         self._interval = settings.relist_interval
         self._without_events = settings.relist_interval_without_events
         self._seen: _Snapshot = {}
@@ -62,6 +66,7 @@ class RuntimeWatch:
             await asyncio.sleep(self._interval if self.healthy else min(self._interval, 1.0))
 
     async def _relist(self) -> None:
+        began = time.monotonic()
         try:
             async with asyncio.timeout(_RELIST_SECONDS):
                 now = await self.snapshot()
@@ -71,6 +76,7 @@ class RuntimeWatch:
             self.healthy = False
             return
         self.healthy = True
+        self._metrics.relisted(time.monotonic() - began)
         before, self._seen = self._seen, now
         for uid in {uid for _, (uid, _) in set(before.items()) ^ set(now.items())}:
             self._changed(uid)

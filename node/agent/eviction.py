@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from apimachinery.logging import get_logger
+from node.agent.disk_use import below
 from node.agent.eviction_plan import Use, evicted, has_storage_limits, over_local_storage, ranked
 from node.agent.host import Filesystem, HostReader
 from node.agent.image_gc import ImageFs, ImageGc
@@ -138,25 +139,13 @@ def _use(stats: Object, pod: Object, paths: NodePaths) -> Use:
     containers, meta, folder = stats["containers"], pod["metadata"], paths.pod(uid_of(pod))
     logs = paths.pod_logs(meta.get("namespace", ""), meta["name"], uid_of(pod))
     volumes = {
-        v["name"]: _size(os.path.join(folder, "volumes", "kubernetes.io~empty-dir", v["name"]))
+        v["name"]: below(os.path.join(folder, "volumes", "kubernetes.io~empty-dir", v["name"])).bytes
         for v in pod["spec"].get("volumes") or ()
         if v.get("emptyDir") is not None and v["emptyDir"].get("medium") != "Memory"
     }
     return Use(
         containers={c["name"]: c["memory"]["workingSetBytes"] for c in containers},
         layers={c["name"]: c["rootfs"]["usedBytes"] for c in containers},
-        logs={c["name"]: _size(os.path.join(logs, c["name"])) for c in containers},
+        logs={c["name"]: below(os.path.join(logs, c["name"])).bytes for c in containers},
         volumes=volumes,
     )
-
-
-def _size(folder: str) -> int:
-    """Bytes that the files below a folder take on disk."""
-    total = 0
-    for base, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(base, name)).st_blocks * 512
-            except FileNotFoundError:
-                continue
-    return total

@@ -3,10 +3,13 @@
 from apimachinery.errors import BadRequest, NotFound
 from node.agent.events import RuntimeWatch
 from node.agent.host import HostReader
+from node.agent.metrics import AgentMetrics
+from node.agent.node_metrics import NodeMetrics
 from node.agent.observe import PodObserver
 from node.agent.pod_state import Object, PodRuntime, ephemeral_containers, init_containers, regular_containers, uid_of
 from node.agent.pods import Pods
-from node.agent.stats import StatsReader, VolumeReader
+from node.agent.stats import StatsReader
+from node.agent.volume_stats import VolumeReader
 from node.cri.runtime import Runtime, RuntimeFault
 from protos.cri.runtime.v1 import api_pb2 as cri
 from protos.kubeto.v1 import node_pb2 as pb
@@ -23,11 +26,13 @@ class LocalNode:
         watch: RuntimeWatch,
         host: HostReader,
         local_volumes: str,
+        metrics: AgentMetrics,
         volume_stats: VolumeReader | None = None,
     ) -> None:
         self.name, self.runtime, self.local_volumes = name, runtime, local_volumes
         self._pods, self._watch, self._host = pods, watch, host
         self.stats = StatsReader(name, runtime, host, volume_stats)
+        self.metrics = NodeMetrics(name, runtime, pods, metrics, volume_stats)
 
     def problem(self) -> str:
         """What is wrong with the node; "" when nothing is."""

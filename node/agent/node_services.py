@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from apimachinery.client.events import EventRecorder
 from node.agent import log_files
 from node.agent.images import Images, pod_reference
+from node.agent.metrics import AgentMetrics
 from node.agent.paths import NodePaths
 from node.agent.pod_state import ContainerView, Object, uid_of
 from node.agent.preparer import Preparer
@@ -36,6 +37,7 @@ class NodeServices:
     prober: Prober
     gone: Callable[[str], None]
     runtime_handler: Callable[[str], Awaitable[str]]
+    metrics: AgentMetrics = field(default_factory=AgentMetrics)
     objects: WatchedObjects | None = None
     tokens: TokenManager | None = None
 

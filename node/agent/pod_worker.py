@@ -15,7 +15,6 @@ from apimachinery.logging import get_logger
 from node.agent import pod_actions
 from node.agent.conditions import Condition
 from node.agent.cri_configs import grace_period, hashes
-from node.agent.images import pod_reference
 from node.agent.node_services import NodeServices
 from node.agent.observe import PodObserver
 from node.agent.pod_starter import PodStarter
@@ -44,7 +43,7 @@ class PodWorker:
         self.verdict: Verdict | None = None
         self._services = services
         self._observer = PodObserver(services.runtime, self.uid)
-        self._probes = PodProbes(services.prober, services.recorder, self.wake)
+        self.probes = PodProbes(services.prober, services.recorder, self.wake)
         self._backoff = RestartBackoff()
         self._resizer = Resizer(services, pod, lambda: others(self.uid))
         self._starter = PodStarter(services, self._backoff, self._resizer)
@@ -55,10 +54,10 @@ class PodWorker:
         told = self._status.get("startTime")
         self._start_time = parse_rfc3339(told) if told else time.time()
         self._failed_init = ""
-        self.stopped = False  # nothing of the pod runs any more
-        self._removed = False  # the API object is gone
+        self.stopped = self._removed = False  # nothing of the pod runs any more; the API object is gone
         self._stopping_with: int | None = None  # the grace period of the stop under way
-        self._loop = StepLoop(f"pod-{pod_key(pod)}", self._sync)
+        step = services.metrics.step(self._sync, lambda: "terminate" if self.ending else "sync")
+        self._loop = StepLoop(f"pod-{pod_key(pod)}", step)
 
     # -- what happens to the pod
 
@@ -95,7 +94,7 @@ class PodWorker:
 
     async def close(self) -> None:
         """The agent ends; the pod's containers go on."""
-        self._probes.stop()
+        self.probes.stop()
         await self._loop.close()
 
     @property
@@ -120,9 +119,8 @@ class PodWorker:
             self.wake()
 
     def _interrupt_if_needed(self) -> None:
-        if not self._loop.stepping or not self.ending:
-            return
-        if self._stopping_with is None or self._grace() < self._stopping_with:
+        sooner = self._stopping_with is None or self._grace() < self._stopping_with
+        if self._loop.stepping and self.ending and sooner:
             self._loop.interrupt()
 
     def _grace(self) -> int:
@@ -184,7 +182,7 @@ class PodWorker:
                 await self._services.remove_container(container)
 
     def _inputs(self, runtime: PodRuntime, resized: frozenset[str]) -> pod_actions.Inputs:
-        pod, results = self.admitted, self._probes.sync(self.pod, runtime)
+        pod, results = self.admitted, self.probes.sync(self.pod, runtime)
         return pod_actions.Inputs(pod, runtime, results, self._backoff, hashes(pod), time.time(), resized)
 
     async def _refresh_volumes(self, runtime: PodRuntime) -> float | None:
@@ -214,14 +212,14 @@ class PodWorker:
             return
         message = "Pod was active on the node longer than the specified deadline"
         self.verdict = Verdict("Failed", "DeadlineExceeded", message)
-        self._services.recorder.event(pod_reference(self.pod), "Normal", "DeadlineExceeded", message)
+        self._services.event(self.pod, "Normal", "DeadlineExceeded", message)
 
     async def _rest(self, runtime: PodRuntime) -> None:
         """The pod has run to its end: only its dead containers stay, for their logs."""
-        self._probes.sync(self.pod, runtime, ending=True)
+        self.probes.sync(self.pod, runtime, ending=True)
         await self._stopper.stop(self.pod, runtime, self._grace())
         runtime = await self._observer.observe()
-        self._probes.stop()
+        self.probes.stop()
         self._waiting = {}
         if not self._was_finished:
             self._report(runtime, ending=True)
@@ -232,11 +230,11 @@ class PodWorker:
     async def _end(self, runtime: PodRuntime) -> None:
         """Stop everything; when the API object is deleted, report and let it go; then leave nothing behind."""
         self._stopping_with = self._grace()
-        self._probes.sync(self.pod, runtime, ending=True)
+        self.probes.sync(self.pod, runtime, ending=True)
         if not self._removed and runtime.running and not self.verdict:
             self._report(runtime)
         await self._stopper.stop(self.pod, runtime, self._stopping_with)
-        self._probes.stop()
+        self.probes.stop()
         runtime = await self._observer.observe()
         self._waiting = {}
         if self.pod["metadata"].get("deletionTimestamp") and not self._removed:
@@ -274,7 +272,7 @@ class PodWorker:
             StatusInputs(
                 pod=self.pod,
                 runtime=runtime,
-                probes=self._probes.sync(self.pod, runtime, ending=self.ending or ending),
+                probes=self.probes.sync(self.pod, runtime, ending=self.ending or ending),
                 waiting=self._waiting,
                 now=time.time(),
                 start_time=self._start_time,
@@ -296,7 +294,7 @@ class PodWorker:
         return [Condition("DisruptionTarget", disrupted, self.verdict.message)] if disrupted else []
 
     def _report(self, runtime: PodRuntime, ending: bool = False) -> None:
-        status = self._make_status(runtime, ending)
-        if status != self._status:
+        if (status := self._make_status(runtime, ending)) != self._status:
+            self._services.metrics.status_changed(self._status, status, self._start_time)
             self._status = status
             self._services.writer.put(self.pod, status)

@@ -6,7 +6,7 @@ only after the pods have been listed once, for before that every pod looks like 
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -83,6 +83,7 @@ class Pods:
         if facts.shutting_down:
             return shutdown.REFUSED
         refused = refused_under_pressure(worker.pod, facts.pressure)
+        refused = refused or admission.check_sysctls(worker.pod["spec"], self._services.settings.unsafe_sysctls)
         return refused or admission.check(worker.pod, self._others(worker.uid), facts.allocatable)
 
     def active(self) -> list[Object]:
@@ -141,6 +142,10 @@ class Pods:
 
     def list(self) -> list[Object]:
         return [w.pod for w in self._workers.values()]
+
+    def probe_totals(self) -> Iterator[tuple[Object, Mapping[tuple[str, str, str], int]]]:
+        """Each pod with how often its probes had which result, by container, probe and result."""
+        return ((w.pod, w.probes.totals) for w in self._workers.values())
 
     async def close(self) -> None:
         await asyncio.gather(*(w.close() for w in self._workers.values()))

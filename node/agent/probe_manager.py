@@ -7,12 +7,12 @@ Source: kubelet ``prober/worker.go``.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from apimachinery.client.events import EventRecorder
-from apimachinery.logging import get_logger
 from node.agent.images import pod_reference
 from node.agent.pod_state import (
     ContainerView,
@@ -25,7 +25,7 @@ from node.agent.pod_state import (
 )
 from node.agent.probes import Prober, first_delay
 
-_log = get_logger(__name__)
+_RESULTS: Final = {True: "successful", False: "failed", None: "unknown"}
 KINDS: Final = (("startup", "startupProbe"), ("liveness", "livenessProbe"), ("readiness", "readinessProbe"))
 
 
@@ -56,6 +56,8 @@ class PodProbes:
         self._prober, self._recorder, self._changed = prober, recorder, changed
         self._counts: dict[tuple[str, str], _Count] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self.totals: Counter[tuple[str, str, str]] = Counter()
+        """How often there was a result, by container, kind of probe and result."""
 
     def sync(self, pod: Object, runtime: PodRuntime, *, ending: bool = False) -> ProbeResults:
         """Probe exactly the running containers that have probes; what is known of them now."""
@@ -106,7 +108,7 @@ class PodProbes:
         )
 
     async def _run(self, key: tuple[str, str], pod: Object, spec: Object, view: ContainerView, pod_ip: str) -> None:
-        """Probe one container in one way until cancelled (a startup probe: until it succeeds)."""
+        """Probe one container in one way until cancelled, or until it is clear that it has started or must go."""
         count, kind = self._counts[key], key[1]
         probe = count.probe
         period = int(probe.get("periodSeconds") or 10)
@@ -114,7 +116,7 @@ class PodProbes:
         while True:
             if kind == "startup" or (view.id, "startup") not in self._waiting():
                 await self._once(count, kind, pod, spec, view, pod_ip)
-                if kind == "startup" and count.passed is not None:
+                if count.passed is not None and (kind == "startup" or (kind == "liveness" and not count.passed)):
                     return
             # A container that just started is looked at again soon: readiness should not wait a whole period.
             await asyncio.sleep(min(period, 1.0) if count.passed is None and kind == "readiness" else period)
@@ -126,11 +128,10 @@ class PodProbes:
         self, count: _Count, kind: str, pod: Object, spec: Object, view: ContainerView, pod_ip: str
     ) -> None:
         outcome = await self._prober.probe(count.probe, spec, view.id, pod_ip)
-        if outcome.ok is None:
-            _log.warning("Probe could not be made", probe=kind, container=view.name, error=outcome.message)
-            return
+        self.totals[view.name, kind, _RESULTS[outcome.ok]] += 1
         if not outcome.ok:
-            message = f"{kind.capitalize()} probe failed: {outcome.message}"
+            what = "failed" if outcome.ok is not None else "errored and resulted in unknown state"
+            message = f"{kind.capitalize()} probe {what}: {outcome.message}"
             self._recorder.event(pod_reference(pod, view.name), "Warning", "Unhealthy", message)
-        if count.take(outcome.ok):
+        if outcome.ok is not None and count.take(outcome.ok):
             self._changed()

@@ -13,7 +13,7 @@ from grpc import aio
 
 from node.agent import http_get
 from node.agent.pod_state import Object
-from node.cri.runtime import Runtime, RuntimeDeadline, RuntimeFault, RuntimeUnavailable
+from node.cri.runtime import Runtime, RuntimeDeadline, RuntimeFault
 
 _SERVING: Final = 1
 _HEALTH: Final = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
@@ -61,10 +61,8 @@ class NetworkProber:
             result = await self._runtime.exec_sync(container_id, command, seconds)
         except RuntimeDeadline:
             return Outcome(False, f'command timed out: "{" ".join(command)}" timed out after {seconds}s')
-        except RuntimeUnavailable as fault:
-            return Outcome(None, str(fault))
         except RuntimeFault as fault:
-            return Outcome(False, str(fault))
+            return Outcome(None, str(fault))
         output = (result.stdout + result.stderr).decode("utf-8", "replace")
         return Outcome(result.exit_code == 0, output[:1024])
 

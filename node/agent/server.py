@@ -75,6 +75,15 @@ class NodeAgentService(rpc.NodeAgentServicer):
             await _abort(context, error)
         return pb.StatsReply(json=orjson.dumps(summary))
 
+    async def Metrics(self, request: pb.MetricsRequest, context: Any) -> pb.MetricsReply:  # noqa: N802
+        await self._authorize(context)
+        try:
+            metrics = self._node(request.node).metrics
+            text = metrics.probes() if request.probes else await metrics.text()
+        except (ApiError, RuntimeFault) as error:
+            await _abort(context, _as_api_error(error))
+        return pb.MetricsReply(text=text)
+
     async def Logs(self, request: pb.LogsRequest, context: Any) -> AsyncIterator[pb.LogsReply]:  # noqa: N802
         await self._authorize(context)
         try:

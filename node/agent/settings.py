@@ -49,6 +49,7 @@ class AgentSettings:
     eviction_thresholds: tuple[Threshold, ...] = pressure.parse(DEFAULT_EVICTION)
     eviction_max_grace: int = 0  # of pods that go at a soft threshold
     eviction_transition: float = 300.0  # how long a pressure condition outlives its shortage
+    unsafe_sysctls: tuple[str, ...] = ()  # that pods may set besides the safe ones: kernel.msg*, net.core.somaxconn
     shutdown_periods: tuple[Period, ...] = ()  # none = a shutdown of the machine is sudden
 
 

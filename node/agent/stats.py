@@ -4,7 +4,7 @@ Source: ``k8s.io/kubelet/pkg/apis/stats/v1alpha1/types.go``.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable
 
 import psutil
 
@@ -12,11 +12,11 @@ from apimachinery.logging import get_logger
 from node.agent.host import HostReader
 from node.agent.pod_state import CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID, Object
 from node.agent.times import rfc3339
+from node.agent.volume_stats import VolumeReader
 from node.cri.runtime import Runtime, RuntimeFault
 from protos.cri.runtime.v1 import api_pb2 as pb
 
 _log = get_logger(__name__)
-VolumeReader = Callable[[], Awaitable[Mapping[str, list[Object]]]]
 
 
 class CpuRates:

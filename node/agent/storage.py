@@ -25,6 +25,10 @@ class BoundVolumes:
             self._known[key] = await self._find(pod, claim_name, owned)
         return self._known[key]
 
+    def known(self, pod: Object, claim_name: str) -> Object | None:
+        """The volume, if it was asked for before."""
+        return self._known.get((uid_of(pod), claim_name))
+
     def forget(self, uid: str) -> None:
         """A pod is gone."""
         for key in [k for k in self._known if k[0] == uid]:

@@ -151,15 +151,15 @@ ENVIRONMENT = {
     ),
     "config-env": run(
         c(
-            "env",
-            envFrom=[{"configMapRef": {"name": "cm"}}, {"prefix": "S_", "secretRef": {"name": "sec"}}],
+            "tr '\\0' '\\n' < /proc/1/environ; true",
+            envFrom=[{"configMapRef": {"name": "cm"}}, {"prefix": "1 $_-", "secretRef": {"name": "sec"}}],
             env=env(
                 ONE={"valueFrom": {"configMapKeyRef": {"name": "cm", "key": "data-1"}}},
                 TWO={"valueFrom": {"configMapKeyRef": {"name": "no", "key": "z", "optional": True}}},
                 THREE={"valueFrom": {"secretKeyRef": {"name": "sec", "key": "data-1"}}},
             ),
         ),
-        "ONE=value-1", "THREE=value-1", "S_N=s",
+        "ONE=value-1", "THREE=value-1", r"^1 \$_-N=s", "^data-2=value-2",
     ),
     "service-env": run(
         c("env"), r"WEBSVC_SERVICE_HOST=10\.96", "WEBSVC_SERVICE_PORT=8765", "WEBSVC_PORT_8765_TCP_PROTO=tcp",
@@ -361,6 +361,11 @@ SECURITY = {
     "sysctl": run(
         c("cat /proc/sys/kernel/shm_rmid_forced"), "^1",
         securityContext={"sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}]},
+    ),
+    "sysctl-unsafe": run(
+        c("true"), phase="Failed", securityContext={"sysctls": [{"name": "kernel.msgmax", "value": "10000"}]},
+        check=lambda pod: pod["status"]["reason"] == "SysctlForbidden"
+        and pod["status"]["message"] == 'Pod was rejected: forbidden sysctl: "kernel.msgmax" not allowlisted',
     ),
     "shared-processes": run(
         [c("sleep 1000", "a"), c("while ! ps | grep -q 'sleep [1]000'; do sleep 0.1; done; ps")], "sleep 1000",

@@ -28,21 +28,29 @@ RESOURCES = [
     },
     {"name": "flunders/status", "singularName": "", "namespaced": True, "kind": "Flunder", "verbs": ["get"]},
 ]
+_KIND = {"group": GROUP, "version": VERSION, "kind": "Flunder"}
 _DEFINITION = f"com.example.{GROUP}.{VERSION}.Flunder"
 OPENAPI = {
     "swagger": "2.0",
     "info": {"title": "wardle", "version": "v1"},
     "paths": {
         f"{ROOT}/namespaces/{{namespace}}/flunders": {
-            "get": {"responses": {"200": {"description": "OK", "schema": {"$ref": f"#/definitions/{_DEFINITION}"}}}}
+            "get": {
+                "parameters": [{"$ref": "#/parameters/limit"}],
+                "produces": ["application/json", "application/yaml"],
+                "responses": {"200": {"description": "OK", "schema": {"$ref": f"#/definitions/{_DEFINITION}"}}},
+                "x-kubernetes-action": "list",
+                "x-kubernetes-group-version-kind": _KIND,
+            }
         }
     },
+    "parameters": {"limit": {"name": "limit", "in": "query", "type": "integer", "uniqueItems": True}},
     "definitions": {
         _DEFINITION: {
             "description": "Flunder is made for tests.",
             "type": "object",
             "properties": {"spec": {"description": "What it should be.", "type": "string"}},
-            "x-kubernetes-group-version-kind": [{"group": GROUP, "version": VERSION, "kind": "Flunder"}],
+            "x-kubernetes-group-version-kind": [_KIND],
         }
     },
 }

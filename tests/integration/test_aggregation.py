@@ -165,6 +165,19 @@ def test_openapi(apiserver: ApiServerProgram, server: AggregatedServer) -> None:
     assert f"{ROOT}/namespaces/{{namespace}}/flunders" in whole["paths"]
     assert whole["definitions"][f"com.example.{GROUP}.{VERSION}.Flunder"]["description"] == "Flunder is made for tests."
     assert "io.k8s.api.core.v1.Pod" in whole["definitions"]
+    name = f"apis/{GROUP}/{VERSION}"
+    assert name in apiserver.request("GET", "/openapi/v3").json["paths"]
+    newer = apiserver.request("GET", f"/openapi/v3/{name}").json
+    assert (
+        "#/definitions/" not in json.dumps(newer)
+        and newer["components"]["schemas"].keys() <= whole["definitions"].keys()
+    )
+    listed = newer["paths"][f"{ROOT}/namespaces/{{namespace}}/flunders"]["get"]
+    assert listed["parameters"] == [
+        {"name": "limit", "in": "query", "schema": {"type": "integer", "uniqueItems": True}}
+    ]
+    assert listed["responses"]["200"]["content"].keys() == {"application/json", "application/yaml"}
+    assert "Flunder is made for tests." in apiserver.kubectl("explain", "flunders")
 
 
 def test_kubectl_and_a_watch(apiserver: ApiServerProgram, server: AggregatedServer) -> None:

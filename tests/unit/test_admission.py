@@ -6,6 +6,7 @@ import pytest
 
 from apimachinery import scheme
 from apimachinery.errors import ApiError, Forbidden, NotFound
+from apimachinery.quota import RESOURCE_CLAIMS
 from apimachinery.scheme import Kind
 from master.apiserver.admission import setup
 from master.apiserver.admission.chain import AdmissionRequest, Chain
@@ -143,6 +144,29 @@ async def test_quota_scopes(server: Server) -> None:
     server.put("resourcequotas", {"metadata": {"namespace": "a", "name": "q"}, "spec": spec})
     assert "exceeded quota" in await server.refusal()
     await server.pod(container(requests={"cpu": "1"}))
+
+
+async def test_quota_of_devices_and_of_claims_by_their_attributes(server: Server) -> None:
+    hard = {"gold.deviceclass.resource.k8s.io/devices": "3", "count/resourceclaims.resource.k8s.io": "1"}
+    server.put("resourcequotas", {"metadata": {"namespace": "a", "name": "q"}, "spec": {"hard": hard}})
+
+    async def claim(*requests: dict[str, Any]) -> None:
+        await server.admit(RESOURCE_CLAIMS, {"spec": {"devices": {"requests": requests}}}, dry_run=True)
+
+    two = {"deviceClassName": "gold", "allocationMode": "ExactCount", "count": 2}
+    await claim({"exactly": two}, {"firstAvailable": [two | {"count": 1}, {**two, "deviceClassName": "tin"}]})
+    for wanted in ({"exactly": two | {"allocationMode": "All"}}, {"firstAvailable": [two, two | {"count": 4}]}):
+        with pytest.raises(Forbidden, match="exceeded quota: q, requested: gold"):
+            await claim(wanted)
+    scope = {"scopeName": "VolumeAttributesClass", "operator": "In", "values": ["fast"]}
+    spec = {"hard": {"persistentvolumeclaims": "0"}, "scopeSelector": {"matchExpressions": [scope]}}
+    server.put("resourcequotas", {"metadata": {"namespace": "a", "name": "v"}, "spec": spec})
+    claims = scheme.PERSISTENT_VOLUME_CLAIMS
+    await server.admit(claims, {"spec": {"volumeAttributesClassName": "slow"}})
+    with pytest.raises(Forbidden, match="exceeded quota: v"):
+        await server.admit(claims, {"spec": {"volumeAttributesClassName": "fast"}})
+    with pytest.raises(Forbidden, match="exceeded quota: v"):
+        await server.admit(claims, {"spec": {"volumeAttributesClassName": "fast"}}, old={"spec": {}})
 
 
 async def test_default_storage_class(server: Server) -> None:

@@ -134,6 +134,6 @@ def test_classic_resources_in_the_aggregated_form() -> None:
             {"name": "things/scale", "kind": "Scale", "group": "autoscaling", "version": "v1", "verbs": ["get"]},
         ]
     }
-    (resource,) = aggregated_resources(listed, ("g.io", "v1"))
-    assert resource["responseKind"] == {"group": "g.io", "version": "v1", "kind": "Thing"}
+    (resource,) = aggregated_resources(listed)
+    assert resource["responseKind"] == {"group": "", "version": "", "kind": "Thing"}
     assert resource["subresources"][0]["responseKind"] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}

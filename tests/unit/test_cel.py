@@ -23,7 +23,7 @@ def evaluate(expression: str, **values: object) -> object:
         "object.spec.my__dash__x == 1 && object.spec.__namespace__ == 'u'",
         "object.metadata.labels['a.b/c'] == 'v'",
         "object.?spec.?foo.orValue(7) == 7 && object.spec[?'replicas'].orValue(7) == 3",
-        "[?object.?nope, ?optional.of(3)] == [3]",
+        "[?object.?nope, ?optional.of(dyn(3))] == [3]",
         "object.?spec.?replicas.optMap(x, x + 1).orValue(0) == 4",
         "optional.none().or(optional.of(1)).value() == 1",
         "[1, 2, 3].map(x, x > 1, x * 10) == [20, 30] && [[1, 2], [3]].map(l, l.map(x, x + 1)) == [[2, 3], [4]]",
@@ -52,7 +52,7 @@ def evaluate(expression: str, **values: object) -> object:
         "format.dns1123Label().validate('A b').hasValue() && !format.uuid().validate("
         "'123e4567-e89b-12d3-a456-426614174000').hasValue() && !format.named('nope').hasValue()",
         "'a,b'.split(',').join('-') == 'a-b' && 'abc'.charAt(1) == 'b' && ' A '.trim().lowerAscii() == 'a'",
-        "'abcabc'.replace('b', 'z', 1) == 'azcabc' && 'abc'.substring(1, 2) == 'b' && 'abc'.reverse() == 'cba'",
+        "'abcabc'.replace('b', 'z', 1) == 'azcabc' && 'abc'.substring(1, 2) == 'b'",
         """'%s %d %.2f %x %s'.format(['a', 5, 1.234, 255, [1, 'a', true]]) == 'a 5 1.23 ff [1, "a", true]'""",
         "sets.contains([1, 2], [2]) && sets.equivalent([1, 2], [2, 1, 1]) && !sets.intersects([1], [2])",
         "strings.quote('a\"b') == '\"a\\\\\"b\"'",
@@ -169,3 +169,53 @@ def test_what_cel_go_gives(expression: str, value: object) -> None:
 def test_a_slice_is_inside_its_list(expression: str) -> None:
     with pytest.raises(cel.EvaluationError, match="cannot slice"):
         cel.compile(expression, {}).evaluate({})
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ("[1, 'a']", "ERROR: <input>:1:5: expected type 'int' but found 'string'\n | [1, 'a']\n | ....^"),
+        ("true\n || {'a': 1, 'b': [2]}.size() > 1", "<input>:2:19: expected type 'int' but found 'list(int)'"),
+        ("[dyn(1), 2]", "expected type 'dyn' but found 'int'"),
+        ("[1, null]", "expected type 'int' but found 'null'"),
+        ("[timestamp('2020-01-01T00:00:00Z'), duration('1h')]", "expected type 'timestamp' but found 'duration'"),
+        ("[quantity('1'), ip('::1')]", "expected type 'kubernetes.Quantity' but found 'net.IP'"),
+        ("duration('x')", "ERROR: <input>:1:10: invalid duration argument"),
+        ("true || 'a'.matches('(')", "invalid matches argument"),
+        ("'a'.find('(')", "error parsing regexp"),
+        ("true ? 1 : int('x')", "type conversion error from 'string' to 'int'"),
+        ("uint(-1)", "unsigned integer overflow"),
+        ("'a'.reverse()", "found no matching overload for 'reverse'"),
+        ("quantity('1').sign()", "'sign'"),
+        ("quantity('1').mul(2)", "undeclared reference to 'mul'"),
+    ],
+)
+def test_what_upstream_refuses_is_refused(expression: str, told: str) -> None:
+    with pytest.raises(cel.CompilationError) as refused:
+        cel.compile(expression, {})
+    assert told in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("['%s %d'.format(['a', 1]), 'b']", ["a 1", "b"]),
+        ("[[], [1]]", [[], [1]]),
+        ("lists.range(3)", [0, 1, 2]),
+        ("[[1], [2, 3]].flatten()", [1, 2, 3]),
+        ("[[[1]], [[2]]].flatten(2)", [1, 2]),
+        ("['bb', 'a', 'ccc'].sortBy(x, -x.size())", ["ccc", "bb", "a"]),
+        ("'%.3e'.format([12345.678])", "1.234568\u00d710\u2070\u2074"),
+        ("'abc'.indexOf('', 50)", 3),
+        ("'abc'.lastIndexOf('c', 3)", -1),
+        ("duration('1.5s').getMilliseconds()", 1500),
+        *((f"quantity('{text}').isInteger()", True) for text in ("2Ki", "1k", "100000T", "123456789012345678")),
+        *((f"quantity('{text}').isInteger()", False) for text in ("1.5Gi", "1000m", "10.0", "1Pi", "1e20", "1.5")),
+        ("quantity('1').sub(quantity('0.5')).add(quantity('0.5')).isInteger()", False),
+        ("quantity('1k').add(1).asInteger()", 1001),
+    ],
+)
+def test_values_are_upstreams(expression: str, value: object) -> None:
+    """Known to differ: ``format`` with a wrong literal list fails when it is evaluated, not when it is compiled; and
+    what an evaluation costs, mostly between a third of upstream's and three times as much."""
+    assert evaluate(expression) == value

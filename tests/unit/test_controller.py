@@ -44,3 +44,15 @@ async def test_results_and_errors_decide_when_a_key_comes_back() -> None:
     await until(lambda: controller.calls.count("waits") == 2)
     controller.queue.shut_down()
     await task
+
+
+async def test_a_key_that_is_due_again_at_once_leaves_the_loop_to_others() -> None:
+    controller = Recording(ManualClock())
+    controller.answers = {"again": [0.0] * 1000}
+    controller.queue.add("again")
+    task = asyncio.create_task(controller.run())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert 0 < len(controller.calls) < 100
+    controller.queue.shut_down()
+    await task

@@ -204,5 +204,7 @@ def test_mandatory_objects_are_put_back_and_schemas_tell_of_missing_levels() -> 
     assert upkeep.outdated(mine, wanted)
     schema = next(defaults.schemas())
     (told,) = upkeep.dangling_changed([schema], set())
-    assert told["status"]["conditions"][0]["status"] == "True"
+    (dangling,) = told["status"]["conditions"]
+    assert (dangling["status"], dangling["reason"]) == ("True", "NotFound")
+    assert dangling["message"].endswith("but there is no such object") and dangling["lastTransitionTime"]
     assert not list(upkeep.dangling_changed([told], set()))

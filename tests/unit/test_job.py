@@ -111,6 +111,19 @@ async def test_the_deadline_ends_it(world: World) -> None:
     assert world.running() == []
 
 
+async def test_a_deadline_that_has_passed_waits_for_the_pods_to_end(world: World) -> None:
+    world.nodes.holds = lambda pod: bool(pod["metadata"].get("deletionTimestamp"))
+    await world.create(activeDeadlineSeconds=60, parallelism=3, completions=3)
+    world.clock.advance(61)
+    await settle(world.cluster)
+    current = world.cluster.get(JOBS, "ns", "j")
+    assert condition_is_true(current, "FailureTarget") and not condition_is_true(current, "Failed")
+    world.nodes.holds = lambda pod: False
+    world.nodes.retry()
+    await settle(world.cluster)
+    assert world.ended("Failed")["reason"] == "DeadlineExceeded"
+
+
 async def test_each_index_runs_once_and_only_its_failure_is_repeated(world: World) -> None:
     await world.create(completionMode="Indexed", completions=4, parallelism=4)
     assert sorted(world.index(p) for p in world.running()) == [0, 1, 2, 3]

@@ -2,11 +2,18 @@
 
 from typing import Any
 
+from apimachinery.errors import Conflict
 from apimachinery.meta import annotations_of
-from apimachinery.persistent_volumes import CLAIM_FINALIZER, STORAGE_CLASSES, STORAGE_PROVISIONER
+from apimachinery.persistent_volumes import (
+    ATTRIBUTES_CLASS_FINALIZER,
+    ATTRIBUTES_CLASSES,
+    CLAIM_FINALIZER,
+    STORAGE_CLASSES,
+    STORAGE_PROVISIONER,
+)
 from apimachinery.scheme import PERSISTENT_VOLUME_CLAIMS as CLAIMS
 from apimachinery.scheme import PERSISTENT_VOLUMES as VOLUMES
-from apimachinery.scheme import PODS
+from apimachinery.scheme import PODS, Kind
 from tests.fakes import FakeCluster
 from tests.fakes.manager import running
 from tests.waiting import until
@@ -59,6 +66,21 @@ async def test_claims_never_share_a_volume() -> None:
     assert {v["spec"]["claimRef"]["name"] for v in cluster.all(VOLUMES)} == {f"c{n}" for n in range(10)}
 
 
+async def test_a_volume_is_released_by_a_claim_that_went_half_bound() -> None:
+    def claims_cannot_be_written(verb: str, kind: Kind, name: str, body: Any) -> None:
+        if (verb, kind) == ("update", CLAIMS):
+            raise Conflict("changed meanwhile")
+
+    cluster = FakeCluster()
+    cluster.intercept = claims_cannot_be_written
+    cluster.create(VOLUMES, volume("v"))
+    cluster.create(CLAIMS, claim("c"))
+    async with running(cluster, BINDER):
+        await until(lambda: phase(cluster.get(VOLUMES, "", "v")) == "Bound")
+        cluster.delete(CLAIMS, "a", "c")
+        await until(lambda: phase(cluster.get(VOLUMES, "", "v")) == "Released")
+
+
 async def test_a_volume_kept_for_a_claim_waits_for_it_and_a_lost_volume_is_told() -> None:
     cluster = FakeCluster()
     cluster.create(VOLUMES, volume("kept", claimRef={"namespace": "a", "name": "mine"}))
@@ -98,6 +120,24 @@ async def test_a_claim_stays_while_a_pod_uses_it() -> None:
         assert cluster.get(CLAIMS, "a", "c")["metadata"]["deletionTimestamp"]
         cluster.delete(PODS, "a", "p", {"gracePeriodSeconds": 0})
         await until(lambda: not cluster.all(CLAIMS))
+
+
+async def test_a_class_of_attributes_stays_while_a_claim_names_it() -> None:
+    cluster = FakeCluster()
+    for name in ("gold", "free"):
+        cluster.create(ATTRIBUTES_CLASSES, {"metadata": {"name": name}, "driverName": "d"})
+    cluster.create(CLAIMS, claim("c", volumeAttributesClassName="gold"))
+
+    def finalizers(name: str) -> Any:
+        return cluster.get(ATTRIBUTES_CLASSES, "", name)["metadata"].get("finalizers")
+
+    async with running(cluster, "volumeattributesclass-protection-controller"):
+        await until(lambda: finalizers("gold") == finalizers("free") == [ATTRIBUTES_CLASS_FINALIZER])
+        cluster.delete(ATTRIBUTES_CLASSES, "", "gold")
+        cluster.delete(ATTRIBUTES_CLASSES, "", "free")
+        await until(lambda: [one["metadata"]["name"] for one in cluster.all(ATTRIBUTES_CLASSES)] == ["gold"])
+        cluster.delete(CLAIMS, "a", "c")
+        await until(lambda: not cluster.all(ATTRIBUTES_CLASSES))
 
 
 async def test_an_ephemeral_volume_gets_a_claim_owned_by_its_pod() -> None:

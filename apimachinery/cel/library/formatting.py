@@ -28,7 +28,7 @@ def render(text: str, arguments: list[Any]) -> str:
             value = next(rest)
         except StopIteration:
             raise EvaluationError(f"index {len(arguments)} out of range") from None
-        precision = int(found[2] or 6)
+        precision = int(found[2] or _PLACES)
         if precision > MAX_PRECISION:
             raise EvaluationError(f"precision {precision} is too large")
         return _CLAUSES[found[3]](value, precision)
@@ -37,6 +37,9 @@ def render(text: str, arguments: list[Any]) -> str:
     if stray >= 0:
         raise EvaluationError("could not parse formatting clause: unrecognized or missing clause after '%'")
     return _CLAUSE.sub(clause, text)
+
+
+_PLACES = 6
 
 
 def deep(value: Any) -> int:
@@ -81,7 +84,8 @@ def _fixed(code: str) -> Callable[[Any, int], str]:
     def show(value: Any, precision: int) -> str:
         if type(value) not in (int, UInt, float):
             raise EvaluationError(f"error during formatting: %{code} can only be used on doubles, {_was(value)}")
-        mantissa, mark, exponent = f"{float(value):.{precision}{code}}".partition("e")
+        places = precision if code == "f" else _PLACES  # upstream does not heed how many an exponent's were asked for
+        mantissa, mark, exponent = f"{float(value):.{places}{code}}".partition("e")
         return mantissa + ("\u00d710" + exponent.lstrip("+").translate(_SUPERSCRIPT) if mark else "")
 
     return show

@@ -7,10 +7,11 @@ from typing import Any
 
 from ..errors import Budget, EvaluationError
 from ..operators import OPERATORS
-from ..overloads import declare, implement_all
+from ..overloads import declare, implement, implement_all
 from ..values import NONE, Optional, compare, equal
 
 ORDERED = ("int", "uint", "double", "bool", "duration", "timestamp", "string", "bytes")
+MOST_IN_RANGE = 1_000_000
 SUMMED = ("int", "uint", "double", "duration")
 
 
@@ -76,8 +77,42 @@ def _slice(values: list[Any], start: int, end: int) -> list[Any]:
     return values[start:end]
 
 
-def _sort(values: list[Any]) -> list[Any]:
-    return sorted(values, key=cmp_to_key(lambda a, b: _less(b, a) - _less(a, b)))
+def _sort(values: list[Any], keys: list[Any] | None = None) -> list[Any]:
+    """By ``keys``, one for each, or by the values themselves."""
+    by = values if keys is None else keys
+
+    def order(i: int, j: int) -> int:
+        return _less(by[j], by[i]) - _less(by[i], by[j])
+
+    return [values[i] for i in sorted(range(len(values)), key=cmp_to_key(order))]
+
+
+def _flatten(values: list[Any], depth: int = 1) -> list[Any]:
+    if depth < 0:
+        raise EvaluationError("level must be non-negative")
+    flat: list[Any] = []
+    for value in values:
+        flat += _flatten(value, depth - 1) if isinstance(value, list) and depth else [value]
+    return flat
+
+
+def _range(count: int) -> list[int]:
+    if count < 0:
+        raise EvaluationError(f"lists.range: size must be non-negative, got {count}")
+    if count > MOST_IN_RANGE:
+        raise EvaluationError(f"lists.range: size {count} exceeds maximum allowed ({MOST_IN_RANGE})")
+    return list(range(count))
+
+
+def _compared(values: list[Any], keys: list[Any] | None = None) -> int:
+    """Every one with every other."""
+    by = values if keys is None else keys
+    return _made(by) - len(by) + int(len(by) ** 2 * (2.1 if by and isinstance(by[0], (str, bytes)) else 2))
+
+
+def _made(values: list[Any], *_: Any) -> int:
+    """What a call costs besides, that makes a list of so many."""
+    return 10 + len(values)
 
 
 def _distinct(budget: Budget, values: list[Any]) -> list[Any]:
@@ -89,7 +124,11 @@ def _distinct(budget: Budget, values: list[Any]) -> list[Any]:
 
 
 # Version 3 of cel-go's own lists, part of the library since v1.34.
-declare("(list<T>).slice(int, int) -> list<T>", call=_slice, cost=lambda values, start, end: len(values))
-declare(*(f"(list<{t}>).sort() -> list<{t}>" for t in ORDERED), call=_sort, cost=lambda values: len(values) ** 2)
-declare("(list<T>).distinct() -> list<T>", call=_distinct, cost=lambda values: len(values) ** 2, budgeted=True)
-declare("(list<T>).reverse() -> list<T>", call=lambda values: values[::-1], cost=len)
+implement("(list<T>).slice(int, int) -> list<T>", call=_slice, cost=lambda values, start, end: 10 + max(end - start, 0))
+implement(*(f"(list<{t}>).sort() -> list<{t}>" for t in ORDERED), call=_sort, cost=_compared)
+implement("(list<T>).@sortByAssociatedKeys(list<U>) -> list<T>", call=_sort, cost=_compared)
+implement("(list<T>).distinct() -> list<T>", call=_distinct, cost=_compared, budgeted=True)
+implement("(list<T>).reverse() -> list<T>", call=lambda values: values[::-1], cost=_made)
+implement("(list<list<T>>).flatten() -> list<T>", call=_flatten, cost=_made)
+implement("(list<dyn>).flatten(int) -> list<dyn>", call=_flatten, cost=lambda values, depth: 10 + len(values) * depth)
+implement("lists.range(int) -> list<int>", call=_range, cost=lambda count: 10 + max(count, 0))

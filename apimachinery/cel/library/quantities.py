@@ -1,7 +1,13 @@
-"""Quantities: ``quantity('1.5Gi')``."""
+"""Quantities: ``quantity('1.5Gi')``.
 
-from dataclasses import dataclass
-from decimal import ROUND_DOWN, ROUND_UP, Decimal
+Upstream keeps some as a 64 bit integer with a decimal exponent, others as a big decimal, and takes only the first for
+integers: 1.5Gi is none to it. That shows in ``isInteger`` and ``asInteger``, so it is followed here (``Parts``).
+Source: ``k8s.io/apimachinery/pkg/api/resource``: ``ParseQuantity``, ``int64Amount``.
+"""
+
+import re
+from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import ClassVar
 
 from apimachinery import quantity as quantities
@@ -10,7 +16,6 @@ from ..errors import EvaluationError
 from ..overloads import declare, declare_all, opaque
 from ..values import INT, Opaque
 
-MAX_DIGITS, DEFAULT_DIGITS = 10, 4
 _Q = "kubernetes.Quantity"
 
 
@@ -18,20 +23,66 @@ _Q = "kubernetes.Quantity"
 @dataclass(frozen=True, slots=True)
 class Quantity(Opaque):
     amount: Decimal
+    parts: "Parts | None" = field(default=None, compare=False)
 
     cel_type: ClassVar[str] = _Q
 
     def whole(self) -> int | None:
-        """As an int, if it is one that fits 64 bits."""
-        value = int(self.amount)
-        return value if value == self.amount and value in INT else None
+        """As an int, if upstream has it as one that fits 64 bits."""
+        if self.parts is None or self.parts[1] < 0:
+            return None
+        value = self.parts[0] * 10 ** self.parts[1]
+        return value if value in INT else None
+
+    def plus(self, other: "Quantity") -> "Quantity":
+        return Quantity(self.amount + other.amount, _sum(self.parts, other.parts))
+
+    def minus(self, other: "Quantity") -> "Quantity":
+        negative = other.parts and (-other.parts[0], other.parts[1])
+        return Quantity(self.amount - other.amount, _sum(self.parts, negative))
+
+
+Parts = tuple[int, int]
+"""A value and the power of ten that it is multiplied by."""
+_FAST_DIGITS, _FAST_BINARY_DIGITS, _SMALLEST_SCALE = 18, 14, -9
+_TEXT = re.compile(r"(-?)\+?0*([0-9]*)(?:\.([0-9]*))?(?:([KMGTPE])i|([numkMGTPE]?)|[eE]([+-]?[0-9]+))")
+
+
+def _parts(text: str) -> Parts | None:
+    found = _TEXT.fullmatch(text)
+    if found is None:
+        return None
+    sign, whole, part, binary, decimal, exponent = found.groups(default="")
+    digits, bits = len(whole or "0"), 0
+    if binary:
+        bits = 10 * (1 + "KMGTPE".index(binary))
+        fast, scale = not part and digits + bits * 3 // 10 <= _FAST_BINARY_DIGITS, 0
+    else:
+        power = int(exponent) if exponent else 3 * ("num kMGTPE".index(decimal or " ") - 3)
+        fast, scale = digits + len(part) <= _FAST_DIGITS, power - len(part)
+    if not fast or scale < _SMALLEST_SCALE:
+        return None
+    return int(f"{sign}{whole}{part}" if whole or part else "0") << bits, scale
+
+
+def _sum(a: Parts | None, b: Parts | None) -> Parts | None:
+    if a is None or b is None or not a[0] or not b[0]:
+        return a and b and (a if a[0] else b)
+    scale = min(a[1], b[1])
+    value = sum(p[0] * 10 ** (p[1] - scale) for p in (a, b))
+    return (value, scale) if value in INT else None
+
+
+def _of(value: int) -> Quantity:
+    return Quantity(Decimal(value), (value, 0))
 
 
 def _parse(text: str) -> Quantity:
     try:
-        return Quantity(quantities.parse(text))
+        amount = quantities.parse(text)
     except quantities.QuantityError as error:
         raise EvaluationError(str(error)) from None
+    return Quantity(amount, _parts(text))
 
 
 def _is_quantity(text: str) -> bool:
@@ -53,18 +104,6 @@ def _compare(a: Quantity, b: Quantity) -> int:
     return (a.amount > b.amount) - (a.amount < b.amount)
 
 
-def _quotient(a: Quantity, b: int) -> Decimal:
-    if not b:
-        raise EvaluationError("division by zero error")
-    return a.amount / b
-
-
-def _divide(a: Quantity, b: int, digits: int = DEFAULT_DIGITS) -> Quantity:
-    if not 0 <= digits <= MAX_DIGITS:
-        raise EvaluationError(f"the valid range for roundVal is 0 to {MAX_DIGITS} but {digits} was passed")
-    return Quantity(_quotient(a, b).quantize(Decimal(1).scaleb(-digits), ROUND_UP))
-
-
 declare_all(
     {
         f"quantity(string) -> {_Q}": _parse,
@@ -75,14 +114,10 @@ declare_all(
         f"({_Q}).isGreaterThan({_Q}) -> bool": lambda a, b: a.amount > b.amount,
         f"({_Q}).isLessThan({_Q}) -> bool": lambda a, b: a.amount < b.amount,
         f"({_Q}).compareTo({_Q}) -> int": _compare,
-        f"({_Q}).add({_Q}) -> {_Q}": lambda a, b: Quantity(a.amount + b.amount),
-        f"({_Q}).add(int) -> {_Q}": lambda a, b: Quantity(a.amount + b),
-        f"({_Q}).sub({_Q}) -> {_Q}": lambda a, b: Quantity(a.amount - b.amount),
-        f"({_Q}).sub(int) -> {_Q}": lambda a, b: Quantity(a.amount - b),
-        f"({_Q}).mul(int) -> {_Q}": lambda a, b: Quantity(a.amount * b),
-        f"({_Q}).div(int) -> {_Q}": _divide,
-        f"({_Q}).div(int, int) -> {_Q}": _divide,
-        f"({_Q}).divInt(int) -> {_Q}": lambda a, b: Quantity(_quotient(a, b).to_integral_value(ROUND_DOWN)),
+        f"({_Q}).add({_Q}) -> {_Q}": Quantity.plus,
+        f"({_Q}).add(int) -> {_Q}": lambda a, b: a.plus(_of(b)),
+        f"({_Q}).sub({_Q}) -> {_Q}": Quantity.minus,
+        f"({_Q}).sub(int) -> {_Q}": lambda a, b: a.minus(_of(b)),
     }
 )
-declare(f"sign({_Q}) -> int", f"({_Q}).sign() -> int", call=lambda q: (q.amount > 0) - (q.amount < 0))
+declare(f"sign({_Q}) -> int", call=lambda q: (q.amount > 0) - (q.amount < 0))

@@ -84,14 +84,14 @@ def _int_text(value: str) -> int:
     try:
         return number(int(value)) if value.strip() == value and "_" not in value else int("")
     except ValueError:
-        raise EvaluationError(f"type conversion error from 'string' to 'int': {value!r}") from None
+        raise EvaluationError("type conversion error from 'string' to 'int'") from None
 
 
 def _double(value: Any) -> float:
     try:
         return float(value)
     except ValueError:
-        raise EvaluationError(f"type conversion error from 'string' to 'double': {value!r}") from None
+        raise EvaluationError("type conversion error from 'string' to 'double'") from None
 
 
 def _bool_text(value: str) -> bool:
@@ -190,4 +190,4 @@ for _name, _part in _PARTS.items():
     _register_part(_name, _part)
 for _name, _unit in _LENGTHS.items():
     _register_length(_name, _unit)
-implement("(duration).getMilliseconds() -> int", call=lambda d: d // timedelta(milliseconds=1) % 1000)
+implement("(duration).getMilliseconds() -> int", call=lambda d: int(d / timedelta(milliseconds=1)))

@@ -1,4 +1,4 @@
-"""Strings: cel-go's extension library (version 2, and ``reverse``), and regular expressions that find."""
+"""Strings: cel-go's extension library (version 2), and regular expressions that find."""
 
 from typing import Any
 
@@ -19,8 +19,18 @@ def _char_at(text: str, index: int) -> str:
     return text[_within(text, index) : index + 1]
 
 
+def _index(text: str, part: str, start: int) -> int:
+    if start < 0:
+        raise EvaluationError(f"index out of range: {start}")
+    return text.find(part, start) if part else min(start, len(text))
+
+
 def _last_index(text: str, part: str, last: int) -> int:
-    return text.rfind(part, 0, _within(text, last) + len(part))
+    if last < 0:
+        raise EvaluationError(f"index out of range: {last}")
+    if not part:
+        return min(last, len(text))
+    return text.rfind(part, 0, last + len(part)) if last < len(text) else -1
 
 
 def _ascii(text: str, upper: bool) -> str:
@@ -76,13 +86,12 @@ declare_all(
     {
         "(string).charAt(int) -> string": _char_at,
         "(string).indexOf(string) -> int": str.find,
-        "(string).indexOf(string, int) -> int": lambda text, part, start: text.find(part, _within(text, start)),
+        "(string).indexOf(string, int) -> int": _index,
         "(string).lastIndexOf(string) -> int": str.rfind,
         "(string).lastIndexOf(string, int) -> int": _last_index,
         "(string).lowerAscii() -> string": lambda text: _ascii(text, False),
         "(string).upperAscii() -> string": lambda text: _ascii(text, True),
         "(string).trim() -> string": str.strip,
-        "(string).reverse() -> string": lambda text: text[::-1],
         "(string).split(string) -> list<string>": _split,
         "(string).split(string, int) -> list<string>": _split,
         "(string).substring(int) -> string": _substring,

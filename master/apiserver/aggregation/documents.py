@@ -5,6 +5,8 @@ from typing import Any
 
 import orjson
 
+from .conversion import to_v3
+
 Object = dict[str, Any]
 GroupVersion = tuple[str, str]
 
@@ -18,6 +20,8 @@ class Documents:
         self._resources: dict[GroupVersion, Object] = {}
         self._openapi_v3: dict[str, bytes] = {}
         self._openapi_v2: dict[GroupVersion, Object] = {}
+        self._converted: set[GroupVersion] = set()
+        """Whose version 3 is made of their version 2: they were never heard to have their own."""
 
     def resources(self, group: str, version: str) -> Object | None:
         """The APIResourceList of a group version."""
@@ -33,6 +37,11 @@ class Documents:
 
     def heard(self, of: GroupVersion, resources: Object, v3: bytes | None, v2: Object | None) -> None:
         name = f"apis/{of[0]}/{of[1]}"
+        if v3 is not None:
+            self._converted.discard(of)
+        elif v2 is not None and (of in self._converted or name not in self._openapi_v3):
+            self._converted.add(of)
+            v3 = orjson.dumps(to_v3(v2))
         told = (resources, v3, v2)
         if told == (self._resources.get(of), self._openapi_v3.get(name), self._openapi_v2.get(of)):
             return
@@ -50,34 +59,37 @@ class Documents:
             del self._resources[of]
             self._openapi_v3.pop(f"apis/{of[0]}/{of[1]}", None)
             self._openapi_v2.pop(of, None)
+            self._converted.discard(of)
         self.revision += bool(gone)
 
 
 def part_of(document: bytes, of: GroupVersion) -> Object:
-    """Of an OpenAPI document of version 2: the paths of a group version, and all definitions."""
+    """Of an OpenAPI document of version 2: the paths of a group version, and all definitions and parameters."""
     whole: Object = orjson.loads(document)
     prefix = f"/apis/{of[0]}/{of[1]}/"
     paths = {p: v for p, v in (whole.get("paths") or {}).items() if p.startswith(prefix)}
-    return {"paths": paths, "definitions": whole.get("definitions") or {}}
+    return {"paths": paths, **{key: whole.get(key) or {} for key in ("definitions", "parameters")}}
 
 
 def merged(own: bytes, others: list[Object]) -> bytes:
     """Our document of version 2 with the others' paths and definitions; where both have one, ours stays."""
     whole: Object = orjson.loads(own)
     for other in others:
-        for key in ("paths", "definitions"):
-            whole[key] = other[key] | whole[key]
+        for key in ("paths", "definitions", "parameters"):
+            if both := other[key] | whole.get(key, {}):
+                whole[key] = both
     return orjson.dumps(whole)
 
 
-def aggregated_resources(listed: Object, of: GroupVersion) -> list[Object]:
-    """The resources of a classic APIResourceList in the form of the aggregated document."""
+def aggregated_resources(listed: Object) -> list[Object]:
+    """The resources of a classic APIResourceList in the form of the aggregated document, where a group and version that
+    are not told are those of the list."""
     found: dict[str, Object] = {}
     for resource in listed.get("resources") or ():
         name, _, subresource = str(resource.get("name", "")).partition("/")
         kind = {
-            "group": resource.get("group") or of[0],
-            "version": resource.get("version") or of[1],
+            "group": resource.get("group", ""),
+            "version": resource.get("version", ""),
             "kind": resource.get("kind", ""),
         }
         verbs = list(resource.get("verbs") or ())

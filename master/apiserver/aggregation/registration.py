@@ -54,6 +54,14 @@ _GROUP_PRIORITIES = {
 _VERSION_PRIORITIES = {("", "v1"): 1, ("autoscaling", "v2"): 30, ("flowcontrol.apiserver.k8s.io", "v1"): 21}
 
 
+def group_priority(group: str, added: bool) -> int:
+    """Which of two groups that are answered here comes first in discovery: the one of the higher priority. ``added``:
+    it is served without a definition."""
+    if group == _OWN_GROUP:
+        return _GROUP_PRIORITIES[""]
+    return _GROUP_PRIORITIES.get(group, _ADDED_PRIORITY[0] if added else _CUSTOM_PRIORITY[0])
+
+
 def builtin(catalog: Catalog) -> Iterator[Object]:
     """APIServices of the group versions that are served from the start."""
     for group, version in dict.fromkeys((k.group, k.version) for k in catalog.scheme):

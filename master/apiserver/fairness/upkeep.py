@@ -59,8 +59,9 @@ def dangling_changed(schemas: Iterable[Object], levels: set[str]) -> Iterable[Ob
             "type": "Dangling",
             "status": "True" if dangling else "False",
             "reason": "NotFound" if dangling else "Found",
-            "message": f"This FlowSchema references the PriorityLevelConfiguration object named {name!r} and "
-            + ("there is no such object" if dangling else "it exists"),
+            "message": f'This FlowSchema references the PriorityLevelConfiguration object named "{name}" '
+            + ("but there is no such object" if dangling else "and it exists"),
+            "lastTransitionTime": meta.now_time(),
         }
         found = meta.get_condition(schema, "Dangling") or {}
         if found.get("status") != wanted["status"]:

@@ -83,7 +83,7 @@ class ApiServerService(ApiServerServicer):
                 request.resource_version, request.resource_version_match, max(0, request.limit), request.continue_token
             )
             work = self._registry.list(user, target, selection, options)
-            count = self._registry.reads.bucket(target.kind).count(target.namespace)
+            count = self._registry.reads.bucket(target.kind).count(target.namespace) if target.kind.stored else 1
             width = -(-min(count, options.limit or count) // OBJECTS_A_SEAT)
             listing = await self._fairness.serve(self._ticket(user, "list", target, width or 1), work)
         except ApiError as error:

@@ -34,12 +34,12 @@ class Connections:
         self._proxy: Proxy | None = None
         self._reader = reader
         self._streaming = Streaming(reader, self._agents)
-        self._metrics = NodeMetrics(reader, self._agents)
+        self.metrics = NodeMetrics(reader, self._agents)
         self.scheduler = SchedulerClient(reader, access)
 
     def connectors(self) -> Connectors:
         proxies: Connectors = {("", resource, "proxy"): self._proxied for resource in ("nodes", "pods", "services")}
-        return {**self._streaming.connectors(), **proxies, **self._metrics.connectors()}
+        return {**self._streaming.connectors(), **proxies}
 
     async def _proxied(self, request: ConnectRequest, scope: Scope, receive: Receive, send: Send) -> None:
         """The proxy's HTTP client takes a tenth of a second to import: whoever proxies first pays for it."""

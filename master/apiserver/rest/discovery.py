@@ -3,6 +3,7 @@
 Source: https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api, KEP-3352 (aggregated discovery).
 """
 
+import base64
 import hashlib
 import itertools
 import re
@@ -14,9 +15,11 @@ import orjson
 from apimachinery.scheme import Kind
 
 from ..aggregation.documents import Documents, aggregated_resources
+from ..aggregation.registration import group_priority
 from ..aggregation.table import ApiServices, group_version, is_available
 from ..registry.catalog import Catalog
 from ..registry.subresources import subresource_kind
+from ..storage.keys import bucket_of
 from . import negotiation
 from .request import Request
 from .resources import unknown_path
@@ -74,7 +77,13 @@ class Discovery:
         return itertools.chain(own, map(group_version, self._table.all_remote()))
 
     def _groups(self) -> list[str]:
-        return list(dict.fromkeys(group for group, _ in self._served()))
+        """In the order of their priorities: it decides which one is meant by a short name that several have."""
+        ranks = {
+            k.group: group_priority(k.group, not self._catalog.strategy(k).translated) for k in self._catalog.scheme
+        }
+        for remote in self._table.all_remote():
+            ranks.setdefault(remote["spec"]["group"], remote["spec"]["groupPriorityMinimum"])
+        return sorted(ranks, key=lambda g: (-ranks[g], g))
 
     def _versions(self, group: str) -> list[str]:
         return sorted({version for of, version in self._served() if of == group}, key=_priority)
@@ -95,8 +104,16 @@ class Discovery:
             "kind": "APIResourceList",
             "apiVersion": "v1",
             "groupVersion": kinds[0].api_version,
-            "resources": [r for k in kinds for r in _classic(k)],
+            "resources": [r for k in kinds for r in _classic(k, self._storage_version(k))],
         }
+
+    def _storage_version(self, kind: Kind) -> str:
+        """The apiVersion that objects of a kind are stored in; "" if they are not."""
+        if not kind.stored:
+            return ""
+        storing = getattr(self._catalog.strategy(kind), "storing", None)
+        same = (k for k in self._catalog.scheme if k.stored and bucket_of(k) == bucket_of(kind))
+        return str(storing.api_version) if storing else next(same).api_version
 
     async def _send_aggregated(self, request: Request, root: str, media: str) -> None:
         made = self._made.get(media + root)
@@ -127,7 +144,7 @@ class Discovery:
         if remote is None:
             resources = [_aggregated_resource(k) for k in self._kinds(group, version)]
             return {"version": version, "resources": resources, "freshness": "Current"}
-        told = aggregated_resources(self._documents.resources(group, version) or {}, (group, version))
+        told = aggregated_resources(self._documents.resources(group, version) or {})
         return {"version": version, "resources": told, "freshness": "Current" if is_available(remote) else "Stale"}
 
 
@@ -158,7 +175,13 @@ def _present(**fields: Any) -> Object:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items() if v}
 
 
-def _classic(kind: Kind) -> Iterable[Object]:
+def storage_version_hash(api_version: str, kind: str) -> str:
+    """By which clients see that what is stored would have to be written again: upstream's for the same version."""
+    name = f"{'' if '/' in api_version else '/'}{api_version}/{kind}"
+    return base64.b64encode(hashlib.sha256(name.encode()).digest()[:8]).decode()
+
+
+def _classic(kind: Kind, storage_version: str) -> Iterable[Object]:
     yield {
         "name": kind.resource,
         "singularName": kind.singular,
@@ -166,8 +189,9 @@ def _classic(kind: Kind) -> Iterable[Object]:
         "kind": kind.kind,
         "verbs": sorted(kind.verbs),
         **_present(shortNames=kind.short_names, categories=kind.categories),
+        **({"storageVersionHash": storage_version_hash(storage_version, kind.kind)} if storage_version else {}),
     }
-    for subresource in kind.subresources:
+    for subresource in sorted(kind.subresources):
         group, version, name, verbs = subresource_kind(kind, subresource)
         foreign = (group, version) != (kind.group, kind.version)
         yield {
@@ -182,13 +206,15 @@ def _classic(kind: Kind) -> Iterable[Object]:
 
 def _aggregated_resource(kind: Kind) -> Object:
     subresources = []
-    for subresource in kind.subresources:
+    own = {"group": "", "version": ""}  # those around it
+    for subresource in sorted(kind.subresources):
         group, version, name, verbs = subresource_kind(kind, subresource)
-        response = {"group": group, "version": version, "kind": name}
+        of = own if (group, version) == (kind.group, kind.version) else {"group": group, "version": version}
+        response = {**of, "kind": name}
         subresources.append({"subresource": subresource, "responseKind": response, "verbs": list(verbs)})
     return {
         "resource": kind.resource,
-        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "responseKind": {**own, "kind": kind.kind},
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular,
         "verbs": sorted(kind.verbs),

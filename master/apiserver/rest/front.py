@@ -56,7 +56,7 @@ class Identities:
 
 
 class Front:
-    """The ASGI application. ``early`` are handlers by path for plain GETs; ``application`` imports and makes what
+    """The ASGI application. ``early`` are handlers by path; ``application`` imports and makes what
     answers all that is neither there nor a resource, and is called when that is first asked for. ``width`` tells how
     many seats a request takes."""
 
@@ -130,7 +130,7 @@ class Front:
 
     async def _answer_path(self, request: Request, path: str) -> None:
         handler = self._early.get(path) or self._early.get(path[: path.rfind("/") + 1])
-        if handler and request.method in ("GET", "HEAD"):
+        if handler:
             await handler(request)
             return
         if self._application is None:  # in a thread: watches go on meanwhile

@@ -48,7 +48,8 @@ class Health:
 
 
 def early(health: Health, inside: Mapping[str, int]) -> dict[str, Callable[[Request], Awaitable[None]]]:
-    """Handlers by path, for GET; one that ends in a slash is that of all paths with one more part."""
+    """Handlers by path, whatever the method, as upstream; one that ends in a slash is that of all paths with one more
+    part."""
 
     async def check(request: Request) -> None:
         path, _, only = request.scope["path"].strip("/").partition("/")

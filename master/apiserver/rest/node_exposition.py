@@ -4,25 +4,16 @@ Made from the summary that the agent answers. Names and labels are the kubelet's
 has; what only cAdvisor measures is left out. Source: kubelet ``metrics/collectors/resource_metrics.go``.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+
+from apimachinery.metrics import exposition
 
 Object = dict[str, Any]
 _POD, _CONTAINER = ("namespace", "pod"), ("namespace", "pod", "container")
 _NANO = 1e-9
-
-
-@dataclass(frozen=True, eq=False)
-class _Made(Collector):
-    metrics: tuple[Metric, ...]
-
-    def collect(self) -> Iterable[Metric]:
-        return self.metrics
 
 
 def resource_metrics(summary: Object) -> bytes:
@@ -36,7 +27,7 @@ def resource_metrics(summary: Object) -> bytes:
     families += _of_pods(summary) + _of_containers(summary, ())
     error = _gauge("resource_scrape_error", "1 if there was an error while getting metrics, 0 otherwise", ())
     error.add_metric((), 0)
-    return _text([*families, error])
+    return exposition([*families, error])
 
 
 def cadvisor_metrics(summary: Object, cores: int, memory: int) -> bytes:
@@ -45,7 +36,8 @@ def cadvisor_metrics(summary: Object, cores: int, memory: int) -> bytes:
     machine.append(_gauge("machine_memory_bytes", "Amount of memory installed on the machine.", ()))
     for family, value in zip(machine, (cores, memory), strict=True):
         family.add_metric((), value)
-    return _text([*machine, *_of_containers(summary, ("cpu",)), *_more_of_containers(summary), *_networks(summary)])
+    containers = (*_of_containers(summary, ("cpu",)), *_more_of_containers(summary))
+    return exposition([*machine, *containers, *_networks(summary)])
 
 
 def _of_pods(summary: Object) -> list[Metric]:
@@ -125,9 +117,3 @@ def _gauge(name: str, about: str, labels: tuple[str, ...]) -> GaugeMetricFamily:
 def _put(family: Any, labels: tuple[str, ...], value: float | None) -> None:
     if value is not None:
         family.add_metric(labels, value)
-
-
-def _text(metrics: list[Metric]) -> bytes:
-    registry = CollectorRegistry()
-    registry.register(_Made(tuple(metrics)))
-    return generate_latest(registry)

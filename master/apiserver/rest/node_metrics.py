@@ -6,22 +6,20 @@ whose agent does not answer is left out, as it would be there.
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 import orjson
-from starlette.types import Receive, Scope, Send
 
-from apimachinery import meta, pods, scheme, selectors
-from apimachinery.errors import ApiError, NotFound
+from apimachinery import meta, pods, scheme
+from apimachinery.errors import ApiError
 from apimachinery.logging import get_logger
 from apimachinery.scheme import Kind
 from protos.kubeto.v1 import node_pb2 as pb
 
+from ..registry.computed import Computed
 from ..registry.reader import Object, Reader
-from .connect import Connectors, ConnectRequest
+from ..registry.selection import Selection
 from .node_agents import NodeAgents, call
-from .query import Query
 
 GROUP, VERSION = "metrics.k8s.io", "v1beta1"
 NODE_METRICS = Kind(GROUP, VERSION, "NodeMetrics", "nodes", False, verbs=("get", "list"))
@@ -35,34 +33,32 @@ _log = get_logger(__name__)
 
 
 class NodeMetrics:
-    """``connectors`` maps both resources to what serves them."""
+    """What serves both kinds."""
 
     def __init__(self, reader: Reader, agents: NodeAgents) -> None:
         self._reader, self._agents = reader, agents
         self._known: dict[str, tuple[float, Object]] = {}
 
-    def connectors(self) -> Connectors:
-        return {(GROUP, "nodes", ""): self._nodes, (GROUP, "pods", ""): self._pods}
+    def computed(self) -> Mapping[tuple[str, str], Computed]:
+        return {(GROUP, "nodes"): self._nodes, (GROUP, "pods"): self._pods}
 
-    async def _nodes(self, request: ConnectRequest, scope: Scope, receive: Receive, send: Send) -> None:
-        nodes = list(self._selected(scheme.NODES, request, scope))
+    async def _nodes(self, selection: Selection) -> list[Object]:
+        nodes = list(self._selected(scheme.NODES, selection))
         summaries = await self._summaries(meta.name_of(n) for n in nodes)
-        items = [node_metrics(n, summaries[meta.name_of(n)]) for n in nodes if meta.name_of(n) in summaries]
-        await _answer(NODE_METRICS, request, items, send)
+        return [node_metrics(n, summaries[meta.name_of(n)]) for n in nodes if meta.name_of(n) in summaries]
 
-    async def _pods(self, request: ConnectRequest, scope: Scope, receive: Receive, send: Send) -> None:
-        wanted = [p for p in self._selected(scheme.PODS, request, scope) if pods.node_name(p)]
+    async def _pods(self, selection: Selection) -> list[Object]:
+        wanted = [p for p in self._selected(scheme.PODS, selection) if pods.node_name(p)]
         summaries = await self._summaries({pods.node_name(p) for p in wanted})
         found = {key: stats for summary in summaries.values() for key, stats in _pod_stats(summary)}
-        items = [pod_metrics(p, found[meta.key_of(p)]) for p in wanted if meta.key_of(p) in found]
-        await _answer(POD_METRICS, request, items, send)
+        return [pod_metrics(p, found[meta.key_of(p)]) for p in wanted if meta.key_of(p) in found]
 
-    def _selected(self, kind: Kind, request: ConnectRequest, scope: Scope) -> Iterator[Object]:
-        if request.name:
-            obj = self._reader.get(kind, request.namespace, request.name)
+    def _selected(self, kind: Kind, selection: Selection) -> Iterator[Object]:
+        if name := selection.name:
+            obj = self._reader.get(kind, selection.namespace, name)
             return iter((obj,) if obj else ())
-        selector = selectors.parse_labels(Query(scope).text("labelSelector"))
-        return (o for o in self._reader.list(kind, request.namespace) if selector.matches(meta.labels_of(o)))
+        labels = selection.labels
+        return (o for o in self._reader.list(kind, selection.namespace) if labels.matches(meta.labels_of(o)))
 
     async def _summaries(self, nodes: Iterable[str]) -> dict[str, Object]:
         names = list(nodes)
@@ -81,6 +77,7 @@ class NodeMetrics:
             _log.info("No metrics of a node", node=node, error=error.message)
             return None
         summary: Object = orjson.loads(reply.json)
+        self._known = {name: known for name, known in self._known.items() if known[0] > now}
         self._known[node] = (now + FRESH_SECONDS, summary)
         return summary
 
@@ -119,18 +116,3 @@ def _pod_stats(summary: Object) -> Iterator[tuple[tuple[str, str], Object]]:
     for stats in summary.get("pods") or ():
         ref = stats.get("podRef") or {}
         yield (ref.get("namespace", ""), ref.get("name", "")), stats
-
-
-async def _answer(kind: Kind, request: ConnectRequest, items: list[Object], send: Send) -> None:
-    if request.name and not items:
-        message = f'{kind.kind.lower()}.{GROUP} "{request.name}" not found'
-        raise NotFound(message, name=request.name, group=GROUP, kind=kind.resource)
-    body: Any = items[0] if request.name else _list(kind, items)
-    data = orjson.dumps(body)
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": data})
-
-
-def _list(kind: Kind, items: list[Object]) -> Object:
-    return {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": {}, "items": items}

@@ -24,7 +24,9 @@ from .connect import Connectors, ConnectRequest
 from .node_agents import NodeAgents, call
 from .node_exposition import cadvisor_metrics, resource_metrics
 
-NODE_PATHS = ("/stats/summary", "/metrics/resource", "/metrics/cadvisor", "/healthz", "/pods")
+NODE_PATHS = (
+    "/stats/summary", "/metrics", "/metrics/resource", "/metrics/cadvisor", "/metrics/probes", "/healthz", "/pods"
+)  # fmt: skip
 _EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
 _LINK = re.compile(
     rb"""(\s(?:href|src|action|cite|data|formaction|poster)\s*=\s*["'])(/[^/"'][^"']*|/)""", re.IGNORECASE
@@ -83,6 +85,10 @@ class Proxy:
             case "/stats/summary":
                 reply = await call(self._agents.stub(name).Stats(pb.StatsRequest(node=name)), name)
                 await _json(send, reply.json)
+            case "/metrics" | "/metrics/probes" as path:
+                asked = pb.MetricsRequest(node=name, probes=path != "/metrics")
+                told = await call(self._agents.stub(name).Metrics(asked), name)
+                await respond(send, 200, [(b"content-type", _EXPOSITION)], told.text)
             case "/metrics/resource" | "/metrics/cadvisor" as path:
                 await respond(send, 200, [(b"content-type", _EXPOSITION)], await self._node_metrics(name, path))
             case "/healthz":

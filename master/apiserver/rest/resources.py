@@ -116,9 +116,6 @@ class Resources:
     async def _list(self, request: Request, target: Target) -> None:
         wanted = self._accept(request)
         query = request.query
-        kind = target.kind
-        if not kind.stored:
-            raise method_not_allowed(kind, "list")
         selection = self._selection(target, query)
         if request.flag("watch"):
             await serve_watch(request, self._registry, target, selection, wanted)
@@ -229,9 +226,7 @@ _PROXY_VERBS = {"PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "
 
 
 def _connect_verb(method: str, place: Place) -> str:
-    """What a connection is to the authorizer. Metrics are resources that are connected to, to be read only."""
-    if not place.subresource:
-        return "get" if place.name else "list"
+    """What a connection is to the authorizer."""
     if place.subresource == "proxy":
         return _PROXY_VERBS.get(method, "get")
     return "create" if method == "POST" else "get"

@@ -57,7 +57,7 @@ def _pieces(head: bytes, items: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def list_metadata(listing: Listing) -> Object:
-    metadata: Object = {"resourceVersion": str(listing.revision)}
+    metadata: Object = {"resourceVersion": str(listing.revision)} if listing.revision else {}
     if listing.continue_token:
         metadata["continue"] = listing.continue_token
         if listing.remaining:

@@ -2,11 +2,14 @@
 
 import platform
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from apimachinery import checkout
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -14,9 +17,6 @@ VERSION = {
     "major": "1",
     "minor": "36",
     "gitVersion": "v1.36.0+kubeto",
-    "gitCommit": "",
-    "gitTreeState": "clean",
-    "buildDate": "2026-01-01T00:00:00Z",
     "goVersion": f"python{platform.python_version()}",
     "compiler": platform.python_implementation(),
     "platform": f"{platform.system().lower()}/{_MACHINES.get(platform.machine(), platform.machine())}",
@@ -24,13 +24,21 @@ VERSION = {
 """Clients parse major, minor and gitVersion, and turn features on by them."""
 
 
+@cache
+def version() -> dict[str, str]:
+    """With what is known of the sources: read when first asked for, and "archive" where they are no checkout."""
+    built = checkout.read()
+    state = "clean" if built.known else "archive"
+    return VERSION | {"gitCommit": built.commit, "gitTreeState": state, "buildDate": built.date}
+
+
 def router(documents: Mapping[str, tuple[str, dict[str, Any]]]) -> APIRouter:
     """``documents``: path of a public JSON document -> media type and content."""
     routes = APIRouter()
 
     @routes.get("/version", summary="The API's version")
-    async def version() -> dict[str, str]:
-        return VERSION
+    async def told() -> dict[str, str]:
+        return version()
 
     @routes.get("/metrics", summary="Metrics in Prometheus' format")
     async def metrics() -> Response:

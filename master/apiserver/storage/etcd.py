@@ -81,6 +81,19 @@ class EtcdStorage:
         for server in self._servers:
             server.close()
 
+    @property
+    def servers(self) -> int:
+        return len(self._servers)
+
+    async def ailment(self, index: int) -> str:
+        """Why one of the servers does not answer a consistent read; "" if it does."""
+        request = rpc.RangeRequest(key=b"\0", count_only=True)
+        try:
+            await self._servers[index].unary(_RANGE[0], request, _RANGE[1], CALL_TIMEOUT)
+        except RpcError as error:
+            return error.details or str(error.code)
+        return ""
+
     async def get(self, key: str) -> Stored | None:
         reply = await self._read(_RANGE, rpc.RangeRequest(key=_raw(key)))
         return _stored(reply.kvs[0]) if reply.kvs else None

@@ -17,7 +17,6 @@ from node.agent.csi.csi_node import CsiNode
 from node.agent.csi.drivers import Driver, DriverError, Drivers
 from node.agent.csi.expansion import Expander
 from node.agent.csi.plugins import PluginRefused, PluginWatcher
-from node.agent.csi.stats import VolumeStats
 from node.agent.csi.volumes import CsiVolumes
 from node.agent.paths import NodePaths
 from node.agent.settings import AgentSettings, NodeFacts
@@ -54,7 +53,6 @@ class Csi:
         self.volumes = CsiVolumes(
             client, self._drivers, Credentials(client, tokens), facts, node, settings.root_dir, expander, in_use_changed
         )
-        self.stats = VolumeStats(self.volumes.mounted)
 
     def start(self, tasks: Tasks) -> None:
         tasks.start(f"csi-node-{self._name}", self._keep_published())

@@ -1,23 +1,22 @@
-"""How full the mounted volumes are, as their drivers tell it (NodeGetVolumeStats), for the stats summary.
+"""How full the mounted volumes are, as their drivers tell it (NodeGetVolumeStats).
 
-Asked for at most once a minute; a driver that does not answer in time is passed over. Source: kubelet
-``server/stats/volume_stat_calculator.go``.
+A driver that does not answer in time is passed over. Source: ``pkg/volume/csi/csi_metrics.go``.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from apimachinery.logging import get_logger
-from apimachinery.meta import Object, name_of, namespace_of, uid_of
+from apimachinery.meta import Object, namespace_of, uid_of
 from node.agent.csi.drivers import Capability, DriverError
 from node.agent.csi.requests import Call
 from node.agent.times import rfc3339
+from node.agent.volume_stats import claim_of
 from protos.csi.v1 import csi_pb2 as pb
 
 _log = get_logger(__name__)
-_FRESH_SECONDS: Final = 60.0
 _CALL_SECONDS: Final = 2.0
 _KEYS: Final = {
     pb.VolumeUsage.BYTES: ("availableBytes", "capacityBytes", "usedBytes"),
@@ -25,25 +24,14 @@ _KEYS: Final = {
 }
 
 
-class VolumeStats:
-    """``mounted`` gives the volumes of the node that are mounted now."""
-
-    def __init__(self, mounted: Callable[[], Iterable[Call]]) -> None:
-        self._mounted = mounted
-        self._read_at = float("-inf")
-        self._known: dict[str, list[Object]] = {}
-
-    async def by_pod(self) -> Mapping[str, list[Object]]:
-        """What the summary says of volumes, by the pods' uids."""
-        if time.monotonic() - self._read_at >= _FRESH_SECONDS:
-            self._read_at = time.monotonic()
-            calls = [c for c in self._mounted() if Capability.GET_VOLUME_STATS in c.able]
-            found = await asyncio.gather(*(_ask(call) for call in calls))
-            self._known = {}
-            for call, stats in zip(calls, found, strict=True):
-                if stats is not None:
-                    self._known.setdefault(uid_of(call.pod), []).append(stats)
-        return self._known
+async def by_pod(mounted: Iterable[Call]) -> Mapping[str, list[Object]]:
+    """What drivers tell of their volumes, by the uids of the pods."""
+    calls = [c for c in mounted if Capability.GET_VOLUME_STATS in c.able]
+    known: dict[str, list[Object]] = {}
+    for call, stats in zip(calls, await asyncio.gather(*(_ask(call) for call in calls)), strict=True):
+        if stats is not None:
+            known.setdefault(uid_of(call.pod), []).append(stats)
+    return known
 
 
 async def _ask(call: Call) -> Object | None:
@@ -65,13 +53,8 @@ def described(call: Call, reply: pb.NodeGetVolumeStatsResponse) -> Object:
     out: Object = {"time": rfc3339(time.time()), "name": call.wanted.name}
     if claim:
         out["pvcRef"] = {"name": claim, "namespace": namespace_of(pod)}
-        out["name"] = next(v["name"] for v in pod["spec"]["volumes"] if claim in _claims(pod, v))
+        out["name"] = next(v["name"] for v in pod["spec"]["volumes"] if claim == claim_of(pod, v))
     for usage in reply.usage:
         if usage.unit in _KEYS:
             out |= zip(_KEYS[usage.unit], (usage.available, usage.total, usage.used), strict=True)
     return out
-
-
-def _claims(pod: Object, volume: Object) -> tuple[str, str]:
-    named = (volume.get("persistentVolumeClaim") or {}).get("claimName", "")
-    return named, f"{name_of(pod)}-{volume['name']}" if volume.get("ephemeral") else ""

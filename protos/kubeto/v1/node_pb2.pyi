@@ -84,6 +84,20 @@ class StatsReply(_message.Message):
     json: bytes
     def __init__(self, json: _Optional[bytes] = ...) -> None: ...
 
+class MetricsRequest(_message.Message):
+    __slots__ = ("node", "probes")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    PROBES_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    probes: bool
+    def __init__(self, node: _Optional[str] = ..., probes: _Optional[bool] = ...) -> None: ...
+
+class MetricsReply(_message.Message):
+    __slots__ = ("text",)
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    text: bytes
+    def __init__(self, text: _Optional[bytes] = ...) -> None: ...
+
 class LogsRequest(_message.Message):
     __slots__ = ("node", "namespace", "pod", "pod_uid", "container", "follow", "previous", "timestamps", "tail_lines", "limit_bytes", "since_seconds", "since_time", "stream")
     NODE_FIELD_NUMBER: _ClassVar[int]

@@ -49,6 +49,11 @@ class NodeAgentStub:
                 request_serializer=protos_dot_kubeto_dot_v1_dot_node__pb2.StatsRequest.SerializeToString,
                 response_deserializer=protos_dot_kubeto_dot_v1_dot_node__pb2.StatsReply.FromString,
                 _registered_method=True)
+        self.Metrics = channel.unary_unary(
+                '/kubeto.v1.NodeAgent/Metrics',
+                request_serializer=protos_dot_kubeto_dot_v1_dot_node__pb2.MetricsRequest.SerializeToString,
+                response_deserializer=protos_dot_kubeto_dot_v1_dot_node__pb2.MetricsReply.FromString,
+                _registered_method=True)
         self.Logs = channel.unary_stream(
                 '/kubeto.v1.NodeAgent/Logs',
                 request_serializer=protos_dot_kubeto_dot_v1_dot_node__pb2.LogsRequest.SerializeToString,
@@ -97,6 +102,12 @@ class NodeAgentServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Stats(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Metrics(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,6 +167,11 @@ def add_NodeAgentServicer_to_server(servicer, server):
                     servicer.Stats,
                     request_deserializer=protos_dot_kubeto_dot_v1_dot_node__pb2.StatsRequest.FromString,
                     response_serializer=protos_dot_kubeto_dot_v1_dot_node__pb2.StatsReply.SerializeToString,
+            ),
+            'Metrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.Metrics,
+                    request_deserializer=protos_dot_kubeto_dot_v1_dot_node__pb2.MetricsRequest.FromString,
+                    response_serializer=protos_dot_kubeto_dot_v1_dot_node__pb2.MetricsReply.SerializeToString,
             ),
             'Logs': grpc.unary_stream_rpc_method_handler(
                     servicer.Logs,
@@ -269,6 +285,33 @@ class NodeAgent:
             '/kubeto.v1.NodeAgent/Stats',
             protos_dot_kubeto_dot_v1_dot_node__pb2.StatsRequest.SerializeToString,
             protos_dot_kubeto_dot_v1_dot_node__pb2.StatsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Metrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kubeto.v1.NodeAgent/Metrics',
+            protos_dot_kubeto_dot_v1_dot_node__pb2.MetricsRequest.SerializeToString,
+            protos_dot_kubeto_dot_v1_dot_node__pb2.MetricsReply.FromString,
             options,
             channel_credentials,
             insecure,

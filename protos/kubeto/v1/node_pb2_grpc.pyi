@@ -37,6 +37,7 @@ class NodeAgentStub:
     Health: _grpc.UnaryUnaryMultiCallable[_node_pb2.HealthRequest, _node_pb2.HealthReply]
     WatchLoad: _grpc.UnaryStreamMultiCallable[_node_pb2.WatchLoadRequest, _node_pb2.LoadReply]
     Stats: _grpc.UnaryUnaryMultiCallable[_node_pb2.StatsRequest, _node_pb2.StatsReply]
+    Metrics: _grpc.UnaryUnaryMultiCallable[_node_pb2.MetricsRequest, _node_pb2.MetricsReply]
     Logs: _grpc.UnaryStreamMultiCallable[_node_pb2.LogsRequest, _node_pb2.LogsReply]
     Exec: _grpc.StreamStreamMultiCallable[_node_pb2.TerminalInput, _node_pb2.TerminalOutput]
     Attach: _grpc.StreamStreamMultiCallable[_node_pb2.TerminalInput, _node_pb2.TerminalOutput]
@@ -51,6 +52,7 @@ class NodeAgentAsyncStub(NodeAgentStub):
     Health: _aio.UnaryUnaryMultiCallable[_node_pb2.HealthRequest, _node_pb2.HealthReply]  # type: ignore[assignment]
     WatchLoad: _aio.UnaryStreamMultiCallable[_node_pb2.WatchLoadRequest, _node_pb2.LoadReply]  # type: ignore[assignment]
     Stats: _aio.UnaryUnaryMultiCallable[_node_pb2.StatsRequest, _node_pb2.StatsReply]  # type: ignore[assignment]
+    Metrics: _aio.UnaryUnaryMultiCallable[_node_pb2.MetricsRequest, _node_pb2.MetricsReply]  # type: ignore[assignment]
     Logs: _aio.UnaryStreamMultiCallable[_node_pb2.LogsRequest, _node_pb2.LogsReply]  # type: ignore[assignment]
     Exec: _aio.StreamStreamMultiCallable[_node_pb2.TerminalInput, _node_pb2.TerminalOutput]  # type: ignore[assignment]
     Attach: _aio.StreamStreamMultiCallable[_node_pb2.TerminalInput, _node_pb2.TerminalOutput]  # type: ignore[assignment]
@@ -80,6 +82,13 @@ class NodeAgentServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.StatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.StatsReply, _abc.Awaitable[_node_pb2.StatsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Metrics(
+        self,
+        request: _node_pb2.MetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.MetricsReply, _abc.Awaitable[_node_pb2.MetricsReply]]: ...
 
     @_abc_1.abstractmethod
     def Logs(

@@ -81,7 +81,7 @@ class ResourceQuota(Plugin):
             if missing:
                 text = "; ".join(f"{resource} for: {','.join(names)}" for resource, names in missing)
                 raise forbidden(request, f"failed quota: {name}: must specify {text}")
-        asked = _asked(request, obj, hard)
+        asked = _asked(request, obj, one)
         if not asked:
             return
         used = self._used(request, one, pending)
@@ -115,11 +115,12 @@ class ResourceQuota(Plugin):
                 yield charge
 
 
-def _asked(request: AdmissionRequest, obj: Object, hard: Mapping[str, str]) -> quota.Usage:
-    """By how much the request raises what is used of what the quota names."""
+def _asked(request: AdmissionRequest, obj: Object, one: Object) -> quota.Usage:
+    """By how much the request raises what is used of what the quota names. An object may come under it by an update."""
     new = quota.usage(request.kind, obj)
-    old = quota.usage(request.kind, request.old) if request.old is not None else {}
-    more = {name: amount - old.get(name, quota.ZERO) for name, amount in new.items() if name in hard}
+    counted = request.old is not None and quota.covers(one, request.kind, request.old)
+    old = quota.usage(request.kind, request.old) if request.old is not None and counted else {}
+    more = {name: amount - old.get(name, quota.ZERO) for name, amount in new.items() if name in one["spec"]["hard"]}
     return {name: amount for name, amount in more.items() if amount > 0}
 
 

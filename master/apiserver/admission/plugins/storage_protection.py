@@ -1,11 +1,19 @@
 """StorageObjectInUseProtection and PersistentVolumeClaimResize.
 
-The first gives claims and volumes the finalizers that keep them while they are used; controllers take them off. The
-second lets a claim ask for more only where its class can give more.
+The first gives claims, volumes and classes of attributes the finalizers that keep them while they are used; controllers
+take them off. The second lets a claim ask for more only where its class can give more.
 """
 
 from apimachinery import quantity, scheme
-from apimachinery.persistent_volumes import CLAIM_FINALIZER, STORAGE_CLASSES, VOLUME_FINALIZER, class_of, requested
+from apimachinery.persistent_volumes import (
+    ATTRIBUTES_CLASS_FINALIZER,
+    ATTRIBUTES_CLASSES,
+    CLAIM_FINALIZER,
+    STORAGE_CLASSES,
+    VOLUME_FINALIZER,
+    class_of,
+    requested,
+)
 
 from ...registry.reader import Reader
 from ..chain import AdmissionRequest, Plugin
@@ -14,6 +22,7 @@ from ..refusal import forbidden
 _FINALIZERS = {
     scheme.PERSISTENT_VOLUME_CLAIMS: CLAIM_FINALIZER,
     scheme.PERSISTENT_VOLUMES: VOLUME_FINALIZER,
+    ATTRIBUTES_CLASSES: ATTRIBUTES_CLASS_FINALIZER,
 }
 
 

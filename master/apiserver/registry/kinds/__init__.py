@@ -30,6 +30,7 @@ from . import (
 )
 
 STRATEGIES: Mapping[tuple[str, str], type[Strategy]] = {
+    ("", "componentstatuses"): leases.ComponentStatusStrategy,
     ("", "configmaps"): configuration.ConfigMapStrategy,
     ("", "endpoints"): endpoints.EndpointsStrategy,
     ("", "events"): events.EventStrategy,

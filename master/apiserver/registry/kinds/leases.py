@@ -25,6 +25,23 @@ class LeaseStrategy(Strategy):
         return causes
 
 
+class ComponentStatusStrategy(Strategy):
+    deprecated = "v1 ComponentStatus is deprecated in v1.19+"
+    columns = (
+        NAME,
+        text("Status", lambda c: _HEALTH.get(_healthy(c).get("status", ""), "Unknown"), "Status of the component"),
+        text("Message", lambda c: _healthy(c).get("message", ""), "Message of the component conditions"),
+        text("Error", lambda c: _healthy(c).get("error", ""), "Error of the component conditions"),
+    )
+
+
+_HEALTH: dict[str, str] = {"True": "Healthy", "False": "Unhealthy"}
+
+
+def _healthy(obj: Object) -> Object:
+    return next((c for c in obj.get("conditions") or () if c.get("type") == "Healthy"), {})
+
+
 class ControllerRevisionStrategy(Strategy):
     has_generation = False
     columns = (

@@ -24,7 +24,7 @@ from .paths import PathWriter
 
 Object = dict[str, Any]
 
-_FORM = 1
+_FORM = 2
 """Raised when the form of the documents changes, so that older ones on disk are not read."""
 _V2 = "v2"
 _PROTOBUF = "v2.pb"

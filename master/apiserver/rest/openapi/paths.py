@@ -44,6 +44,7 @@ _PATH = {
     "namespace": "The namespace of the object.",
 }
 Parameter = tuple[str, str, str]
+_VERBS = {"put": "update"}
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 
 
@@ -68,7 +69,8 @@ class PathWriter:
         if kind.namespaced and "list" in kind.verbs:
             out[kind.path()] = {"get": self._list(kind)}
         if "get" in kind.verbs:
-            out[kind.path(namespace, "{name}")] = self._object(gvk, delete="delete" in kind.verbs)
+            served = self._object(gvk, delete="delete" in kind.verbs)
+            out[kind.path(namespace, "{name}")] = {m: o for m, o in served.items() if _VERBS.get(m, m) in kind.verbs}
         for sub in kind.subresources:
             if served := self._subresource(kind, sub):
                 out[kind.path(namespace, "{name}", sub)] = served

@@ -14,7 +14,7 @@ class ParsedExpr(_message.Message):
     def __init__(self, expr: _Optional[_Union[Expr, _Mapping]] = ...) -> None: ...
 
 class CheckedExpr(_message.Message):
-    __slots__ = ("reference_map", "type_map", "expr")
+    __slots__ = ("reference_map", "type_map", "expr", "source_info")
     class ReferenceMapEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -32,10 +32,25 @@ class CheckedExpr(_message.Message):
     REFERENCE_MAP_FIELD_NUMBER: _ClassVar[int]
     TYPE_MAP_FIELD_NUMBER: _ClassVar[int]
     EXPR_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_INFO_FIELD_NUMBER: _ClassVar[int]
     reference_map: _containers.MessageMap[int, Reference]
     type_map: _containers.MessageMap[int, Type]
     expr: Expr
-    def __init__(self, reference_map: _Optional[_Mapping[int, Reference]] = ..., type_map: _Optional[_Mapping[int, Type]] = ..., expr: _Optional[_Union[Expr, _Mapping]] = ...) -> None: ...
+    source_info: SourceInfo
+    def __init__(self, reference_map: _Optional[_Mapping[int, Reference]] = ..., type_map: _Optional[_Mapping[int, Type]] = ..., expr: _Optional[_Union[Expr, _Mapping]] = ..., source_info: _Optional[_Union[SourceInfo, _Mapping]] = ...) -> None: ...
+
+class SourceInfo(_message.Message):
+    __slots__ = ("positions",)
+    class PositionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: int
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[int] = ...) -> None: ...
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    positions: _containers.ScalarMap[int, int]
+    def __init__(self, positions: _Optional[_Mapping[int, int]] = ...) -> None: ...
 
 class Reference(_message.Message):
     __slots__ = ("name", "overload_id")
@@ -46,7 +61,7 @@ class Reference(_message.Message):
     def __init__(self, name: _Optional[str] = ..., overload_id: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Type(_message.Message):
-    __slots__ = ("primitive", "wrapper", "well_known", "list_type", "map_type", "message_type")
+    __slots__ = ("null", "primitive", "wrapper", "well_known", "list_type", "map_type", "message_type", "type_param", "type", "abstract_type")
     class Primitive(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         NONE: _ClassVar[Type.Primitive]
@@ -85,19 +100,34 @@ class Type(_message.Message):
         key_type: Type
         value_type: Type
         def __init__(self, key_type: _Optional[_Union[Type, _Mapping]] = ..., value_type: _Optional[_Union[Type, _Mapping]] = ...) -> None: ...
+    class Abstract(_message.Message):
+        __slots__ = ("name", "parameter_types")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        PARAMETER_TYPES_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        parameter_types: _containers.RepeatedCompositeFieldContainer[Type]
+        def __init__(self, name: _Optional[str] = ..., parameter_types: _Optional[_Iterable[_Union[Type, _Mapping]]] = ...) -> None: ...
+    NULL_FIELD_NUMBER: _ClassVar[int]
     PRIMITIVE_FIELD_NUMBER: _ClassVar[int]
     WRAPPER_FIELD_NUMBER: _ClassVar[int]
     WELL_KNOWN_FIELD_NUMBER: _ClassVar[int]
     LIST_TYPE_FIELD_NUMBER: _ClassVar[int]
     MAP_TYPE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_TYPE_FIELD_NUMBER: _ClassVar[int]
+    TYPE_PARAM_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    ABSTRACT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    null: int
     primitive: Type.Primitive
     wrapper: Type.Primitive
     well_known: Type.WellKnown
     list_type: Type.List
     map_type: Type.Map
     message_type: str
-    def __init__(self, primitive: _Optional[_Union[Type.Primitive, str]] = ..., wrapper: _Optional[_Union[Type.Primitive, str]] = ..., well_known: _Optional[_Union[Type.WellKnown, str]] = ..., list_type: _Optional[_Union[Type.List, _Mapping]] = ..., map_type: _Optional[_Union[Type.Map, _Mapping]] = ..., message_type: _Optional[str] = ...) -> None: ...
+    type_param: str
+    type: Type
+    abstract_type: Type.Abstract
+    def __init__(self, null: _Optional[int] = ..., primitive: _Optional[_Union[Type.Primitive, str]] = ..., wrapper: _Optional[_Union[Type.Primitive, str]] = ..., well_known: _Optional[_Union[Type.WellKnown, str]] = ..., list_type: _Optional[_Union[Type.List, _Mapping]] = ..., map_type: _Optional[_Union[Type.Map, _Mapping]] = ..., message_type: _Optional[str] = ..., type_param: _Optional[str] = ..., type: _Optional[_Union[Type, _Mapping]] = ..., abstract_type: _Optional[_Union[Type.Abstract, _Mapping]] = ...) -> None: ...
 
 class Constant(_message.Message):
     __slots__ = ("null_value", "bool_value", "int64_value", "uint64_value", "double_value", "string_value", "bytes_value")
