@@ -15,19 +15,15 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
     """An etcd of the session's own."""
     if not have_etcd():
         pytest.skip("needs etcd")
-    running = Etcd(tmp_path_factory.mktemp("etcd"))
-    running.start()
-    yield running
-    running.kill()
+    with Etcd(tmp_path_factory.mktemp("etcd")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
 def apiserver(etcd: Etcd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProgram]:
     """An API server, alone: no controllers. Admin by certificate (``kubeconfig``) and by token."""
-    running = ApiServerProgram(tmp_path_factory.mktemp("apiserver"), etcd.url)
-    running.start()
-    yield running
-    running.program.stop()
+    with ApiServerProgram(tmp_path_factory.mktemp("apiserver"), etcd.url) as running:
+        yield running
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A real etcd and a real API server as processes, for tests. Both start in well under a second."""
+"""A real etcd, API server, controller manager and scheduler as processes, for tests. Each starts in about a second."""
 
 import json
 import os
@@ -7,18 +7,19 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
 from apimachinery import pki
-from apimachinery.config import kubeconfig
+from apimachinery.config import ClusterAccess, kubeconfig, load_kubeconfig
 from tests.ports import free_port
+from tests.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -26,30 +27,39 @@ ADMIN_TOKEN = "admin-token"
 USER_TOKEN = "user-token"
 
 
-def eventually(check: Any, within: float = 10.0) -> Any:
-    """The first truthy answer of ``check``; fails with its last answer or error when there is none in time."""
-    deadline, last = time.monotonic() + within, None
-    while time.monotonic() < deadline:
-        try:
-            if last := check():
-                return last
-        except (AssertionError, OSError) as error:
-            last = error
-        time.sleep(0.02)
-    raise AssertionError(f"not within {within} s: {last!r}")
-
-
 class Program:
-    """A process with its log; ``stop`` is gentle, ``kill`` is not."""
+    """A process with its log; ``stop`` is gentle, ``kill`` is not. As a context it runs from end to end."""
 
-    def __init__(self, command: list[str], log: Path) -> None:
-        self.command, self.log = command, log
+    def __init__(self, command: list[str], log: Path, ready: Callable[[], object] = lambda: True) -> None:
+        self.command, self.log, self.ready = command, log, ready
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Returns when it is ready; one that does not get ready is gone when this fails."""
+        self.launch()
+        try:
+            eventually(self.is_ready)
+        except BaseException:
+            self.kill()
+            raise
+
+    def launch(self) -> None:
         with self.log.open("ab") as out:
             env = os.environ | {"PYTHONPATH": str(ROOT)}
             self.process = subprocess.Popen(self.command, stdout=out, stderr=out, env=env, start_new_session=True)
+
+    def is_ready(self) -> bool:
+        """Raises RuntimeError, with its log, when it has ended."""
+        if self.process is None or self.process.poll() is not None:
+            raise RuntimeError(f"{' '.join(self.command[:3])} ended:\n{self.log.read_text()}")
+        return bool(self.ready())
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process is None:
@@ -69,6 +79,8 @@ class Program:
 
 
 class Etcd(Program):
+    """Empty at first; without flushing to the disk."""
+
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -76,13 +88,12 @@ class Etcd(Program):
         command = ["etcd", "--data-dir", str(directory / "data"), "--log-level", "error", "--unsafe-no-fsync"]
         command += ["--listen-client-urls", self.url, "--advertise-client-urls", self.url]
         command += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
-        super().__init__([*command, "--initial-cluster", f"default={peer}"], directory / "etcd.log")
+        super().__init__([*command, "--initial-cluster", f"default={peer}"], directory / "etcd.log", self._answers)
 
-    def start(self) -> None:
-        super().start()
-        eventually(self.answers)
+    def stop(self, number: int = signal.SIGKILL) -> int:
+        return super().stop(number)
 
-    def answers(self) -> bool:
+    def _answers(self) -> bool:
         with urllib.request.urlopen(f"{self.url}/health", timeout=1) as reply:
             return bool(json.load(reply)["health"] == "true")
 
@@ -117,9 +128,9 @@ class ApiServerProgram:
         self.directory.mkdir(parents=True, exist_ok=True)
         ca = pki.ensure_ca(self.directory)
         pair = ca.ensure_server(self.directory / "apiserver", "kube-apiserver", dns=["localhost"], ips=["127.0.0.1"])
-        admin = ca.ensure_client(self.directory / "admin", "kubernetes-admin", ["system:masters"])
-        self.kubeconfig = self._write_kubeconfig("admin.conf", ca, certificate=admin)
-        self.token_kubeconfig = self._write_kubeconfig("token.conf", ca, token=ADMIN_TOKEN)
+        self.ca = ca
+        self.kubeconfig = self.kubeconfig_of("admin", "kubernetes-admin", ["system:masters"])
+        self.token_kubeconfig = self._write_kubeconfig("token", token=ADMIN_TOKEN)
         tokens = self.directory / "tokens.csv"
         tokens.write_text(f'{ADMIN_TOKEN},admin,1,"system:masters"\n{USER_TOKEN},alice,2,"developers"\n')
         self.ca_file = str(ca.path)
@@ -130,7 +141,20 @@ class ApiServerProgram:
         command += ["--tls-cert-file", str(pair.certificate_path), "--tls-private-key-file", str(pair.key_path)]
         command += ["--client-ca-file", self.ca_file, "--token-auth-file", str(tokens), *self.flags]
         command += self._front_proxy()
-        self.program = Program(command, self.directory / "apiserver.log")
+        self.program = Program(command, self.directory / "apiserver.log", self._is_ready)
+
+    def start(self) -> None:
+        self.program.start()
+
+    def is_ready(self) -> bool:
+        return self.program.is_ready()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.program.stop()
 
     def _front_proxy(self) -> list[str]:
         """What aggregated API servers know this one by, and how it knows other front proxies."""
@@ -141,20 +165,17 @@ class ApiServerProgram:
         flags += [f"--proxy-client-cert-file={self.front_proxy.certificate_path}"]
         return [*flags, f"--proxy-client-key-file={self.front_proxy.key_path}"]
 
-    def _write_kubeconfig(self, name: str, ca: Any, certificate: Any = None, token: str = "") -> str:
-        pems = (certificate.certificate_pem, certificate.key_pem) if certificate else (b"", b"")
-        path = self.directory / name
-        path.write_text(yaml.safe_dump(kubeconfig(self.url, ca.pem, *pems, token=token)))
+    def kubeconfig_of(self, name: str, user: str, groups: Sequence[str] = ()) -> str:
+        """The path of ``name``.conf: this server, and a certificate of that user."""
+        pair = self.ca.ensure_client(self.directory / name, user, groups)
+        return self._write_kubeconfig(name, pair.certificate_pem, pair.key_pem)
+
+    def _write_kubeconfig(self, name: str, certificate: bytes = b"", key: bytes = b"", token: str = "") -> str:
+        path = self.directory / f"{name}.conf"
+        path.write_text(yaml.safe_dump(kubeconfig(self.url, self.ca.pem, certificate, key, token=token)))
         return str(path)
 
-    def start(self) -> None:
-        self.program.start()
-        eventually(self.is_ready, within=20)
-
-    def is_ready(self) -> bool:
-        process = self.program.process
-        if process is None or process.poll() is not None:
-            raise RuntimeError(f"the API server ended:\n{self.program.log.read_text()}")
+    def _is_ready(self) -> bool:
         return self.request("GET", "/readyz").code == 200
 
     def request(
@@ -172,13 +193,59 @@ class ApiServerProgram:
         except urllib.error.HTTPError as error:
             return Reply(error.code, dict(error.headers), error.read().decode())
 
-    def kubectl(self, *arguments: str, program: str = str(BIN / "kubectl"), stdin: str = "") -> str:
-        """The program's output. Raises CalledProcessError."""
+    def kubectl(self, *arguments: str, program: str = str(BIN / "kubectl"), stdin: str = "", check: bool = True) -> str:
+        """The program's output; raises AssertionError when it fails, or adds what it says without ``check``."""
         command = [program, "--kubeconfig", self.kubeconfig, *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60)
-        if done.returncode:
-            raise AssertionError(f"{arguments}: {done.stderr}{done.stdout}")
-        return done.stdout
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=90)
+        if check and done.returncode:
+            raise AssertionError(f"{' '.join(arguments)}: {done.stderr}{done.stdout}")
+        return done.stdout + ("" if check else done.stderr)
+
+
+class ControlPlane:
+    """etcd, an API server with the account tokens' key, and what ``start_*`` adds to ``programs`` by name."""
+
+    def __init__(self, directory: Path) -> None:
+        self.etcd = Etcd(directory)
+        pki.ensure_key(directory / "sa.key")
+        key = str(directory / "sa.key")
+        flags = ("--service-account-signing-key-file", key, "--service-account-key-file", key)
+        issuer = "https://kubernetes.default.svc.cluster.local"
+        self.server = ApiServerProgram(directory, self.etcd.url, (*flags, "--service-account-issuer", issuer))
+        self.kubectl, self.directory = self.server.kubectl, directory
+        self.programs: dict[str, Program] = {}
+        self.health_ports: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        self.etcd.start()
+        try:
+            self.server.start()
+        except BaseException:
+            self.etcd.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for program in (*self.programs.values(), self.server.program, self.etcd):
+            program.stop()
+
+    def access(self, name: str = "admin") -> ClusterAccess:
+        return load_kubeconfig(str(self.directory / f"{name}.conf"))
+
+    def start_controller_manager(self, *flags: str, name: str = "controller-manager") -> None:
+        """Its identity ends with its health port, which a second one of the same name has again."""
+        port = self.health_ports.setdefault(name, free_port())
+        kubeconfig = self.server.kubeconfig_of("controller-manager", "system:kube-controller-manager")
+        self._start(name, "master.controller_manager", kubeconfig, f"--healthz-port={port}", *flags)
+
+    def start_scheduler(self, *flags: str, name: str = "scheduler") -> None:
+        kubeconfig = self.server.kubeconfig_of("scheduler", "system:kube-scheduler")
+        self._start(name, "master.scheduler", kubeconfig, *flags)
+
+    def _start(self, name: str, module: str, kubeconfig: str, *flags: str) -> None:
+        command = [sys.executable, "-m", module, "--kubeconfig", kubeconfig, *flags]
+        self.programs[name] = Program(command, self.directory / f"{name}.log")
+        self.programs[name].start()
 
 
 def have_etcd() -> bool:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from apimachinery import pki
-from tests.control_plane import ApiServerProgram, eventually
+from tests.control_plane import ApiServerProgram
+from tests.waiting import eventually
 
 Object = dict[str, Any]
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -51,9 +52,9 @@ class Custom:
         self.kind: str = wanted["spec"]["names"]["kind"]
         self.plural: str = wanted["spec"]["names"]["plural"]
         self.created = self.ok("POST", CRDS, wanted)
-        eventually(lambda: self.is_true("Established"), within=2)
+        eventually(lambda: self.is_true("Established"))
         for served in wanted["spec"]["versions"]:
-            eventually(lambda v=served["name"]: self.server.request("GET", self.path(v)).code == 200, within=2)
+            eventually(lambda v=served["name"]: self.server.request("GET", self.path(v)).code == 200)
 
     def ok(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         reply = self.server.request(method, path, body, headers={k.replace("_", "-"): v for k, v in headers.items()})

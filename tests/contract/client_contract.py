@@ -13,6 +13,7 @@ from apimachinery.client.api import JSON_PATCH, ApiClient, Binding, WatchEvent, 
 from apimachinery.client.informer import InformerFactory
 from apimachinery.meta import Object, new_uid, version_of
 from apimachinery.scheme import CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, NODES, PODS, SERVICE_ACCOUNTS, Kind
+from tests.waiting import until
 
 
 def config_map(name: str, **data: str) -> Object:
@@ -38,14 +39,6 @@ async def next_event(events: AsyncIterator[WatchEvent], *types: str) -> WatchEve
             if event.type in types:
                 return event
     raise AssertionError("the watch ended")
-
-
-async def until(condition: object, seconds: float = 10) -> None:
-    """Wait until ``condition()`` holds."""
-    assert callable(condition)
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 class ClientContract:

@@ -4,8 +4,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +15,6 @@ from tests.ports import take_block
 BIN = Path(sys.executable).parent
 RUNTIME = os.environ.get("KUBETO_TEST_RUNTIME", "docker")
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def eventually(check: Callable[[], Any], within: float = 30.0, every: float = 0.1) -> Any:
-    """The first truthy answer of ``check``; its last answer or error is told when there is none in time."""
-    deadline, last = time.monotonic() + within, None
-    while time.monotonic() < deadline:
-        try:
-            if last := check():
-                return last
-        except (AssertionError, OSError) as error:
-            last = error
-        time.sleep(every)
-    raise AssertionError(f"not within {within} s: {last!r}")
 
 
 @dataclass

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.local_cluster import LocalCluster, eventually
+from tests.e2e.local_cluster import LocalCluster
 from tests.e2e.test_volumes import apply, claim, of_claim, pod, with_device
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 DRIVER = "csi.test"

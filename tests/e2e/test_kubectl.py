@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.local_cluster import ROOT, LocalCluster, eventually, local_cluster
+from tests.e2e.local_cluster import ROOT, LocalCluster, local_cluster
+from tests.waiting import eventually
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 _SETTING = re.compile(r"[A-Z_]+=")
@@ -77,7 +78,7 @@ class Session:
 
     def check(self, step: Step) -> None:
         if step.patient:
-            eventually(lambda: self._matches(step), within=20)
+            eventually(lambda: self._matches(step))
         else:
             self._matches(step)
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.local_cluster import LocalCluster, eventually
+from tests.e2e.local_cluster import LocalCluster
 from tests.e2e.pod_cases import CASES, OBJECTS
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 NAMESPACE = "pod-cases"

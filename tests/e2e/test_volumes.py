@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.local_cluster import RUNTIME, LocalCluster, eventually
+from tests.e2e.local_cluster import RUNTIME, LocalCluster
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.local_cluster import LocalCluster, eventually
+from tests.e2e.local_cluster import LocalCluster
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 PAGE = "Hello from Kubeto"
@@ -43,7 +44,7 @@ def test_the_deployment_is_spread_over_all_nodes(cluster: LocalCluster, web: str
 
 def test_every_nodes_port_serves_the_page(cluster: LocalCluster, web: str) -> None:
     for address in node_addresses(cluster).values():
-        assert PAGE in eventually(lambda address=address: fetch(f"http://{address}:30080/"), within=10)
+        assert PAGE in eventually(lambda address=address: fetch(f"http://{address}:30080/"))
 
 
 def test_a_pod_reaches_the_others(cluster: LocalCluster, web: str) -> None:
@@ -137,8 +138,8 @@ def test_describe_tells_the_pods_story(cluster: LocalCluster, web: str) -> None:
 
 
 def test_top(cluster: LocalCluster, web: str) -> None:
-    assert "node-1" in eventually(lambda: cluster.kubectl("top", "nodes"), within=30)
-    assert "web-" in eventually(lambda: cluster.kubectl("top", "pods"), within=30)
+    assert "node-1" in eventually(lambda: cluster.kubectl("top", "nodes"))
+    assert "web-" in eventually(lambda: cluster.kubectl("top", "pods"))
 
 
 def test_deleting_a_namespace_leaves_no_container(cluster: LocalCluster) -> None:
@@ -149,7 +150,7 @@ def test_deleting_a_namespace_leaves_no_container(cluster: LocalCluster) -> None
     )
     cluster.kubectl("rollout", "status", "deployment/d", "-n", "doomed", "--timeout=60s")
     cluster.kubectl("delete", "namespace", "doomed", "--timeout=90s")
-    assert eventually(lambda: not containers_of("doomed"), within=30)
+    assert eventually(lambda: not containers_of("doomed"))
 
 
 def containers_of(namespace: str) -> list[str]:

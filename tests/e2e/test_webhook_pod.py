@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from apimachinery import pki
-from tests.control_plane import eventually
 from tests.e2e.local_cluster import LocalCluster
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 IMAGE = "kubeto/kubeto:dev"

@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from apimachinery.client.api import ApiClient
 from apimachinery.client.informer import InformerFactory
 from apimachinery.clock import ManualClock
 from apimachinery.config import ClusterAccess
-from apimachinery.errors import ApiError
 from master.controller_manager.__main__ import run_controllers
 from master.controller_manager.frame import Context
 from master.controller_manager.options import Options
@@ -33,16 +32,6 @@ async def running(cluster: FakeCluster, *controllers: str, **flags: Any) -> Asyn
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await client.close()
-
-
-async def until(condition: Callable[[], object], seconds: float = 5) -> None:
-    """Wait until ``condition()`` is true; an ApiError from it counts as not yet."""
-    async with asyncio.timeout(seconds):
-        while True:
-            with contextlib.suppress(ApiError):
-                if condition():
-                    return
-            await asyncio.sleep(0.002)
 
 
 async def settle(cluster: FakeCluster, quiet_turns: int = 200) -> None:

@@ -10,8 +10,9 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 
-from tests.control_plane import Etcd, Program, eventually
+from tests.control_plane import Etcd, Program
 from tests.ports import free_port
+from tests.waiting import eventually
 
 
 class SlowLine:
@@ -85,7 +86,7 @@ class Members:
     def start(self) -> None:
         for member in self.members:
             member.start()
-        eventually(lambda: self.leader() is not None, within=20)
+        eventually(lambda: self.leader() is not None)
 
     def stop(self) -> None:
         for member in self.members:

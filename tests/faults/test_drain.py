@@ -29,10 +29,9 @@ def line(etcd: Etcd) -> Iterator[SlowLine]:
 
 @pytest.fixture
 def server(line: SlowLine, tmp_path: Path) -> Iterator[ApiServerProgram]:
-    running = ApiServerProgram(tmp_path, line.url, ("--etcd-prefix=/drained", "--shutdown-delay-duration=500ms"))
-    running.start()
-    yield running
-    running.program.kill()
+    flags = ("--etcd-prefix=/drained", "--shutdown-delay-duration=500ms")
+    with ApiServerProgram(tmp_path, line.url, flags) as running:
+        yield running
 
 
 def connection(server: ApiServerProgram) -> http.client.HTTPSConnection:
@@ -94,8 +93,13 @@ def test_it_says_that_it_stops_before_it_does(server: ApiServerProgram) -> None:
 
 def test_killed_between_writes(etcd: Etcd, tmp_path: Path) -> None:
     """Whatever was answered with success is there afterwards."""
-    server = ApiServerProgram(tmp_path, etcd.url, ("--etcd-prefix=/killed",))
-    server.start()
+    with ApiServerProgram(tmp_path, etcd.url, ("--etcd-prefix=/killed",)) as server:
+        sure, there = _written_between_kills(server)
+    assert sure <= there and len(sure) > 5
+
+
+def _written_between_kills(server: ApiServerProgram) -> tuple[set[str], set[str]]:
+    """What was answered with success, and what is there in the end."""
     sure: set[str] = set()
     for life in range(1 + EFFORT):
         done = threading.Event()
@@ -117,6 +121,4 @@ def test_killed_between_writes(etcd: Etcd, tmp_path: Path) -> None:
         done.set()
         writer.join(20)
         server.start()
-    there = {i["metadata"]["name"] for i in server.request("GET", MAPS).json["items"]}
-    server.program.kill()
-    assert sure <= there and len(sure) > 5
+    return sure, {i["metadata"]["name"] for i in server.request("GET", MAPS).json["items"]}

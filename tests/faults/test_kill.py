@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.local_cluster import LocalCluster, eventually
+from tests.e2e.local_cluster import LocalCluster
 from tests.faults.audit import leaks
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
 
@@ -86,7 +87,7 @@ def test_killed_while_pods_come_and_go(steady: LocalCluster, component: str) -> 
     pid = steady.pids()[component]
     steady.kubectl("create", "deployment", "churn", "--image=kubeto/busybox:1", "--replicas=4", "--", "sleep", "1000")
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: steady.pids().get(component) not in (None, pid), within=30)
+    eventually(lambda: steady.pids().get(component) not in (None, pid))
     eventually(lambda: steady.kubectl("delete", "deployment", "churn", "--ignore-not-found") or True)
     eventually(lambda: steady.kubectl("delete", "pod", "-l", "app=churn", "--grace-period=1", "--wait=false") or True)
     eventually(lambda: as_declared(steady), within=60)
@@ -136,8 +137,8 @@ def test_a_stopped_node_is_noticed_and_comes_back(steady: LocalCluster) -> None:
     os.kill(pid, signal.SIGSTOP)
     try:
         eventually(lambda: ready() != "True", within=60)
-        eventually(lambda: len([p for p in running(steady) if p["spec"]["nodeName"] != "node-2"]) == 3, within=30)
+        eventually(lambda: len([p for p in running(steady) if p["spec"]["nodeName"] != "node-2"]) == 3)
     finally:
         os.kill(pid, signal.SIGCONT)
-    eventually(lambda: ready() == "True", within=30)
+    eventually(lambda: ready() == "True")
     eventually(lambda: as_declared(steady), within=60)

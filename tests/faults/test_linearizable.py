@@ -23,11 +23,12 @@ from apimachinery import scheme
 from apimachinery.client.api import ApiClient, Binding, Write
 from apimachinery.config import load_kubeconfig
 from apimachinery.errors import ApiError
-from tests.control_plane import ApiServerProgram, Reply, eventually
+from tests.control_plane import ApiServerProgram, Reply
 from tests.effort import EFFORT, thorough
 from tests.faults import recorder
 from tests.faults.recorder import Recorder
 from tests.faults.stores import Members
+from tests.waiting import eventually
 
 CLIENTS = 32
 SECONDS = 3 + 2 * EFFORT
@@ -81,20 +82,17 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    store = Members(tmp_path_factory.mktemp("members"))
-    store.start()
-    try:
+    with contextlib.ExitStack() as stack:
+        store = Members(tmp_path_factory.mktemp("members"))
+        stack.callback(store.stop)
+        store.start()
         urls = ",".join(store.urls)
         servers = [ApiServerProgram(tmp_path_factory.mktemp(n), urls, ("--etcd-compaction-interval=0",)) for n in "ab"]
         for server in servers:
-            server.start()
+            stack.enter_context(server)
         inside = Inside(servers)
+        stack.callback(inside.close)
         yield World(store, servers, inside)
-        inside.close()
-        for server in servers:
-            server.program.stop()
-    finally:
-        store.stop()
 
 
 class Havoc:
@@ -221,7 +219,7 @@ def test_no_count_is_lost(world: World) -> None:
         tallies = [f.result() for f in [pool.submit(count, c) for c in range(CLIENTS)]]
     assert havoc.deaths >= min(EFFORT, 3)
     finals = {
-        n: eventually(lambda n=n: (r := world.request("GET", f"{MAPS}/{n}")) and r.code == 200 and r, within=30).json
+        n: eventually(lambda n=n: (r := world.request("GET", f"{MAPS}/{n}")) and r.code == 200 and r).json
         for n in names
     }  # type: ignore[misc]
     sure, unsure = set[str]().union(*(t.sure for t in tallies)), set[str]().union(*(t.unsure for t in tallies))
@@ -232,9 +230,7 @@ def test_no_count_is_lost(world: World) -> None:
     assert sure <= set(marks), f"lost: {sure - set(marks)}"
     assert set(marks) - sure <= unsure, "a write that was refused happened"
     assert sum(int(f["data"]["count"]) for f in finals.values()) == len(marks), "a count was lost"
-    eventually(
-        lambda: watching.version >= max(int(f["metadata"]["resourceVersion"]) for f in finals.values()), within=20
-    )
+    eventually(lambda: watching.version >= max(int(f["metadata"]["resourceVersion"]) for f in finals.values()))
     watching.stop()
     recorder.check(watching, recorder.history(url, "/registry/configmaps"))
     assert watching.broken > 1
@@ -291,7 +287,7 @@ def test_nothing_is_allotted_twice(world: World) -> None:
 
     with contextlib.closing(Havoc(world)), concurrent.futures.ThreadPoolExecutor(16) as pool:
         list(pool.map(claim, range(60 * EFFORT)))
-    listed = eventually(lambda: (r := world.request("GET", services)) and r.code == 200 and r, within=20).json["items"]
+    listed = eventually(lambda: (r := world.request("GET", services)) and r.code == 200 and r).json["items"]
     assert len(listed) > 10
     ips = [ip for s in listed for ip in s["spec"]["clusterIPs"]]
     ports = [p["nodePort"] for s in listed for p in s["spec"]["ports"] if "nodePort" in p]
@@ -350,7 +346,7 @@ def test_batched_bindings_bind_once(world: World) -> None:
 
     with contextlib.closing(Havoc(world)), concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(bind, range(8)))
-    listed = eventually(lambda: (r := world.request("GET", pods)) and r.code == 200 and r, within=20).json["items"]
+    listed = eventually(lambda: (r := world.request("GET", pods)) and r.code == 200 and r).json["items"]
     placed = {p["metadata"]["name"]: p["spec"].get("nodeName", "") for p in listed}
     assert all(placed[name] == node for name, node in won.items())
     url = next(u for i, u in enumerate(world.store.urls) if world.store.members[i].process)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from apimachinery.scheme import CORE_EVENTS, PODS
-from tests.e2e.local_cluster import LocalCluster, eventually
+from tests.e2e.local_cluster import LocalCluster
 from tests.faults.audit import leaks
-from tests.unit.node.test_node import Object, World, is_ready, pod, until
+from tests.unit.node.test_node import Object, World, is_ready, pod
+from tests.waiting import eventually, until
 
 real = [pytest.mark.docker, pytest.mark.root]
 _PROBED = """
@@ -117,7 +118,7 @@ class TestOnDocker:
         cluster.kubectl("wait", "--for=condition=Ready", "pod/deaf", "--timeout=30s")
         cluster.kubectl("patch", "pod", "deaf", "-p", '{"metadata": {"finalizers": ["test.kubeto.dev/look"]}}')
         cluster.kubectl("delete", "pod", "deaf", "--wait=false")
-        ended = eventually(lambda: status(cluster, "deaf")["state"].get("terminated"), within=10)
+        ended = eventually(lambda: status(cluster, "deaf")["state"].get("terminated"))
         assert ended["exitCode"] == 137
         cluster.kubectl("patch", "pod", "deaf", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
         eventually(lambda: not leaks(cluster))

@@ -11,11 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.control_plane import ApiServerProgram, Etcd, Reply, eventually
+from tests.control_plane import ApiServerProgram, Etcd, Reply
 from tests.effort import EFFORT, thorough
 from tests.faults import recorder, stores
 from tests.faults.recorder import Recorder
 from tests.integration.test_api_rest import config_map
+from tests.waiting import eventually
 
 AWAY = 60 if EFFORT > 1 else 0
 """Seconds that the store is gone, beyond what it takes to refuse what is asked at once."""
@@ -27,9 +28,8 @@ BUCKET = "/registry/configmaps"
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
     running = Etcd(tmp_path_factory.mktemp("store"))
     running.command += ["--quota-backend-bytes", str(32 << 20)]
-    running.start()
-    yield running
-    running.kill()
+    with running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +40,8 @@ def line(store: Etcd) -> Iterator[stores.SlowLine]:
 
 @pytest.fixture(scope="module")
 def server(line: stores.SlowLine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProgram]:
-    running = ApiServerProgram(tmp_path_factory.mktemp("server"), line.url)
-    running.start()
-    yield running
-    running.program.stop()
+    with ApiServerProgram(tmp_path_factory.mktemp("server"), line.url) as running:
+        yield running
 
 
 def retriable(reply: Reply) -> None:
@@ -95,7 +93,7 @@ def test_the_store_is_away(server: ApiServerProgram, store: Etcd, line: stores.S
                 stores.go_on(store)
             case "cut off":
                 line.target = store.port
-    eventually(lambda: server.request("POST", MAPS, config_map(f"{name}-after")).code in (201, 409), within=5)
+    eventually(lambda: server.request("POST", MAPS, config_map(f"{name}-after")).code in (201, 409))
     eventually(lambda: server.request("GET", "/readyz").code == 200)
     eventually(lambda: any(key == f"default/{name}-after" for _, key, _ in watching.events))
     watching.stop()
@@ -158,13 +156,9 @@ def test_a_server_starts_on_nonsense(store: Etcd, tmp_path: Path) -> None:
         stores.put(store, f"/odd/configmaps/default/odd-{index}", value)
         stores.put(store, f"/odd/clusterroles/odd-{index}", value)
     stores.put(store, "/odd/kubeto/compaction/next", "garbage")
-    running = ApiServerProgram(tmp_path, store.url, ("--etcd-prefix=/odd",))
-    try:
-        running.start()
+    with ApiServerProgram(tmp_path, store.url, ("--etcd-prefix=/odd",)) as running:
         assert running.request("GET", MAPS).code == 500
         assert running.request("GET", "/api/v1/namespaces").code == 200
-    finally:
-        running.program.stop()
 
 
 def test_what_etcd_does_not_take(server: ApiServerProgram) -> None:
@@ -207,7 +201,7 @@ def test_compacted_behind_its_back(server: ApiServerProgram, store: Etcd, line: 
     revision = json.loads(store.ctl("get", "x", "-w", "json"))["header"]["revision"]
     store.ctl("compact", str(revision))
     line.target = store.port
-    assert eventually(lambda: server.request("GET", f"{MAPS}/kept").json.get("data") == {"a": "4"}, within=20)
+    assert eventually(lambda: server.request("GET", f"{MAPS}/kept").json.get("data") == {"a": "4"})
     seen = eventually(lambda: len(watching.events) == 3 and watching.events)
     watching.stop()
     assert sorted((t, k) for t, k, _ in seen) == [
@@ -236,7 +230,7 @@ def test_out_of_space(server: ApiServerProgram, store: Etcd) -> None:
         )
         return answer if answer.code != 200 else None
 
-    refused = eventually(full, within=20)
+    refused = eventually(full)
     retriable(refused)
     assert "space exceeded" in refused.json["message"]
     assert "NOSPACE" in store.ctl("alarm", "list")

@@ -27,10 +27,8 @@ def effort() -> int:
 @pytest.fixture(scope="package")
 def attacked(etcd: Etcd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProgram]:
     flags = ("--etcd-prefix=/attacked", "--v=9")
-    running = ApiServerProgram(tmp_path_factory.mktemp("attacked"), etcd.url, flags)
-    running.start()
-    yield running
-    running.program.stop()
+    with ApiServerProgram(tmp_path_factory.mktemp("attacked"), etcd.url, flags) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

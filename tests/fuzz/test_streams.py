@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from apimachinery.spdy.frames import Data, FrameEncoder, GoAway, Headers, Ping, RstStream, SynReply, SynStream
+from tests.control_plane import ADMIN_TOKEN
 from tests.effort import EFFORT
 from tests.integration.streaming_cluster import StreamingCluster, streaming_cluster, tls
 
@@ -42,7 +43,7 @@ async def upgraded(
     lines = [
         f"{'POST' if 'SPDY' in headers['Upgrade'] else 'GET'} {path} HTTP/1.1",
         "Host: localhost",
-        "Authorization: Bearer secret",
+        f"Authorization: Bearer {ADMIN_TOKEN}",
         "Connection: Upgrade",
     ]
     lines += [f"{k}: {v}" for k, v in headers.items()]

@@ -8,8 +8,9 @@ from typing import Any
 
 import psutil
 
-from tests.control_plane import ApiServerProgram, eventually
+from tests.control_plane import ApiServerProgram
 from tests.fuzz.wire import Answer, Wire, message, tls
+from tests.waiting import eventually
 
 _FAULT = re.compile(r"Traceback|Request failed|Write failed|Watch failed|never retrieved|Exception in|Unhandled")
 _GRPC_ITSELF = re.compile(r"^\S+ ERROR +cygrpc: Unexpected \[DecodeError\].*?^google\S+DecodeError[^\n]*$", re.M | re.S)
@@ -93,8 +94,8 @@ class Victim:
         assert not self.faults(), self.faults()
         assert self._lags and max(self._lags) < LAG, f"others waited {max(self._lags, default=99):.1f} s"
         memory, files, tasks = self._before
-        eventually(lambda: self._size()[1] <= files + 2, within=15)
-        eventually(lambda: self._size()[2] <= tasks + 4, within=15)
+        eventually(lambda: self._size()[1] <= files + 2)
+        eventually(lambda: self._size()[2] <= tasks + 4)
         grown = self._size()[0] - memory
         assert grown < GROWTH, f"{grown >> 20} MiB more after {self.calls} requests"
 

@@ -1,9 +1,8 @@
 """Network namespaces for tests: all packets stay inside them."""
 
 import subprocess
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
@@ -27,10 +26,3 @@ def namespace() -> Iterator[str]:
         yield name
     finally:
         sh("ip", "netns", "del", name, check=False)
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not become true in time"
-        time.sleep(0.02)

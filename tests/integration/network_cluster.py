@@ -16,7 +16,8 @@ from typing import Any
 
 from apimachinery.netlink import in_namespace
 from cni.executor import AddResult, CniNetwork
-from tests.integration.netns import eventually, inside, namespace, sh
+from tests.integration.netns import inside, namespace, sh
+from tests.waiting import eventually
 
 Object = dict[str, Any]
 Conflist = Callable[[str, str], Object]

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.control_plane import ADMIN_TOKEN, USER_TOKEN, ApiServerProgram, Reply, eventually
+from tests.control_plane import ADMIN_TOKEN, USER_TOKEN, ApiServerProgram, Reply
+from tests.waiting import eventually
 
 Object = dict[str, Any]
 REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
@@ -58,14 +59,14 @@ class Policies:
     def config_map(self, name: str = "x", token: str = ADMIN_TOKEN, **rest: Any) -> Reply:
         return self.api.request("POST", self.config_maps, {"metadata": {"name": name}, **rest}, token=token)
 
-    def refused(self, path: str, body: Object, *, within: float = 1) -> Reply:
+    def refused(self, path: str, body: Object) -> Reply:
         """The refusal of a request, which comes as soon as the policy is in effect."""
 
         def reply() -> Reply | None:
             told = self.api.request("POST", f"{path}?dryRun=All", body)
             return told if told.code >= 400 else None
 
-        found: Reply = eventually(reply, within)
+        found: Reply = eventually(reply)
         return found
 
     def in_effect(self, body: Object, sign: str) -> Reply:
@@ -75,7 +76,7 @@ class Policies:
             told = self.api.request("POST", f"{self.config_maps}?dryRun=All", body)
             return told if sign in told.text else None
 
-        found: Reply = eventually(reply, within=1)
+        found: Reply = eventually(reply)
         return found
 
     def status(self, name: str) -> Object:
@@ -87,7 +88,7 @@ class Policies:
             checked = found["status"].get("observedGeneration") == found["metadata"]["generation"]
             return found["status"] if checked else None
 
-        told: Object = eventually(settled, within=2)
+        told: Object = eventually(settled)
         return told
 
 
@@ -166,7 +167,7 @@ def test_updates_see_the_old_object_and_deletions_have_none(policies: Policies) 
     assert policies.config_map("kept", data={"a": "1"}) is not None
     body = {"metadata": {"name": "plain"}, "data": {"a": "2"}}
     path = f"{policies.config_maps}/plain"
-    denied = eventually(lambda: (r := policies.api.request("PUT", path, body)).code == 422 and r, within=1)
+    denied = eventually(lambda: (r := policies.api.request("PUT", path, body)).code == 422 and r)
     assert denied.json["message"].endswith("a is fixed")
     labelled = {"metadata": {"name": "plain", "labels": {"a": "b"}}, "data": {"a": "1"}}
     assert policies.api.request("PUT", path, labelled).code == 200
@@ -203,7 +204,7 @@ def test_warnings_audit_and_failures(policies: Policies) -> None:
             "warning", ""
         )
 
-    assert "mind this" in eventually(warned, within=1)
+    assert "mind this" in eventually(warned)
     lenient = policies.validating(CONFIG_MAPS, {"expression": "object.data.nope == ''"}, failurePolicy="Ignore")
     policies.validating(CONFIG_MAPS, {"expression": "object.data.nope == ''"})
     denied = policies.refused(policies.config_maps, config_map(data={"a": ""}))
@@ -258,7 +259,7 @@ def test_authorizer_answers_for_the_user(policies: Policies) -> None:
     reference = {"kind": "Role", "name": "maps", "apiGroup": "rbac.authorization.k8s.io"}
     binding = {"metadata": {"name": "maps"}, "subjects": [subject], "roleRef": reference}
     policies.api.request("POST", f"{rbac}/rolebindings", binding)
-    denied = eventually(lambda: (r := policies.config_map(token=USER_TOKEN)).code == 422 and r, within=2)
+    denied = eventually(lambda: (r := policies.config_map(token=USER_TOKEN)).code == 422 and r)
     assert denied.json["message"].endswith("you may not make secrets")
     assert policies.config_map().code == 201
 
@@ -270,7 +271,7 @@ def test_policies_see_connections(policies: Policies) -> None:
     pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     assert policies.api.request("POST", pods, pod).code == 201
     path = f"{pods}/p/exec?command=sh&stdout=1"
-    eventually(lambda: "no shells" in policies.api.request("GET", path).text, within=1)
+    eventually(lambda: "no shells" in policies.api.request("GET", path).text)
 
 
 # What is wrong with a policy.
@@ -351,7 +352,7 @@ def test_mutates_a_deployment(policies: Policies) -> None:
         made: Object = policies.api.request("POST", f"{policies.deployments}?dryRun=All", body).json
         return made if "mutated-by" in made["metadata"].get("annotations", {}) else None
 
-    made = eventually(mutated, within=1)
+    made = eventually(mutated)
     assert made["metadata"]["annotations"] == {"mutated-by": "admission-policy"}
     spec = made["spec"]["template"]["spec"]
     assert spec["containers"][0]["image"] == "nginx:latest"
@@ -403,7 +404,7 @@ def test_policies_are_reinvoked(policies: Policies) -> None:
 def test_a_validating_policy_sees_what_a_mutating_one_made(policies: Policies) -> None:
     policies.mutating(CONFIG_MAPS, apply("Object{data: {'a': 'mutated'}}"))
     policies.validating(CONFIG_MAPS, {"expression": "object.data.a != 'mutated'"})
-    assert policies.refused(policies.config_maps, config_map(), within=2).code == 422
+    assert policies.refused(policies.config_maps, config_map()).code == 422
 
 
 @pytest.mark.parametrize("kind", ["validating", "mutating"])
@@ -458,7 +459,7 @@ def test_policies_are_about_custom_kinds_too(policies: Policies) -> None:
     policies.made.append(f"{definitions}/things.{group}")
     path = f"/apis/{group}/v1/namespaces/{policies.namespace}/things"
     thing = {"apiVersion": f"{group}/v1", "kind": "Thing", "metadata": {"name": "limit"}, "spec": {"size": 5}}
-    eventually(lambda: policies.api.request("POST", path, thing).code == 201, within=2)
+    eventually(lambda: policies.api.request("POST", path, thing).code == 201)
     policies.validating(
         {"apiGroups": [group], "apiVersions": ["*"], "resources": ["things"]},
         {"expression": "object.spec.size <= params.spec.size"},

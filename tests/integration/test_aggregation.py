@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.control_plane import ADMIN_TOKEN, USER_TOKEN, ApiServerProgram, eventually
+from tests.control_plane import ADMIN_TOKEN, USER_TOKEN, ApiServerProgram
 from tests.fakes.aggregated import GROUP, ROOT, VERSION, AggregatedServer, Object
 from tests.fakes.webhook import own_address
+from tests.waiting import eventually
 
 SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
 NAME = f"{VERSION}.{GROUP}"
@@ -46,7 +47,7 @@ def server(apiserver: ApiServerProgram, tmp_path_factory: pytest.TempPathFactory
     running = AggregatedServer(tmp_path_factory.mktemp("wardle"), apiserver.front_proxy_ca.path, may_do)
 
     def becomes(reason: str) -> Object:
-        return dict(eventually(lambda: (c := available(apiserver)).get("reason") == reason and c, within=5))
+        return dict(eventually(lambda: (c := available(apiserver)).get("reason") == reason and c))
 
     assert apiserver.request("POST", SERVICES, registration(running)).code == 201
     assert becomes("ServiceNotFound")["message"] == 'service/api in "wardle" is not present'

@@ -9,7 +9,8 @@ import yaml
 
 from apimachinery import pki
 from apimachinery.config import kubeconfig
-from tests.control_plane import BIN, USER_TOKEN, ApiServerProgram, eventually
+from tests.control_plane import BIN, USER_TOKEN, ApiServerProgram
+from tests.waiting import eventually
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 REVIEW = "/apis/authorization.k8s.io/v1/subjectaccessreviews"

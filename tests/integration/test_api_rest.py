@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.control_plane import ADMIN_TOKEN, USER_TOKEN, ApiServerProgram, Etcd, eventually
+from tests.control_plane import ADMIN_TOKEN, USER_TOKEN, ApiServerProgram, Etcd
+from tests.waiting import eventually
 
 
 def config_map(name: str, **data: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Several API servers on one etcd: whichever one is asked, the answer is the same; none is missed when it dies."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.control_plane import ApiServerProgram, Etcd, Reply, eventually
+from tests.control_plane import ApiServerProgram, Etcd, Reply
+from tests.waiting import eventually
 
 Object = dict[str, Any]
 PATH = "/api/v1/namespaces/default"
@@ -27,14 +29,11 @@ def servers(etcd: Etcd, tmp_path_factory: pytest.TempPathFactory) -> Any:
     directory, prefix = tmp_path_factory.mktemp("servers"), f"/{uuid.uuid4()}"
     flags = ("--etcd-prefix", prefix)
     running = [ApiServerProgram(directory, etcd.url, flags) for _ in range(SERVERS)]
-    for server in running:
-        server.program.start()
-    for server in running:
-        eventually(server.is_ready, within=30)
-    running[0].request("POST", f"{PATH}/serviceaccounts", {"metadata": {"name": "default"}})
-    yield running
-    for server in running:
-        server.program.stop()
+    with contextlib.ExitStack() as stack:
+        for server in running:
+            stack.enter_context(server)
+        running[0].request("POST", f"{PATH}/serviceaccounts", {"metadata": {"name": "default"}})
+        yield running
 
 
 def ports_of(server: ApiServerProgram) -> set[int]:
@@ -52,7 +51,7 @@ def test_each_has_a_lease_and_the_service_leads_to_all(servers: list[ApiServerPr
         "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases?labelSelector=apiserver.kubernetes.io%2Fidentity",
     )
     assert len(leases.json["items"]) == SERVERS
-    eventually(lambda: ports_of(servers[1]) == {s.port for s in servers}, within=12)
+    eventually(lambda: ports_of(servers[1]) == {s.port for s in servers})
     subsets = servers[2].request("GET", f"{PATH}/endpoints/kubernetes").json["subsets"]
     assert {p["port"] for s in subsets for p in s["ports"]} == {s.port for s in servers}
 
@@ -130,7 +129,7 @@ def test_no_update_is_lost_while_servers_are_killed(servers: list[ApiServerProgr
             victim.program.kill()
             victim.program.start()
         total = sum(counts)
-    eventually(lambda: all(s.is_ready() for s in servers), within=20)
+    eventually(lambda: all(s.is_ready() for s in servers))
     found = {s.request("GET", f"{PATH}/configmaps/total").json["data"]["n"] for s in servers}
     assert found == {str(total)}
 
@@ -155,32 +154,33 @@ def test_a_server_that_ends_is_led_to_no_more(servers: list[ApiServerProgram]) -
     servers[2].program.stop()
     assert ports_of(servers[0]) == {s.port for s in servers[:2]}
     servers[2].start()
-    eventually(lambda: ports_of(servers[1]) == {s.port for s in servers}, within=12)
+    eventually(lambda: ports_of(servers[1]) == {s.port for s in servers})
 
 
 def test_workers_share_a_port_and_one_that_is_killed_comes_back(etcd: Etcd, tmp_path: Path) -> None:
-    server = ApiServerProgram(tmp_path, etcd.url, ("--etcd-prefix", f"/{uuid.uuid4()}", "--workers", "2"))
-    server.start()
+    with ApiServerProgram(tmp_path, etcd.url, ("--etcd-prefix", f"/{uuid.uuid4()}", "--workers", "2")) as server:
+        last = _count_while_a_worker_is_killed(server)
+        assert server.program.stop(signal.SIGTERM) == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in last)
+
+
+def _count_while_a_worker_is_killed(server: ApiServerProgram) -> list[int]:
+    """The workers at the end."""
     process = server.program.process
     assert process
 
     def workers() -> list[int]:
         return [int(p) for p in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
-    try:
-        eventually(lambda: server.program.log.read_text().count("Ready") == 2)
-        first = workers()
-        server.request("POST", f"{PATH}/configmaps", config_map("counted", n="0"))
-        os.kill(first[0], signal.SIGKILL)
-        for number in range(40):  # each request is a connection of its own: none may fail
-            found = server.request("GET", f"{PATH}/configmaps/counted").json
-            assert found["data"]["n"] == str(number)
-            found["data"]["n"] = str(number + 1)
-            assert server.request("PUT", f"{PATH}/configmaps/counted", found).code == 200
-        eventually(lambda: server.program.log.read_text().count("Ready") == 3, within=15)
-        assert first[0] not in workers() and len(workers()) == 2
-        last = workers()
-    finally:
-        code = server.program.stop()
-    assert code == 0
-    assert not any(Path(f"/proc/{pid}").exists() for pid in last)
+    eventually(lambda: server.program.log.read_text().count("Ready") == 2)
+    first = workers()
+    server.request("POST", f"{PATH}/configmaps", config_map("counted", n="0"))
+    os.kill(first[0], signal.SIGKILL)
+    for number in range(40):  # each request is a connection of its own: none may fail
+        found = server.request("GET", f"{PATH}/configmaps/counted").json
+        assert found["data"]["n"] == str(number)
+        found["data"]["n"] = str(number + 1)
+        assert server.request("PUT", f"{PATH}/configmaps/counted", found).code == 200
+    eventually(lambda: server.program.log.read_text().count("Ready") == 3)
+    assert first[0] not in workers() and len(workers()) == 2
+    return workers()

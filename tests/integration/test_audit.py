@@ -13,7 +13,8 @@ import pytest
 from apimachinery import scheme
 from apimachinery.client.api import ApiClient
 from apimachinery.config import load_kubeconfig
-from tests.control_plane import ADMIN_TOKEN, ROOT, ApiServerProgram, Etcd, eventually
+from tests.control_plane import ADMIN_TOKEN, ROOT, ApiServerProgram, Etcd
+from tests.waiting import eventually
 
 Object = dict[str, Any]
 Find = Callable[..., Object]
@@ -29,10 +30,8 @@ def server(etcd: Etcd, tmp_path_factory: pytest.TempPathFactory) -> Any:
         str(directory / "audit.log"),
     )
     flags += ("--etcd-prefix", f"/{uuid.uuid4()}")
-    program = ApiServerProgram(directory, etcd.url, flags)
-    program.start()
-    yield program
-    program.program.stop()
+    with ApiServerProgram(directory, etcd.url, flags) as running:
+        yield running
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ import pytest
 from apimachinery import scheme
 from apimachinery.client.api import ApiClient, Write
 from apimachinery.config import load_kubeconfig
-from tests.control_plane import ROOT, ApiServerProgram, Etcd, eventually
+from tests.control_plane import ROOT, ApiServerProgram, Etcd
 from tests.unit.test_protobuf import body as protobuf_body
 from tests.unit.test_protobuf import field, pairs
+from tests.waiting import eventually
 
 NAMESPACE = "/api/v1/namespaces/default"
 HUSH = "hush-" + secrets.token_hex(12)
@@ -27,10 +28,8 @@ APPLY, JSON_PATCH = "application/apply-patch+yaml", "application/json-patch+json
 def server(etcd: Etcd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProgram]:
     directory = tmp_path_factory.mktemp("audited")
     flags = (f"--audit-policy-file={ROOT / 'deploy/audit-policy.yaml'}", f"--audit-log-path={directory / 'audit.log'}")
-    program = ApiServerProgram(directory, etcd.url, (*flags, f"--etcd-prefix=/{uuid.uuid4()}", "--v=6"))
-    program.start()
-    yield program
-    program.program.stop()
+    with ApiServerProgram(directory, etcd.url, (*flags, f"--etcd-prefix=/{uuid.uuid4()}", "--v=6")) as running:
+        yield running
 
 
 def logs(server: ApiServerProgram, mark: str) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.control_plane import ROOT, ApiServerProgram, Etcd, eventually
+from tests.control_plane import ROOT, ApiServerProgram, Etcd
+from tests.waiting import eventually
 
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
 BATCH = 5
@@ -73,10 +74,8 @@ def server(etcd: Etcd, receiver: Receiver, tmp_path: Path) -> Iterator[ApiServer
     flags = (f"--audit-policy-file={ROOT / 'deploy/audit-policy.yaml'}", f"--audit-webhook-config-file={config}")
     flags += (f"--audit-webhook-batch-max-size={BATCH}", "--audit-webhook-batch-max-wait=100ms")
     flags += ("--audit-webhook-initial-backoff=100ms", f"--etcd-prefix=/{uuid.uuid4()}")
-    program = ApiServerProgram(tmp_path / "server", etcd.url, flags)
-    program.start()
-    yield program
-    program.program.stop()
+    with ApiServerProgram(tmp_path / "server", etcd.url, flags) as running:
+        yield running
 
 
 def create(server: ApiServerProgram, name: str, count: int) -> list[str]:

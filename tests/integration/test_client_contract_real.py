@@ -1,6 +1,7 @@
 """The client's contract on the real API server, and what a client lives through when that is killed."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -9,13 +10,14 @@ from apimachinery import errors
 from apimachinery.client.api import ApiClient
 from apimachinery.client.informer import InformerFactory
 from apimachinery.scheme import BUILTIN, CONFIG_MAPS, CORE_EVENTS, Kind, kind_of
-from tests.contract.client_contract import ClientContract, config_map, next_event, until
-from tests.integration.control_plane import ControlPlane, control_plane
+from tests.contract.client_contract import ClientContract, config_map, next_event
+from tests.control_plane import ControlPlane
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with control_plane(tmp_path_factory.mktemp("plane")) as running:
+    with ControlPlane(tmp_path_factory.mktemp("plane")) as running:
         yield running
 
 
@@ -77,12 +79,12 @@ async def test_informers_live_through_a_server_that_is_killed_and_moves(plane: C
     await factory.wait_synced()
     await client.create(CONFIG_MAPS, config_map("before"), namespace="default")
     await until(lambda: "ADDED before" in seen)
-    plane.kill("apiserver")
+    plane.server.program.kill()
     with pytest.raises(errors.ApiError):
         await client.get(CONFIG_MAPS, "before", "default")
     # Its inside ports are others now: they must be asked for again.
-    plane.start_apiserver(f"--grpc-port={plane.port + 6}", f"--grpc-token-port={plane.port + 7}")
-    plane.wait_ready()
+    plane.server = dataclasses.replace(plane.server)
+    await asyncio.to_thread(plane.server.start)
     other = await ApiClient.connect(plane.access(), user_agent="other")
     await other.create(CONFIG_MAPS, config_map("after"), namespace="default")
     await until(lambda: "ADDED after" in seen)

@@ -14,7 +14,8 @@ import pytest
 from apimachinery.netlink import Netlink, in_namespace
 from cni.executor import CniNetwork
 from cni.spec import CniError
-from tests.integration.netns import eventually, inside, namespace, sh
+from tests.integration.netns import inside, namespace, sh
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 BIN_DIRS = ("/usr/lib/cni",)

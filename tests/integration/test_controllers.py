@@ -12,15 +12,16 @@ import pytest
 
 from apimachinery.errors import AlreadyExists, ServiceUnavailable
 from apimachinery.scheme import NAMESPACES, SERVICE_ACCOUNTS
-from tests.integration.control_plane import ControlPlane, control_plane
+from tests.control_plane import ControlPlane
 from tests.integration.hollow_nodes import HollowNodes, hollow_nodes
+from tests.waiting import eventually
 
 CONTROLLERS = "*,-node-lifecycle,-node-lifecycle-controller,-pod-garbage-collector-controller"
 
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with control_plane(tmp_path_factory.mktemp("plane")) as running:
+    with ControlPlane(tmp_path_factory.mktemp("plane")) as running:
         running.start_controller_manager(f"--controllers={CONTROLLERS}", "--v=4")
         yield running
 
@@ -38,7 +39,7 @@ class Cluster:
         self.plane = plane
         self.namespace = namespace
 
-    async def kubectl(self, *arguments: str, check: bool = True, stdin: str | None = None) -> str:
+    async def kubectl(self, *arguments: str, check: bool = True, stdin: str = "") -> str:
         place = () if "-n" in arguments else ("-n", self.namespace)
         return await asyncio.to_thread(self.plane.kubectl, *place, *arguments, check=check, stdin=stdin)
 
@@ -116,12 +117,11 @@ async def test_a_rollout_survives_kill_9_of_both(cluster: Cluster) -> None:
     await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 20)
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     await cluster.kubectl("set", "image", "deployment/web", "*=v2")
-    cluster.plane.kill("controller-manager")
+    cluster.plane.programs["controller-manager"].kill()
     cluster.plane.start_controller_manager(f"--controllers={CONTROLLERS}", "--v=4")
     await cluster.until("half way", lambda d: d["status"].get("updatedReplicas", 0) >= 5, "deployment", "web")
-    cluster.plane.kill("apiserver")
-    cluster.plane.start_apiserver()
-    await asyncio.to_thread(cluster.plane.wait_ready)
+    cluster.plane.server.program.kill()
+    await asyncio.to_thread(cluster.plane.server.start)
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     await cluster.until("20 pods", lambda found: len(found["items"]) == 20 and images(found) == {"v2"}, "pods")
 
@@ -201,18 +201,19 @@ def holder(lease: Any) -> str:
 async def test_a_second_controller_manager_takes_over(cluster: Cluster) -> None:
     """A process that is told to stop gives its lease up; one that is killed is waited for."""
     plane, lease = cluster.plane, ("lease", "kube-controller-manager", "-n", "kube-system")
-    first, second = str(plane.port + 5), str(plane.port + 8)
+    first = str(plane.health_ports["controller-manager"])
     await cluster.until("the first leads", lambda found: holder(found) == first, *lease)
     times = ("lease-duration=4s", "renew-deadline=3s", "retry-period=500ms")
     brief = [f"--leader-elect-{time}" for time in times]
-    plane.start_controller_manager(f"--controllers={CONTROLLERS}", *brief, name="second", offset=8)
-    await asyncio.to_thread(plane.kill, "controller-manager", signal.SIGTERM)
-    await cluster.until("the second leads", lambda found: holder(found) == second, *lease, seconds=8)
+    plane.start_controller_manager(f"--controllers={CONTROLLERS}", *brief, name="second")
+    second = str(plane.health_ports["second"])
+    await asyncio.to_thread(plane.programs["controller-manager"].stop)
+    await cluster.until("the second leads", lambda found: holder(found) == second, *lease)
     await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 2)
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
     plane.start_controller_manager(f"--controllers={CONTROLLERS}", "--v=4")
-    await asyncio.to_thread(plane.kill, "second", signal.SIGKILL)
-    await cluster.until("the first leads again", lambda found: holder(found) == first, *lease, seconds=15)
+    plane.programs["second"].kill()
+    await cluster.until("the first leads again", lambda found: holder(found) == first, *lease)
     await cluster.kubectl("scale", "deployment/web", "--replicas=3")
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
 
@@ -220,7 +221,8 @@ async def test_a_second_controller_manager_takes_over(cluster: Cluster) -> None:
 async def test_a_frozen_server_is_noticed_and_found_again(cluster: Cluster, nodes: HollowNodes) -> None:
     await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 2)
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
-    server = cluster.plane.processes["apiserver"]
+    server = cluster.plane.server.program.process
+    assert server
     server.send_signal(signal.SIGSTOP)
     try:
         async with asyncio.timeout(15):  # keepalive: noticed in seconds, though the connection never closes
@@ -262,8 +264,8 @@ async def test_work_goes_on_after_etcd_was_killed(cluster: Cluster) -> None:
     await cluster.kubectl("apply", "-f", "-", stdin=DEPLOYMENT % 5)
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=30s")
     await cluster.kubectl("set", "image", "deployment/web", "*=v2")
-    cluster.plane.kill("etcd")
-    cluster.plane.start_etcd()
-    await asyncio.to_thread(cluster.plane.wait_ready)
+    cluster.plane.etcd.kill()
+    await asyncio.to_thread(cluster.plane.etcd.start)
+    await asyncio.to_thread(eventually, cluster.plane.server.is_ready)
     await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     await cluster.until("5 pods", lambda found: len(found["items"]) == 5 and images(found) == {"v2"}, "pods")

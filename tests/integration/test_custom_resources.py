@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.control_plane import ApiServerProgram, Etcd, eventually
+from tests.control_plane import ApiServerProgram, Etcd
 from tests.custom_kinds import ANYTHING, CRDS, Converter, Custom, definition, version
 from tests.integration.test_api_rest import Watching
+from tests.waiting import eventually
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -49,7 +50,7 @@ def test_a_definition_is_served_until_it_is_deleted(apiserver: ApiServerProgram,
         made = custom.create("x", at)
         gone = Watching(apiserver, f"{custom.path(at)}?watch=1&resourceVersion={made['metadata']['resourceVersion']}")
         custom.ok("DELETE", custom.path(at, "x"))
-        eventually(lambda watch=gone: [t for t, _ in watch.seen()] == ["DELETED"], within=5)
+        eventually(lambda watch=gone: [t for t, _ in watch.seen()] == ["DELETED"])
         assert gone.events[0]["object"]["apiVersion"] == f"test.example.com/{at}"
     custom.create("left")
     watch = Watching(apiserver, f"{custom.path()}?watch=1&resourceVersion=0")
@@ -370,9 +371,7 @@ def test_fields_to_select_by(apiserver: ApiServerProgram, namespace: str, conver
 def test_several_servers_agree(apiserver: ApiServerProgram, etcd: Etcd, tmp_path: Any) -> None:
     early = Custom(apiserver, definition(version("v1"), scope="Cluster"))
     early.create("x")
-    other = ApiServerProgram(tmp_path / "other", etcd.url)
-    other.start()
-    try:
+    with ApiServerProgram(tmp_path / "other", etcd.url) as other:
         assert names(other.request("GET", early.path()).json) == ["x"]
         custom = Custom(apiserver, definition(version("v1", an_object(a=STRING)), scope="Cluster"))
         eventually(lambda: other.request("GET", custom.path()).code == 200)
@@ -384,8 +383,6 @@ def test_several_servers_agree(apiserver: ApiServerProgram, etcd: Etcd, tmp_path
         assert other.request("DELETE", f"{CRDS}/{custom.name}").code == 200
         eventually(lambda: apiserver.request("GET", custom.path()).code == 404)
         eventually(lambda: key not in other.request("GET", "/openapi/v2").json["definitions"])
-    finally:
-        other.program.stop()
 
 
 def test_rules_in_the_schema(apiserver: ApiServerProgram, namespace: str) -> None:

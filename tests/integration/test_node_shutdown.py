@@ -11,7 +11,8 @@ from apimachinery.scheme import CORE_EVENTS, NODES, PODS
 from node.agent.logind import Logind, LogindError
 from node.agent.settings import Period
 from tests.fakes.logind import FakeLogind
-from tests.unit.node.test_node import NODE, Object, World, is_ready, pod, until
+from tests.unit.node.test_node import NODE, Object, World, is_ready, pod
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(not shutil.which("dbus-daemon"), reason="needs dbus-daemon")
 PERIODS = (Period(0, 20), Period(2_000_000_000, 5))

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 import websockets
 
+from tests.control_plane import ADMIN_TOKEN
 from tests.integration.streaming_cluster import StreamingCluster, streaming_cluster, tls
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -158,7 +159,7 @@ async def test_websockets_pass(cluster: StreamingCluster) -> None:
     async with websockets.serve(echo, "127.0.0.1", 0, subprotocols=[websockets.Subprotocol("chat")]) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         url = f"{cluster.url.replace('https', 'wss')}{BASE}/pods/p:{port}/proxy/ws"
-        headers = {"Authorization": "Bearer secret"}
+        headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
         async with websockets.connect(
             url, ssl=tls(cluster.ca), additional_headers=headers, subprotocols=[websockets.Subprotocol("chat")]
         ) as socket:

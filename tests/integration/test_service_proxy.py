@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.netns import eventually, inside, namespace, sh
+from tests.integration.netns import inside, namespace, sh
 from tests.integration.network_cluster import OUTSIDE, Cluster, Pod, ask, cluster, endpoints, ours, reference, service
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.root
 IP = "10.96.7.7"

@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 import websockets
 
-from tests.integration.streaming_cluster import BIN, StreamingCluster, streaming_cluster, tls
+from tests.control_plane import ADMIN_TOKEN, BIN
+from tests.integration.streaming_cluster import StreamingCluster, streaming_cluster, tls
 from tests.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -73,7 +74,7 @@ async def test_exec_stdin(cluster: StreamingCluster, transport: str) -> None:
 async def test_exec_refusals(cluster: StreamingCluster, transport: str) -> None:
     code, _, err = await cluster.kubectl("exec", "-n", "a", "p", "-c", "nope", "--", "echo")
     assert code == 1 and "container nope is not valid for pod p" in err
-    cluster.kubeconfig("nobody", ["nothing"])
+    cluster.server.kubeconfig_of("nobody", "nobody", ["nothing"])
     code, _, err = await cluster.kubectl("exec", "-n", "a", "p", "--", "echo", user="nobody")
     assert code == 1 and "forbidden" in err.lower()
 
@@ -106,7 +107,7 @@ async def test_what_nobody_waits_for_ends(cluster: StreamingCluster, arguments: 
     agent = cluster.agent
     agent.followed.clear()
     agent.abandoned.clear()
-    environment = {**os.environ, "KUBECONFIG": str(cluster.directory / "admin.conf")}
+    environment = {**os.environ, "KUBECONFIG": cluster.server.kubeconfig}
     kubectl = (str(BIN / "kubectl"), "-n", "a", *arguments)
     running = await asyncio.create_subprocess_exec(*kubectl, stdout=asyncio.subprocess.DEVNULL, env=environment)
     async with asyncio.timeout(20):
@@ -119,7 +120,7 @@ async def test_what_nobody_waits_for_ends(cluster: StreamingCluster, arguments: 
 @contextlib.asynccontextmanager
 async def forwarding(cluster: StreamingCluster, local: int, remote: int) -> AsyncIterator[None]:
     command = (str(BIN / "kubectl"), "port-forward", "-n", "a", "pod/p", f"{local}:{remote}")
-    environment = {**os.environ, "KUBECONFIG": str(cluster.directory / "admin.conf")}
+    environment = {**os.environ, "KUBECONFIG": cluster.server.kubeconfig}
     running = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environment)
     try:
         assert running.stdout is not None
@@ -174,5 +175,5 @@ def connect(cluster: StreamingCluster, path: str, protocols: list[str]) -> Any:
         cluster.url.replace("https", "wss") + path,
         ssl=tls(cluster.ca),
         subprotocols=protocols,
-        additional_headers={"Authorization": "Bearer secret"},
+        additional_headers={"Authorization": f"Bearer {ADMIN_TOKEN}"},
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.local_cluster import LocalCluster, eventually, local_cluster
+from tests.e2e.local_cluster import LocalCluster, local_cluster
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def kill(cluster: LocalCluster, component: str) -> None:
     """Kill a component; return when another process has taken its place."""
     pid = cluster.pids()[component]
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: cluster.pids().get(component) not in (None, pid), within=20)
+    eventually(lambda: cluster.pids().get(component) not in (None, pid))
 
 
 def test_a_component_shows_its_own_command_line(hollow: LocalCluster) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.control_plane import USER_TOKEN, ApiServerProgram, eventually
+from tests.control_plane import USER_TOKEN, ApiServerProgram
 from tests.fakes.webhook import Object, WebhookServer, allow, deny, own_address, patch
+from tests.waiting import eventually
 
 REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
 CREATE_CONFIGMAPS = {"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}
@@ -35,9 +36,7 @@ class Hooks:
         assert reply.code == 201, reply.text
         self.made.append(f"{REGISTRATION}/{resource}/{name}")
         marked = {"metadata": {"name": "marker", "labels": {"marker": name}}, "data": {"missing": ""}}
-        eventually(
-            lambda: "marker.example.com" in self.api.request("POST", f"{self.path}?dryRun=All", marked).text, within=1
-        )
+        eventually(lambda: "marker.example.com" in self.api.request("POST", f"{self.path}?dryRun=All", marked).text)
         self.server.asked.clear()
         self.server.paths.clear()
 

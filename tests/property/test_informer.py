@@ -11,7 +11,8 @@ from apimachinery.errors import ApiError
 from apimachinery.meta import Object, key_of, uid_of
 from apimachinery.scheme import CONFIG_MAPS
 from tests import fakes
-from tests.contract.client_contract import config_map, until
+from tests.contract.client_contract import config_map
+from tests.waiting import until
 
 NAMES = st.sampled_from("ab")
 STEPS = st.lists(

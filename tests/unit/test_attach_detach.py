@@ -10,7 +10,8 @@ from apimachinery.scheme import PERSISTENT_VOLUME_CLAIMS as CLAIMS
 from apimachinery.scheme import PERSISTENT_VOLUMES as VOLUMES
 from master.controller_manager.attach_plan import Needed, plan
 from tests.fakes import FakeCluster
-from tests.fakes.manager import running, settle, until
+from tests.fakes.manager import running, settle
+from tests.waiting import until
 
 CONTROLLER = "persistentvolume-attach-detach-controller"
 DRIVER = "d.test"

@@ -13,7 +13,8 @@ from cryptography.x509.oid import NameOID
 from apimachinery import pki
 from master.controller_manager.certificate_signing import REQUESTS, judge
 from tests.fakes import FakeCluster
-from tests.fakes.manager import running, settle, until
+from tests.fakes.manager import running, settle
+from tests.waiting import until
 
 CONTROLLER = "certificatesigningrequest-signing-controller"
 CLIENT, NODE_CLIENT, SERVING = (

@@ -5,7 +5,7 @@ import asyncio
 from apimachinery.client.controller import Controller
 from apimachinery.client.workqueue import WorkQueue
 from apimachinery.clock import ManualClock
-from tests.contract.client_contract import until
+from tests.waiting import until
 
 
 class Recording(Controller[str]):

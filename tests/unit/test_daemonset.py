@@ -12,8 +12,9 @@ from master.controller_manager.controller_revisions import CONTROLLER_REVISIONS
 from master.controller_manager.daemonset_plan import pod_for_node, should_run
 from tests import fakes
 from tests.fakes.cluster import Change
-from tests.fakes.manager import running, settle, until
+from tests.fakes.manager import running, settle
 from tests.fakes.nodes import FakeNodes
+from tests.waiting import until
 
 MERGE = "application/merge-patch+json"
 

@@ -12,8 +12,9 @@ from master.controller_manager.deployment_revisions import DESIRED, MAXIMUM, REV
 from master.controller_manager.deployment_rollout import plan, proportional
 from tests import fakes
 from tests.fakes.cluster import Change
-from tests.fakes.manager import running, settle, until
+from tests.fakes.manager import running, settle
 from tests.fakes.nodes import FakeNodes
+from tests.waiting import until
 
 MERGE = "application/merge-patch+json"
 

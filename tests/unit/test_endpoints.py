@@ -4,7 +4,8 @@ from apimachinery.meta import Object, labels_of
 from apimachinery.scheme import ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, SERVICES
 from master.controller_manager.slices import Group, Template, plan
 from tests.fakes import FakeCluster
-from tests.fakes.manager import running, settle, until
+from tests.fakes.manager import running, settle
+from tests.waiting import until
 
 CONTROLLERS = ("endpoints-controller", "endpointslice-controller", "endpointslice-mirroring-controller")
 

@@ -8,7 +8,8 @@ from apimachinery.clock import ManualClock
 from apimachinery.scheme import CONFIG_MAPS
 from master.controller_manager.expectations import Expectations
 from tests import fakes
-from tests.contract.client_contract import config_map, until
+from tests.contract.client_contract import config_map
+from tests.waiting import until
 
 
 async def test_writes_are_waited_for_until_the_store_shows_them() -> None:

@@ -8,7 +8,8 @@ import pytest
 from apimachinery.meta import Object, owner_reference
 from apimachinery.scheme import CONFIG_MAPS, DEPLOYMENTS, PODS, REPLICA_SETS, Kind, kind_of
 from tests import fakes
-from tests.fakes.manager import running, settle, until
+from tests.fakes.manager import running, settle
+from tests.waiting import until
 
 MERGE = "application/merge-patch+json"
 CRDS = kind_of("customresourcedefinitions", "apiextensions.k8s.io")

@@ -10,7 +10,8 @@ from apimachinery.client.informer import Informer, InformerFactory
 from apimachinery.meta import Object
 from apimachinery.scheme import CONFIG_MAPS, SECRETS, Kind
 from tests import fakes
-from tests.contract.client_contract import config_map, until
+from tests.contract.client_contract import config_map
+from tests.waiting import until
 
 
 class Fixture:

@@ -8,7 +8,7 @@ from apimachinery.clock import ManualClock
 from apimachinery.meta import Object
 from apimachinery.scheme import LEASES, Kind
 from tests import fakes
-from tests.contract.client_contract import until
+from tests.waiting import until
 
 
 class Candidate:

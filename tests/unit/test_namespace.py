@@ -3,7 +3,8 @@
 from apimachinery.meta import Object, get_condition
 from apimachinery.scheme import CONFIG_MAPS, CORE_EVENTS, DEPLOYMENTS, NAMESPACES, PODS, SECRETS
 from tests import fakes
-from tests.fakes.manager import running, settle, until
+from tests.fakes.manager import running, settle
+from tests.waiting import until
 
 MERGE = "application/merge-patch+json"
 

@@ -2,7 +2,8 @@
 
 from apimachinery.scheme import CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS
 from tests.fakes import FakeCluster
-from tests.fakes.manager import running, settle, until
+from tests.fakes.manager import running, settle
+from tests.waiting import until
 
 CONTROLLERS = ("serviceaccount-controller", "root-ca-certificate-publisher-controller")
 

@@ -13,7 +13,8 @@ from master.controller_manager.node_health import Probe
 from master.controller_manager.node_ipam import CidrPool
 from master.controller_manager.taint_eviction import eviction_time
 from tests.fakes import FakeCluster
-from tests.fakes.manager import running, settle, until
+from tests.fakes.manager import running, settle
+from tests.waiting import until
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 UNREACHABLE = {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}

@@ -9,7 +9,8 @@ from master.controller_manager.clusterrole_aggregation import CLUSTER_ROLES
 from master.controller_manager.disruption import BUDGETS, Count, counted
 from master.controller_manager.resource_quota import RESOURCE_QUOTAS
 from tests.fakes import FakeCluster
-from tests.fakes.manager import running, until
+from tests.fakes.manager import running
+from tests.waiting import until
 
 NS = {"namespace": "a"}
 

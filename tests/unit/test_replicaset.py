@@ -9,8 +9,9 @@ from apimachinery.meta import Object, format_time, get_condition
 from apimachinery.scheme import CORE_EVENTS, PODS, REPLICA_SETS, Kind
 from master.controller_manager.replicaset import plan
 from tests import fakes
-from tests.fakes.manager import running, settle, until
+from tests.fakes.manager import running, settle
 from tests.fakes.nodes import FakeNodes
+from tests.waiting import until
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -18,11 +18,11 @@ from apimachinery.scheme import PERSISTENT_VOLUMES as VOLUMES
 from master.scheduler.explain import explain
 from master.scheduler.profile import DEFAULT_PROFILE
 from master.scheduler.scheduler import Scheduler
-from tests.contract.client_contract import until
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.manager import running
 from tests.fakes.rpc import FakeRpc
 from tests.scheduling import node, pod
+from tests.waiting import until
 
 Object = dict[str, Any]
 
@@ -137,7 +137,7 @@ async def test_a_failed_binding_is_forgotten_and_tried_again(cluster: FakeCluste
         await until(lambda: (q := scheduler.queue.get(("default", "p"))) is not None and q.place == "backoff")
         assert not scheduler.engine.snapshot.placements
         scheduler.queue.wake([])
-        await until(lambda: node_of(cluster, "p") == "a", seconds=5)
+        await until(lambda: node_of(cluster, "p") == "a")
 
 
 async def test_a_more_important_pod_evicts_and_takes_the_place(cluster: FakeCluster) -> None:

@@ -10,8 +10,9 @@ from apimachinery.scheme import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PODS, STA
 from master.controller_manager import statefulset_claims as claims
 from tests import fakes
 from tests.fakes.cluster import Change
-from tests.fakes.manager import running, settle, until
+from tests.fakes.manager import running, settle
 from tests.fakes.nodes import FakeNodes
+from tests.waiting import until
 
 CLAIM = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}
 MERGE = "application/merge-patch+json"

@@ -15,7 +15,8 @@ from apimachinery.scheme import PERSISTENT_VOLUME_CLAIMS as CLAIMS
 from apimachinery.scheme import PERSISTENT_VOLUMES as VOLUMES
 from apimachinery.scheme import PODS, Kind
 from tests.fakes import FakeCluster
-from tests.fakes.manager import running, until
+from tests.fakes.manager import running
+from tests.waiting import until
 
 BINDER = "persistentvolume-binder-controller"
 

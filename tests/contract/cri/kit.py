@@ -1,6 +1,5 @@
 """What the validation specs are written in: pods, containers in them, and what is seen of them."""
 
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ import pytest
 
 from protos.cri.runtime.v1 import api_pb2 as cri
 from tests.contract.cri.targets import Target
+from tests.waiting import eventually
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,15 +24,6 @@ def on_fake(spec: F) -> F:
     """A spec that the in-memory fake keeps, too."""
     spec.on_fake = True  # type: ignore[attr-defined]
     return spec
-
-
-def until(look: Callable[[], T], seconds: float = 20) -> T:
-    """The first true answer."""
-    deadline = time.monotonic() + seconds
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"never came true: {seen!r}"
-        time.sleep(0.02)
-    return seen
 
 
 @dataclass
@@ -180,7 +171,7 @@ class Container:
         return self.kit.runtime.ContainerStatus(cri.ContainerStatusRequest(container_id=self.id)).status
 
     def ended(self) -> cri.ContainerStatus:
-        return until(lambda: s if (s := self.status()).state == cri.CONTAINER_EXITED else None)
+        return eventually(lambda: s if (s := self.status()).state == cri.CONTAINER_EXITED else None)
 
     def listed(self, **wanted: Any) -> bool:
         answer = self.kit.runtime.ListContainers(cri.ListContainersRequest(filter=cri.ContainerFilter(**wanted)))

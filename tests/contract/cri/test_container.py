@@ -11,7 +11,8 @@ import grpc
 import pytest
 
 from protos.cri.runtime.v1 import api_pb2 as cri
-from tests.contract.cri.kit import Kit, Pod, on_fake, refused, until
+from tests.contract.cri.kit import Kit, Pod, on_fake, refused
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_exec_sync_with_timeout_leaves_no_process(pod: Pod) -> None:
     with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
         made.exec("sleep", "4321", timeout=1)
     assert time.monotonic() - start < 5
-    assert until(lambda: made.exec("pidof", "sleep").exit_code == 1)
+    assert eventually(lambda: made.exec("pidof", "sleep").exit_code == 1)
 
 
 def test_listing_container_stats(kit: Kit, pod: Pod) -> None:
@@ -128,12 +129,12 @@ def test_log(pod: Pod) -> None:
 def test_reopening_container_log(pod: Pod) -> None:
     made = pod.run(["sh", "-c", "while true; do echo hello World; sleep 0.1; done"])
     path = made.status().log_path
-    until(lambda: os.path.exists(path) and made.log())
+    eventually(lambda: os.path.exists(path) and made.log())
     os.rename(path, path + ".new")
     made.kit.runtime.ReopenContainerLog(cri.ReopenContainerLogRequest(container_id=made.id))
     assert os.path.exists(path)
     old = made.log(path + ".new")
-    assert until(lambda: len(made.log()) > 3)
+    assert eventually(lambda: len(made.log()) > 3)
     assert made.log(path + ".new") == old
 
 
@@ -173,7 +174,7 @@ def test_oom_killed_reason(pod: Pod) -> None:
     limits = {"memory_limit_in_bytes": 15 << 20, "memory_swap_limit_in_bytes": 15 << 20}
     made = pod.run(["sh", "-c", "dd if=/dev/zero of=/dev/null bs=20M"], resources=limits)
     made.ended()
-    assert until(lambda: made.status().reason == "OOMKilled")
+    assert eventually(lambda: made.status().reason == "OOMKilled")
     assert made.status().exit_code == 137
 
 
@@ -204,9 +205,9 @@ def test_multiple_containers_in_a_pod(kit: Kit, pod: Pod) -> None:
     web = pod.run((), image="web:latest")
     busybox = pod.run(["sh", "-c", "echo hello World; sleep 1000"])
     address = pod.status().network.ip
-    assert "here" in until(lambda: busybox.exec("wget", "-qO-", f"http://{address}/").stdout.decode())
+    assert "here" in eventually(lambda: busybox.exec("wget", "-qO-", f"http://{address}/").stdout.decode())
     for container, text in ((web, "serving"), (busybox, "hello World")):
-        assert until(lambda c=container: c.log()) == [("stdout", text)]
+        assert eventually(lambda c=container: c.log()) == [("stdout", text)]
     assert [c.output("echo", "x") for c in (web, busybox)] == ["x\n", "x\n"]
 
 

@@ -8,7 +8,8 @@ import grpc
 import pytest
 
 from protos.cri.runtime.v1 import api_pb2 as cri
-from tests.contract.cri.kit import Kit, on_fake, refused, until
+from tests.contract.cri.kit import Kit, on_fake, refused
+from tests.waiting import eventually
 
 
 @on_fake
@@ -154,4 +155,4 @@ def fetch(url: str) -> bool:
         except OSError:
             return False
 
-    return until(answer)
+    return eventually(answer)

@@ -10,7 +10,8 @@ import grpc
 import pytest
 
 from protos.cri.runtime.v1 import api_pb2 as cri
-from tests.contract.cri.kit import Container, Kit, refused, until
+from tests.contract.cri.kit import Container, Kit, refused
+from tests.waiting import eventually
 
 UNCONFINED = cri.SecurityProfile(profile_type=cri.SecurityProfile.Unconfined)
 NO_HOSTNAME = '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["sethostname"],"action":"SCMP_ACT_ERRNO"}]}'
@@ -151,7 +152,7 @@ def test_supplemental_groups_policy(kit: Kit, strict: bool) -> None:
     text = " ".join(map(str, wanted))
     user = container.status().user.linux
     assert (user.uid, user.gid, sorted(user.supplemental_groups)) == (1000, 1000, wanted)
-    assert until(lambda: container.log()) == [("stdout", text)]
+    assert eventually(lambda: container.log()) == [("stdout", text)]
     assert container.output("id", "-G") == text + "\n"
 
 

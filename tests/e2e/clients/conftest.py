@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.local_cluster import LocalCluster, eventually, local_cluster
+from tests.e2e.local_cluster import LocalCluster, local_cluster
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ from lightkube.generic_resource import get_generic_resource, load_in_cluster_gen
 from lightkube.types import PatchType
 
 from tests.control_plane import Program
-from tests.e2e.local_cluster import LocalCluster, eventually
+from tests.e2e.local_cluster import LocalCluster
+from tests.waiting import eventually
 
 HERE = Path(__file__).parent
 

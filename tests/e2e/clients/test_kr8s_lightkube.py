@@ -17,7 +17,8 @@ from lightkube.resources import apps_v1, core_v1
 from lightkube.types import PatchType
 
 from tests.e2e.clients.conftest import deployment
-from tests.e2e.local_cluster import LocalCluster, eventually
+from tests.e2e.local_cluster import LocalCluster
+from tests.waiting import eventually
 
 
 def test_kr8s(shared: LocalCluster, space: str) -> None:

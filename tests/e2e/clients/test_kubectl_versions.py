@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from tests.e2e.clients.conftest import deployment
-from tests.e2e.local_cluster import BIN, LocalCluster, eventually
+from tests.e2e.local_cluster import BIN, LocalCluster
+from tests.waiting import eventually
 
 PROGRAMS = ["/usr/bin/kubectl", str(BIN / "kubectl")]
 Kubectl = Callable[..., str]

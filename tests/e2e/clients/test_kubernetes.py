@@ -13,7 +13,8 @@ from kubernetes.leaderelection import electionconfig, leaderelection
 from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
 from tests.e2e.clients.conftest import deployment
-from tests.e2e.local_cluster import LocalCluster, eventually
+from tests.e2e.local_cluster import LocalCluster
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="module")

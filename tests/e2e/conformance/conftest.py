@@ -1,15 +1,12 @@
 """A control plane without nodes: what upstream's tests of the API need that start no pod."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from apimachinery.pki import ensure_key
-from tests.control_plane import ApiServerProgram, Etcd, Program, eventually, have_etcd
+from tests.control_plane import ApiServerProgram, ControlPlane, have_etcd
 from tests.e2e.conformance.api import resource
-from tests.ports import free_port
+from tests.waiting import eventually
 
 
 @pytest.fixture(scope="session")
@@ -18,27 +15,12 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServerProgram
     if not have_etcd():
         pytest.skip("needs etcd")
     directory = tmp_path_factory.mktemp("conformance")
-    ensure_key(directory / "sa.key")
-    key = str(directory / "sa.key")
-    etcd = Etcd(directory)
-    etcd.start()
-    flags = ("--service-account-signing-key-file", key, "--service-account-key-file", key)
-    server = ApiServerProgram(
-        directory, etcd.url, (*flags, "--service-account-issuer", "https://kubernetes.default.svc.cluster.local")
-    )
-    server.start()
-    manager = [sys.executable, "-m", "master.controller_manager", "--kubeconfig", server.kubeconfig]
-    manager += ["--healthz-port", str(free_port()), *_signing(directory)]
-    controllers = Program(manager, directory / "controller-manager.log")
-    controllers.start()
-    yield server
-    controllers.stop()
-    server.program.stop()
-    etcd.kill()
-
-
-def _signing(directory: Path) -> list[str]:
-    return [f"--cluster-signing-cert-file={directory / 'ca.crt'}", f"--cluster-signing-key-file={directory / 'ca.key'}"]
+    with ControlPlane(directory) as running:
+        ca = directory / "ca"
+        running.start_controller_manager(
+            f"--cluster-signing-cert-file={ca}.crt", f"--cluster-signing-key-file={ca}.key"
+        )
+        yield running.server
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.control_plane import ApiServerProgram, eventually
+from tests.control_plane import ApiServerProgram
 from tests.e2e.conformance.api import APPLY, MERGE, Object, Refused, Resource, discovered, resource
+from tests.waiting import eventually
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -371,13 +372,13 @@ def workload(space: str, plane: ApiServerProgram, **spec: Any) -> tuple[Resource
 def test_should_delete_pods_created_by_rc_when_not_orphaning(plane: ApiServerProgram, space: str) -> None:
     controllers, pods = workload(space, plane)
     controllers.delete("simpletest.rc", propagationPolicy="Background")
-    eventually(lambda: not pods.names(), within=20)
+    eventually(lambda: not pods.names())
 
 
 def test_should_orphan_pods_created_by_rc_if_delete_options_say_so(plane: ApiServerProgram, space: str) -> None:
     controllers, pods = workload(space, plane)
     controllers.delete("simpletest.rc", propagationPolicy="Orphan")
-    eventually(lambda: controllers.gone("simpletest.rc"), within=20)
+    eventually(lambda: controllers.gone("simpletest.rc"))
     left = pods.listing()["items"]
     assert [p["metadata"].get("ownerReferences") for p in left] == [None] * 3
 
@@ -394,7 +395,7 @@ def test_should_keep_the_rc_around_until_all_its_pods_are_deleted_if_the_delete_
     assert (held["finalizers"], "deletionTimestamp" in held) == (["foregroundDeletion"], True)
     for name in pods.names():
         pods.patch(name, {"metadata": {"finalizers": None}}, MERGE)
-    eventually(lambda: controllers.gone("simpletest.rc"), within=20)
+    eventually(lambda: controllers.gone("simpletest.rc"))
 
 
 def test_should_delete_rs_created_by_deployment_when_not_orphaning(plane: ApiServerProgram, space: str) -> None:
@@ -403,9 +404,9 @@ def test_should_delete_rs_created_by_deployment_when_not_orphaning(plane: ApiSer
         deployments.create(yaml.safe_load(DEPLOYMENT % ("", "")))
         eventually(lambda: len(sets.names()) == 1)
         deployments.delete("my-dep", propagationPolicy=policy)
-        eventually(lambda: deployments.gone("my-dep"), within=20)
+        eventually(lambda: deployments.gone("my-dep"))
         if policy == "Background":
-            eventually(lambda: not sets.names(), within=20)
+            eventually(lambda: not sets.names())
     (orphan,) = eventually(lambda: [s for s in sets.listing()["items"] if "ownerReferences" not in s["metadata"]])
     assert orphan["spec"]["replicas"] == 1
 
@@ -427,7 +428,7 @@ def test_should_not_delete_dependents_that_have_both_valid_owner_and_owner_that_
     maps.create(owned("both", dying, staying, block=True))
     maps.create(owned("one", dying, block=True))
     maps.delete("dying", propagationPolicy="Foreground")
-    eventually(lambda: maps.gone("dying") and maps.gone("one"), within=20)
+    eventually(lambda: maps.gone("dying") and maps.gone("one"))
     assert [o["name"] for o in maps.get("both")["metadata"]["ownerReferences"]] == ["staying"]
 
 
@@ -438,7 +439,7 @@ def test_should_not_be_blocked_by_dependency_circle(plane: ApiServerProgram, spa
         owner = owned("x", made[number - 1], block=True)["metadata"]["ownerReferences"]
         maps.patch(obj["metadata"]["name"], {"metadata": {"ownerReferences": owner}}, MERGE)
     maps.delete("pod0", propagationPolicy="Foreground")
-    eventually(lambda: not [n for n in maps.names() if n.startswith("pod")], within=20)
+    eventually(lambda: not [n for n in maps.names() if n.startswith("pod")])
 
 
 # Resource quota

@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from tests.control_plane import ApiServerProgram, eventually
+from tests.control_plane import ApiServerProgram
 from tests.e2e.conformance.api import MERGE, Object, Refused, resource
 from tests.e2e.conformance.test_lifecycles import certificate_request
+from tests.waiting import eventually
 
 MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 

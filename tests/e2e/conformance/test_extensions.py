@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from apimachinery.scheme import Kind
-from tests.control_plane import ApiServerProgram, eventually
+from tests.control_plane import ApiServerProgram
 from tests.e2e.conformance.api import APPLY, JSON_PATCH, MERGE, Object, Refused, Resource, resource
+from tests.waiting import eventually
 
 ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 PORTS = {

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.control_plane import ApiServerProgram, eventually
+from tests.control_plane import ApiServerProgram
 from tests.e2e.conformance.api import JSON_PATCH, MERGE, STRATEGIC, Object, Refused, Resource, discovered, resource
+from tests.waiting import eventually
 
 
 def certificate_request() -> str:

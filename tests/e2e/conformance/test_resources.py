@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.control_plane import ApiServerProgram, eventually
+from tests.control_plane import ApiServerProgram
 from tests.e2e.conformance.api import JSON_PATCH, MERGE, STRATEGIC, Object, Refused, Resource, resource
+from tests.waiting import eventually
 
 CONTAINER = {"name": "c", "image": "i"}
 POD = {"containers": [CONTAINER]}

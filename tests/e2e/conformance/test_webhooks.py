@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from apimachinery import pki
-from tests.control_plane import ApiServerProgram, eventually
+from tests.control_plane import ApiServerProgram
 from tests.e2e.conformance.api import MERGE, Object, Refused, resource
+from tests.waiting import eventually
 
 GROUP = "admissionregistration.k8s.io"
 

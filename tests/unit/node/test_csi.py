@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -25,6 +25,7 @@ from node.agent.volumes.volume import MountFailed, VolumeContext
 from protos.csi.v1 import csi_pb2 as pb
 from tests import fakes
 from tests.fakes.csi_driver import Capability, CsiDriver
+from tests.waiting import until
 
 DRIVER = "folder.csi.test"
 Mode = pb.VolumeCapability.AccessMode
@@ -82,19 +83,13 @@ class World:
         self.driver.told.clear()
         watcher = PluginWatcher(str(self.root / "plugins_registry"), self.csi)
         await watcher.look()
-        await eventually(lambda: self.driver.told)
+        await until(lambda: self.driver.told)
 
     async def mount(self, uid: str, **csi: Any) -> str:
         return await self.csi.volumes.mount(of_volume(volume(**csi), "c", False), self.context(uid))
 
     def records(self) -> list[str]:
         return sorted(str(p.relative_to(self.root)) for p in self.root.rglob("vol_data.json"))
-
-
-async def eventually(check: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10):
-        while not check():
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -120,12 +115,12 @@ async def test_a_driver_registers_and_is_published(world: World) -> None:
     world.cluster.create(NODES, {"metadata": {"name": "n1"}})
     publisher = asyncio.create_task(world.csi._keep_published())
     world.csi.node_changed(world.node)
-    await eventually(lambda: world.node["metadata"].get("labels", {}).get(key))
+    await until(lambda: world.node["metadata"].get("labels", {}).get(key))
     uid = world.node["metadata"]["uid"]
-    await eventually(lambda: world.cluster.get(CSI_NODES, "", "n1")["metadata"]["ownerReferences"][0]["uid"] == uid)
-    await eventually(lambda: world.cluster.get(CSI_NODES, "", "n1")["spec"]["drivers"] == [entry])
+    await until(lambda: world.cluster.get(CSI_NODES, "", "n1")["metadata"]["ownerReferences"][0]["uid"] == uid)
+    await until(lambda: world.cluster.get(CSI_NODES, "", "n1")["spec"]["drivers"] == [entry])
     await world.csi.deregister(DRIVER)
-    await eventually(lambda: not world.cluster.get(CSI_NODES, "", "n1")["spec"]["drivers"])
+    await until(lambda: not world.cluster.get(CSI_NODES, "", "n1")["spec"]["drivers"])
     publisher.cancel()
     assert world.cluster.get(CSI_NODES, "", "n1")["spec"]["drivers"] == []
     with pytest.raises(MountFailed, match=r"MountDevice failed.*not found in the list of registered CSI drivers"):
@@ -155,7 +150,7 @@ async def test_a_volume_is_staged_once_and_unstaged_after_the_last_pod(world: Wo
     await world.csi.volumes.release("p1")
     assert len(world.records()) == 2 and not world.driver.calls("NodeUnstageVolume")
     await world.csi.volumes.release("p2")
-    await eventually(lambda: not world.records())
+    await until(lambda: not world.records())
     assert len(world.driver.calls("NodeUnstageVolume")) == 1
     sweeper.cancel()
 
@@ -164,7 +159,7 @@ async def test_a_mount_waits_until_the_volume_is_attached_and_its_use_is_known(w
     await world.register()
     waiting = asyncio.create_task(world.mount("p1"))
     name = unique_name(DRIVER, "v1")
-    await eventually(lambda: name in world.facts.volumes_reported)
+    await until(lambda: name in world.facts.volumes_reported)
     made = {"metadata": {"name": attachment_name(DRIVER, "v1", "n1")}, "spec": {"nodeName": "n1"}}
     world.cluster.create(VOLUME_ATTACHMENTS, made)
     world.show(VOLUME_ATTACHMENTS, made["metadata"]["name"], {"attached": True, "attachmentMetadata": {"lun": "3"}})
@@ -176,7 +171,7 @@ async def test_a_mount_waits_until_the_volume_is_attached_and_its_use_is_known(w
     assert world.facts.volumes_in_use == {name}  # still staged
     await world.register()
     sweeper = asyncio.create_task(world.csi.volumes.run())
-    await eventually(lambda: not world.facts.volumes_in_use)
+    await until(lambda: not world.facts.volumes_in_use)
     sweeper.cancel()
 
 
@@ -185,14 +180,14 @@ async def test_what_a_killed_agent_began_is_finished_or_undone_by_the_next(world
     await world.register()
     (world.root / "state/faults").write_text('{"NodePublishVolume": "hang"}')
     killed = asyncio.create_task(world.mount("p1"))
-    await eventually(lambda: world.driver.calls("NodePublishVolume"))
+    await until(lambda: world.driver.calls("NodePublishVolume"))
     killed.cancel()
     (world.root / "state/faults").unlink()
     world.csi = world.agent()
     await world.register()
     sweeper = asyncio.create_task(world.csi.volumes.run())
     await world.csi.volumes.release("p1")
-    await eventually(lambda: not world.records())
+    await until(lambda: not world.records())
     assert len(world.driver.calls("NodeUnpublishVolume")) == len(world.driver.calls("NodeUnstageVolume")) == 1
     sweeper.cancel()
 
@@ -238,7 +233,7 @@ async def test_a_block_volume_is_published_as_a_device(world: World) -> None:
     sweeper.cancel()
     sweeper = asyncio.create_task(world.csi.volumes.run())
     await world.csi.volumes.release("p1")
-    await eventually(lambda: not world.records())
+    await until(lambda: not world.records())
     assert not os.path.exists(path) and len(world.driver.calls("NodeUnstageVolume")) == 1
     (world.root / "state/faults").write_text('{"NodeStageVolume": "INTERNAL"}')
     with pytest.raises(MountFailed, match=r"MapVolume.SetUpDevice failed") as failed:

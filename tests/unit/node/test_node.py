@@ -1,7 +1,7 @@
 """A whole node in memory: API server's store, agent and runtime. End states are asserted, not calls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from node.cri.fake import FakeRuntime
 from node.cri.fake_images import FakeOptions
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.rpc import FakeRpc
+from tests.waiting import until
 
 Object = dict[str, Any]
 NODE = "n1"
@@ -75,12 +76,6 @@ class World:
         except NotFound:
             return False
         return True
-
-
-async def until(check: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
-        while not check():
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture
