@@ -64,6 +64,8 @@ def make_status(inputs: StatusInputs) -> Object:
     inits = [_container_status(inputs, c, "init") for c in init_containers(pod)]
     regular = [_container_status(inputs, c, "container") for c in regular_containers(pod)]
     phase = inputs.verdict.phase if inputs.verdict else _phase(inputs, inits, regular)
+    if phase == "Pending" and inputs.terminating and not any("running" in s["state"] for s in (*inits, *regular)):
+        phase = "Failed"  # what was deleted before it ran will never run: a Job waits for the word
     status: Object = {"observedGeneration": pod["metadata"].get("generation"), "phase": phase}
     if inputs.verdict:
         status |= {"reason": inputs.verdict.reason, "message": inputs.verdict.message}

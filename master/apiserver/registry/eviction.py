@@ -3,10 +3,12 @@
 Source: ``k8s.io/kubernetes/pkg/registry/core/pod/storage/eviction.go``.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from apimachinery import pods, scheme
 from apimachinery.errors import ApiError, Cause, Conflict, Forbidden, InternalError, TooManyRequests
+from apimachinery.meta import with_condition
 from apimachinery.patch import copy
 from apimachinery.selectors import from_object
 
@@ -14,7 +16,7 @@ from ..auth.node_authorizer import node_name
 from ..auth.user import LOOPBACK
 from . import metadata
 from .answers import Question, WriteOptions
-from .deletion import DeleteOptions
+from .deletion import DeleteOptions, check_preconditions
 from .pipeline import ATTEMPTS, Target
 from .store import Registry
 
@@ -22,6 +24,12 @@ Object = dict[str, Any]
 
 BUDGETS = scheme.kind_of("poddisruptionbudgets", "policy")
 _MAX_DISRUPTED = 2000
+_EVICTED = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "reason": "EvictionByEvictionAPI",
+    "message": "Eviction API: evicting",
+}
 
 
 class EvictionAnswer:
@@ -40,8 +48,30 @@ class EvictionAnswer:
             raise Forbidden(f'pods "{question.name}" is forbidden: node "{asking}" can only evict its own pods')
         if not _needs_no_budget(pod):
             await self._spend(pod, write)
+        if not write.dry_run:
+            options = await self._tell_why(target, options)
         await self._registry.delete(LOOPBACK, target, options, write)
         return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+
+    async def _tell_why(self, target: Target, options: DeleteOptions) -> DeleteOptions:
+        """Write into the pod's status that it is evicted: Jobs' failure policies ask. Raises Conflict, NotFound."""
+        for _ in range(ATTEMPTS):
+            pod = copy((await self._registry.reads.entry(target.kind, target.namespace, target.name)).object)
+            check_preconditions(target.kind, pod, options)
+            status = pod.setdefault("status", {})
+            status["conditions"] = with_condition(
+                status.get("conditions"), {**_EVICTED, "lastTransitionTime": metadata.now()}
+            )
+            told = replace(target, subresource="status")
+            try:
+                written = await self._registry.update(LOOPBACK, told, pod, WriteOptions())
+            except Conflict:
+                await self._registry.reads.reach("")  # its agent was faster: look again
+                continue
+            if not options.resource_version:
+                return options
+            return replace(options, resource_version=written.object["metadata"]["resourceVersion"])
+        raise TooManyRequests("the pod changes too fast", retry_after_seconds=1)
 
     async def _spend(self, pod: Object, write: WriteOptions) -> None:
         """Take one disruption from the pod's budget. Raises TooManyRequests if it has none left."""

@@ -244,6 +244,29 @@ def test_evictions_should_be_blocked_until_a_pdb_allows_it(plane: ApiServerProgr
     eventually(lambda: pods.gone("p"))
 
 
+def test_an_evicted_pod_tells_that_it_is(plane: ApiServerProgram, space: str) -> None:
+    pods = resource(plane, "pods", namespace=space)
+    pods.create({"metadata": {"name": "p", "finalizers": ["example.com/keep"]}, "spec": POD})
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p", "namespace": space}}
+
+    def evict(options: Object) -> Object:
+        return pods.create({**eviction, "deleteOptions": options}, "eviction", "p")
+
+    evict({"dryRun": ["All"]})
+    assert "conditions" not in pods.get("p")["status"]
+    stale = {"preconditions": {"resourceVersion": "1"}, "gracePeriodSeconds": 0}
+    assert refusal(lambda: evict(stale)).code == 409
+    held = {"preconditions": {"resourceVersion": pods.get("p")["metadata"]["resourceVersion"]}, "gracePeriodSeconds": 0}
+    assert evict(held)["status"] == "Success"
+    left = pods.get("p")
+    (told,) = left["status"]["conditions"]
+    assert "deletionTimestamp" in left["metadata"]
+    assert (told["type"], told["status"], told["reason"]) == ("DisruptionTarget", "True", "EvictionByEvictionAPI")
+    assert told["message"] == "Eviction API: evicting"
+    pods.patch("p", {"metadata": {"finalizers": None}})
+    eventually(lambda: pods.gone("p"))
+
+
 # Apps
 
 

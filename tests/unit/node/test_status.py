@@ -60,6 +60,12 @@ def test_before_anything_runs() -> None:
     assert initialized["message"] == "containers with incomplete status: [i]"
 
 
+def test_what_is_deleted_before_it_ran_has_failed() -> None:
+    assert make_status(replace(inputs(), terminating=True))["phase"] == "Failed"
+    assert make_status(replace(inputs(view("i"), inits=("i",)), terminating=True))["phase"] == "Pending"
+    assert make_status(replace(inputs(view("a", State.EXITED, 0)), terminating=True))["phase"] == "Succeeded"
+
+
 @pytest.mark.parametrize(
     ("policy", "code", "phase"),
     [("Always", 1, "Running"), ("OnFailure", 1, "Running"), ("OnFailure", 0, "Succeeded"), ("Never", 2, "Failed")],
