@@ -152,15 +152,14 @@ def _status(objects: Resource, name: str, status: Object, may_change: Sequence[s
     assert ("patchedstatus" in patched["metadata"].get("annotations", {})) == ("annotations" in may_change)
     shown = objects.get(name, "status")
     assert shown["kind"] == objects.kind.kind
-    before = patched.get("spec")
 
-    def update() -> Object:
+    def update() -> tuple[Object | None, Object]:
         now = objects.get(name)
         now["metadata"]["labels"]["viastatus"] = "yes"
         now["status"] = {**now["status"], **status}
-        return objects.update({**now, "spec": {**(now.get("spec") or {})}}, "status")
+        return now.get("spec"), objects.update({**now, "spec": {**(now.get("spec") or {})}}, "status")
 
-    updated = eventually(update)
+    before, updated = eventually(update)  # a controller may have changed the spec since the patch, but not in between
     assert_within(status, updated["status"], "status")
     assert updated.get("spec") == before
     assert ("viastatus" in updated["metadata"]["labels"]) == ("labels" in may_change)
