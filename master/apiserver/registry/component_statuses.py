@@ -48,10 +48,10 @@ def leaderless(lease: Object | None, now: datetime) -> str:
 
 
 def component_status(name: str, why: str) -> Object:
-    condition = {"type": "Healthy", "status": "False", "error": why} if why else {"type": "Healthy", "status": "True"}
+    found = {"status": "False", "error": why} if why else {"status": "True", "message": "ok"}
     return {
         "kind": "ComponentStatus",
         "apiVersion": "v1",
         "metadata": {"name": name},
-        "conditions": [condition if why else {**condition, "message": "ok"}],
+        "conditions": [{"type": "Healthy", **found}],
     }

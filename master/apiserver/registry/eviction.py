@@ -55,23 +55,18 @@ class EvictionAnswer:
 
     async def _tell_why(self, target: Target, options: DeleteOptions) -> DeleteOptions:
         """Write into the pod's status that it is evicted: Jobs' failure policies ask. Raises Conflict, NotFound."""
-        for _ in range(ATTEMPTS):
-            pod = copy((await self._registry.reads.entry(target.kind, target.namespace, target.name)).object)
+
+        def told(pod: Object) -> Object:
             check_preconditions(target.kind, pod, options)
             status = pod.setdefault("status", {})
-            status["conditions"] = with_condition(
-                status.get("conditions"), {**_EVICTED, "lastTransitionTime": metadata.now()}
-            )
-            told = replace(target, subresource="status")
-            try:
-                written = await self._registry.update(LOOPBACK, told, pod, WriteOptions())
-            except Conflict:
-                await self._registry.reads.reach("")  # its agent was faster: look again
-                continue
-            if not options.resource_version:
-                return options
-            return replace(options, resource_version=written.object["metadata"]["resourceVersion"])
-        raise TooManyRequests("the pod changes too fast", retry_after_seconds=1)
+            condition = {**_EVICTED, "lastTransitionTime": metadata.now()}
+            status["conditions"] = with_condition(status.get("conditions"), condition)
+            return pod
+
+        written = await self._registry.patch(LOOPBACK, replace(target, subresource="status"), told, WriteOptions())
+        if not options.resource_version:
+            return options
+        return replace(options, resource_version=written.object["metadata"]["resourceVersion"])
 
     async def _spend(self, pod: Object, write: WriteOptions) -> None:
         """Take one disruption from the pod's budget. Raises TooManyRequests if it has none left."""
