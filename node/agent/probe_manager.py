@@ -8,7 +8,7 @@ Source: kubelet ``prober/worker.go``.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +25,7 @@ from node.agent.pod_state import (
 )
 from node.agent.probes import Prober, first_delay
 
+_TRIES: Final = 3  # of a probe that cannot be made; then it waits for its next turn, and counts for nothing
 _RESULTS: Final = {True: "successful", False: "failed", None: "unknown"}
 KINDS: Final = (("startup", "startupProbe"), ("liveness", "livenessProbe"), ("readiness", "readinessProbe"))
 
@@ -52,8 +53,14 @@ class _Count:
 class PodProbes:
     """The probes of one pod. ``changed`` is called when what ``results`` gives has changed."""
 
-    def __init__(self, prober: Prober, recorder: EventRecorder, changed: Callable[[], None]) -> None:
-        self._prober, self._recorder, self._changed = prober, recorder, changed
+    def __init__(
+        self,
+        prober: Prober,
+        recorder: EventRecorder,
+        changed: Callable[[], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._prober, self._recorder, self._changed, self._sleep = prober, recorder, changed, sleep
         self._counts: dict[tuple[str, str], _Count] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self.totals: Counter[tuple[str, str, str]] = Counter()
@@ -112,14 +119,14 @@ class PodProbes:
         count, kind = self._counts[key], key[1]
         probe = count.probe
         period = int(probe.get("periodSeconds") or 10)
-        await asyncio.sleep(first_delay(probe, view.started_at, time.time()))
+        await self._sleep(first_delay(probe, view.started_at, time.time()))
         while True:
             if kind == "startup" or (view.id, "startup") not in self._waiting():
                 await self._once(count, kind, pod, spec, view, pod_ip)
                 if count.passed is not None and (kind == "startup" or (kind == "liveness" and not count.passed)):
                     return
             # A container that just started is looked at again soon: readiness should not wait a whole period.
-            await asyncio.sleep(min(period, 1.0) if count.passed is None and kind == "readiness" else period)
+            await self._sleep(min(period, 1.0) if count.passed is None and kind == "readiness" else period)
 
     def _waiting(self) -> set[tuple[str, str]]:
         return {key for key, c in self._counts.items() if key[1] == "startup" and c.passed is not True}
@@ -127,7 +134,10 @@ class PodProbes:
     async def _once(
         self, count: _Count, kind: str, pod: Object, spec: Object, view: ContainerView, pod_ip: str
     ) -> None:
-        outcome = await self._prober.probe(count.probe, spec, view.id, pod_ip)
+        for _ in range(_TRIES):
+            outcome = await self._prober.probe(count.probe, spec, view.id, pod_ip)
+            if outcome.ok is not None:
+                break
         self.totals[view.name, kind, _RESULTS[outcome.ok]] += 1
         if not outcome.ok:
             what = "failed" if outcome.ok is not None else "errored and resulted in unknown state"

@@ -12,6 +12,7 @@ import grpc
 from grpc import aio
 
 from node.agent import http_get
+from node.agent.expansion import expand
 from node.agent.pod_state import Object
 from node.cri.runtime import Runtime, RuntimeDeadline, RuntimeFault
 
@@ -47,7 +48,7 @@ class NetworkProber:
     async def probe(self, probe: Object, spec: Object, container_id: str, pod_ip: str) -> Outcome:
         seconds = int(probe.get("timeoutSeconds") or 1)
         if "exec" in probe:
-            return await self._exec(container_id, (probe["exec"] or {}).get("command") or (), seconds)
+            return await self._exec(container_id, _command(probe["exec"] or {}, spec), seconds)
         if "httpGet" in probe:
             return await _http(probe["httpGet"], spec, pod_ip, seconds)
         if "tcpSocket" in probe:
@@ -65,6 +66,12 @@ class NetworkProber:
             return Outcome(None, str(fault))
         output = (result.stdout + result.stderr).decode("utf-8", "replace")
         return Outcome(result.exit_code == 0, output[:1024])
+
+
+def _command(action: Object, spec: Object) -> list[str]:
+    """With the environment that the spec itself says: what comes from elsewhere is empty, as upstream."""
+    known = {e["name"]: str(e.get("value") or "") for e in spec.get("env") or ()}
+    return [expand(word, known) for word in action.get("command") or ()]
 
 
 async def _http(action: Object, spec: Object, pod_ip: str, seconds: int) -> Outcome:

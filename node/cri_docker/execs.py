@@ -10,10 +10,11 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from node.cri_docker.cache import Cache
 from node.cri_docker.engine import Connection, Engine, EngineError
-from node.cri_docker.refusal import TooSlow, WrongState
+from node.cri_docker.refusal import NotStarted, TooSlow, WrongState
 from protos.cri.runtime.v1 import api_pb2 as cri
 
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -30,7 +31,7 @@ class Execs:
     async def sync(self, identity: str, command: Sequence[str], timeout: int) -> cri.ExecSyncResponse:
         """Run a command to its end; ``timeout`` seconds, 0 for no limit.
 
-        Output over 16 MiB is cut. Raises NotFound, WrongState, and TooSlow after having killed the command.
+        Output over 16 MiB is cut. Raises NotFound, WrongState, NotStarted, and TooSlow after having killed the command.
         """
         exec_id = await self.create(identity, command)
         connection = await self.start(exec_id)
@@ -46,8 +47,12 @@ class Execs:
             raise
         finally:
             connection.close()
-        code = await self.exit_code(exec_id)
-        return cri.ExecSyncResponse(stdout=b"".join(out[STDOUT]), stderr=b"".join(out[STDERR]), exit_code=code)
+        state = await self._ended(exec_id)
+        output, errors, code = b"".join(out[STDOUT]), b"".join(out[STDERR]), int(state["ExitCode"] or 0)
+        if code and not state["Pid"]:  # the engine has made up the code, and wrote its reason as the command's output
+            reason = output.decode("utf-8", "replace").strip()
+            raise NotStarted(f'failed to exec in container: failed to start exec "{exec_id}": {reason}')
+        return cri.ExecSyncResponse(stdout=output, stderr=errors, exit_code=code)
 
     async def create(self, identity: str, command: Sequence[str], *, stdin: bool = False, tty: bool = False) -> str:
         record = self._cache.container(identity)
@@ -73,12 +78,16 @@ class Execs:
         return await self._engine.hijack(f"/exec/{exec_id}/start", {"Detach": False, "Tty": tty})
 
     async def exit_code(self, exec_id: str) -> int:
-        """Of a command whose output has ended; its process may take a moment more."""
+        """Of a command whose output has ended."""
+        return int((await self._ended(exec_id))["ExitCode"] or 0)
+
+    async def _ended(self, exec_id: str) -> dict[str, Any]:
+        """The state of a command whose output has ended; its process may take a moment more."""
         delay = 0.002
         while True:
-            state = await self._engine.get(f"/exec/{exec_id}/json")
+            state: dict[str, Any] = await self._engine.get(f"/exec/{exec_id}/json")
             if not state["Running"]:
-                return int(state["ExitCode"] or 0)
+                return state
             await asyncio.sleep(delay)
             delay = min(delay * 2, 0.5)
 

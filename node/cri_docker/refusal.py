@@ -35,6 +35,10 @@ class Unavailable(CriError):
     code = grpc.StatusCode.UNAVAILABLE
 
 
+class NotStarted(CriError):
+    """A command that could not even be started: it has no exit code."""
+
+
 class TooSlow(CriError):
     code = grpc.StatusCode.DEADLINE_EXCEEDED
 

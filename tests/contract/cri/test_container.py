@@ -72,6 +72,15 @@ def test_exec_sync(pod: Pod) -> None:
     assert (failed.exit_code, failed.stderr) == (7, b"no\n")
 
 
+@pytest.mark.parametrize("program", ["no-such-program", "/etc/passwd"])
+def test_exec_sync_of_what_cannot_be_started_is_an_error(pod: Pod, program: str) -> None:
+    """And no exit code: to a probe that is no verdict, where a program that ends with 126 has failed."""
+    made = pod.run()
+    with pytest.raises(grpc.RpcError, match="failed to exec in container"):
+        made.exec(program)
+    assert made.exec("sh", "-c", "exit 126").exit_code == 126
+
+
 def test_exec_sync_with_timeout_leaves_no_process(pod: Pod) -> None:
     made = pod.run()
     start = time.monotonic()
