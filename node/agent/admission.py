@@ -11,6 +11,7 @@ from node.agent.pod_state import Object, init_containers, is_sidecar, regular_co
 from node.agent.resources import pod_requests
 from node.agent.status import Verdict
 
+STRICT_GROUPS: Final = "SupplementalGroupsPolicy=Strict is not supported in this node"
 _MILLI: Final = 1000
 _SYSCTLS: Final = """kernel.shm_rmid_forced net.ipv4.ip_local_port_range net.ipv4.ip_local_reserved_ports
 net.ipv4.ip_unprivileged_port_start net.ipv4.ping_group_range net.ipv4.tcp_fin_timeout net.ipv4.tcp_keepalive_intvl
@@ -23,6 +24,17 @@ def check(pod: Object, others: Iterable[Object], allocatable: Mapping[str, Decim
     """Why ``pod`` cannot run beside ``others`` (the active pods of the node); None when it can."""
     running = list(others)
     return check_resources(pod, running, allocatable) or _check_ports(pod, running)
+
+
+def check_groups(spec: Object, strict: bool | None) -> Verdict | None:
+    """A pod that wants no other groups than its own, on a runtime that cannot see to it (None: not known yet)."""
+    if strict is not False or not wants_strict_groups(spec):
+        return None
+    return Verdict("Failed", "SupplementalGroupsPolicyNotSupported", STRICT_GROUPS)
+
+
+def wants_strict_groups(spec: Object) -> bool:
+    return (spec.get("securityContext") or {}).get("supplementalGroupsPolicy") == "Strict"
 
 
 def check_sysctls(spec: Object, unsafe: Sequence[str]) -> Verdict | None:

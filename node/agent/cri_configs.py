@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from node.agent.downward import ConfigError
 from node.agent.expansion import expand
 from node.agent.names import Resolver, cri_dns, sandbox_hostname
 from node.agent.paths import NodePaths
@@ -159,11 +160,16 @@ def grace_period(pod: Object) -> int:
     return 30 if given is None else int(given)
 
 
-def volume_mount(mount: Object, host_path: str, read_only: bool) -> pb.Mount:
+def volume_mount(mount: Object, host_path: str, read_only: bool, recursive: bool) -> pb.Mount:
+    """``recursive``: whether the runtime can do it. Raises ConfigError when it has to and cannot (KEP-3857)."""
+    wanted = mount.get("recursiveReadOnly") or "Disabled"
+    if wanted == "Enabled" and not recursive:
+        about = "requested recursive read-only mode, but it is not supported by the runtime"
+        raise ConfigError(f'volume "{mount["name"]}" {about}')
     return pb.Mount(
         container_path=mount["mountPath"],
         host_path=host_path,
         readonly=read_only or bool(mount.get("readOnly")),
-        recursive_read_only=mount.get("recursiveReadOnly") == "Enabled",
+        recursive_read_only=recursive and wanted != "Disabled",
         propagation=_PROPAGATION.get(mount.get("mountPropagation") or "", pb.PROPAGATION_PRIVATE),
     )

@@ -139,12 +139,15 @@ class NodeReporter:
     async def _view(self) -> NodeView:
         """Look at machine and runtime. A runtime that does not answer makes the node not ready."""
         version, images = pb.VersionResponse(runtime_name=self._facts.runtime_name), []
+        told: pb.StatusResponse | None = None
         try:
             async with asyncio.timeout(_RUNTIME_SECONDS):
                 version = await self._runtime.version()
-                problems = runtime_problems(await self._runtime.status())
+                told = await self._runtime.status()
+                problems = runtime_problems(told)
                 images = list(await self._runtime.list_images())
             self._facts.runtime_name = version.runtime_name
+            self._take_abilities(told)
         except RuntimeFault as fault:
             problems = [f"container runtime is down: {fault}"]
         except TimeoutError:
@@ -158,6 +161,7 @@ class NodeReporter:
             self._host.machine,
             self._host.load(),
             version,
+            told,
             images,
             aggregate(problems),
             time.time(),
@@ -166,6 +170,11 @@ class NodeReporter:
             self._facts.volumes_in_use,
             extended_resources(stored),
         )
+
+    def _take_abilities(self, told: pb.StatusResponse) -> None:
+        self._facts.strict_groups = told.features.supplemental_groups_policy
+        able = (h.name for h in told.runtime_handlers if h.features.recursive_read_only_mounts)
+        self._facts.recursive_read_only = frozenset(able)
 
     def _stored(self) -> Object:
         return self._nodes.store.get("", self._settings.node_name) or {}

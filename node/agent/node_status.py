@@ -17,6 +17,7 @@ from node.agent.times import rfc3339
 from protos.cri.runtime.v1 import api_pb2 as pb
 
 MAX_IMAGES: Final = 50
+_ABILITIES: Final = ("runtimeHandlers", "features")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class NodeView:
     machine: Machine
     load: Load
     runtime: pb.VersionResponse
+    told: pb.StatusResponse | None  # the runtime's own status; None when it does not answer
     images: Sequence[pb.Image]
     not_ready: str
     now: float
@@ -78,14 +80,36 @@ def node_status(view: NodeView) -> Object:
     amounts = {name: _amount(name, value) for name, value in capacity(view.settings, view.machine, view.load).items()}
     ips = [{"type": "InternalIP", "address": ip} for ip in view.settings.node_ips]
     in_use: Object = {"volumesInUse": sorted(view.volumes_in_use)}
-    return (in_use if view.volumes_in_use or view.previous.get("volumesInUse") else {}) | {
-        "capacity": amounts,
-        "allocatable": {**amounts, **view.extended},
-        "addresses": [*ips, {"type": "Hostname", "address": view.settings.node_name}],
-        "daemonEndpoints": {"kubeletEndpoint": {"Port": view.settings.port}},
-        "nodeInfo": _info(view),
-        "images": _images(view.images),
-        "conditions": _conditions(view),
+    more = _abilities(view.told) if view.told else {k: view.previous[k] for k in _ABILITIES if k in view.previous}
+    return (
+        (in_use if view.volumes_in_use or view.previous.get("volumesInUse") else {})
+        | more
+        | {
+            "capacity": amounts,
+            "allocatable": {**amounts, **view.extended},
+            "addresses": [*ips, {"type": "Hostname", "address": view.settings.node_name}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": view.settings.port}},
+            "nodeInfo": _info(view),
+            "images": _images(view.images),
+            "conditions": _conditions(view),
+        }
+    )
+
+
+def _abilities(told: pb.StatusResponse) -> Object:
+    """What the runtime can do; None = it does not say. Source: kubelet ``nodestatus/setters.go``."""
+    handlers = sorted(told.runtime_handlers, key=lambda h: h.name)
+    features = {"supplementalGroupsPolicy": told.features.supplemental_groups_policy}
+    return {
+        "runtimeHandlers": [{"name": h.name, "features": _handler_features(h.features)} for h in handlers] or None,
+        "features": features if told.HasField("features") else None,
+    }
+
+
+def _handler_features(features: pb.RuntimeHandlerFeatures) -> Object:
+    return {
+        "recursiveReadOnlyMounts": features.recursive_read_only_mounts,
+        "userNamespaces": features.user_namespaces,
     }
 
 

@@ -6,6 +6,7 @@ A container that has ended does not change any more, nor does the address of a s
 import asyncio
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from node.agent.pod_state import (
@@ -16,6 +17,7 @@ from node.agent.pod_state import (
     TERMINATION_PATH,
     TERMINATION_POLICY,
     ContainerView,
+    Object,
     PodRuntime,
     SandboxView,
     State,
@@ -63,18 +65,20 @@ class PodObserver:
         ready = listed.state == pb.SANDBOX_READY
         if known is not None and ready:
             return known
-        view = SandboxView(listed.id, listed.metadata.attempt, ready, listed.created_at / 1e9)
+        view = SandboxView(
+            listed.id, listed.metadata.attempt, ready, listed.created_at / 1e9, handler=listed.runtime_handler
+        )
         if not ready:
             return view
         try:
             status = await self._runtime.pod_sandbox_status(listed.id)
         except RuntimeNotFound:
-            return SandboxView(listed.id, listed.metadata.attempt, False, listed.created_at / 1e9)
+            return replace(view, ready=False)
         more = [ip.ip for ip in status.network.additional_ips]
         ips = tuple(ip for ip in (status.network.ip, *more) if ip)
         host = status.linux.namespaces.options.network == pb.NODE
         ready = status.state == pb.SANDBOX_READY
-        return SandboxView(listed.id, listed.metadata.attempt, ready, listed.created_at / 1e9, ips, host)
+        return replace(view, ready=ready, ips=ips, host_network=host)
 
     async def _container(self, listed: pb.Container) -> ContainerView | None:
         known = self._ended.get(listed.id)
@@ -113,7 +117,18 @@ def container_view(status: pb.ContainerStatus, sandbox_id: str, message: str = "
         hash=annotations.get(CONTAINER_HASH, ""),
         log_path=status.log_path,
         resources={"quota": cgroup.cpu_quota, "shares": cgroup.cpu_shares, "memory": cgroup.memory_limit_in_bytes},
+        user=_user(status.user),
+        recursive=frozenset(m.container_path for m in status.mounts if m.recursive_read_only),
     )
+
+
+def _user(told: pb.ContainerUser) -> Object | None:
+    if not told.HasField("linux"):
+        return None
+    user: Object = {"uid": told.linux.uid, "gid": told.linux.gid}
+    if told.linux.supplemental_groups:
+        user["supplementalGroups"] = list(told.linux.supplemental_groups)
+    return {"linux": user}
 
 
 def termination_message(status: pb.ContainerStatus) -> str:

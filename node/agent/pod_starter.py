@@ -12,6 +12,7 @@ from typing import Final
 
 from apimachinery.errors import ApiError
 from apimachinery.logging import get_logger
+from node.agent.admission import STRICT_GROUPS, wants_strict_groups
 from node.agent.cri_configs import sandbox_config
 from node.agent.downward import ConfigError
 from node.agent.hooks import HookFailed, run_hook
@@ -107,6 +108,8 @@ class PodStarter:
         try:
             if pod["spec"].get("hostUsers") is False:
                 raise RuntimeFault("user namespaces (hostUsers: false) are not supported on this node")
+            if wants_strict_groups(pod["spec"]) and not self._services.facts.strict_groups:
+                raise RuntimeFault(STRICT_GROUPS)  # it was taken in before the runtime said what it can do
             handler = await self._services.runtime_handler(name) if name else ""
             await finish_first(self._services.runtime.run_pod_sandbox(config, handler))
         except (RuntimeFault, ApiError) as fault:

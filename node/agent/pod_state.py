@@ -50,6 +50,8 @@ class ContainerView:
     hash: str = ""
     log_path: str = ""
     resources: Mapping[str, int] = field(default_factory=dict)
+    user: Object | None = None  # as the status tells it; None when the runtime says nothing of it
+    recursive: frozenset[str] = frozenset()  # the paths that are mounted recursively read-only
 
     @property
     def running(self) -> bool:
@@ -66,6 +68,7 @@ class SandboxView:
     created_at: float = 0.0
     ips: tuple[str, ...] = ()
     host_network: bool = False
+    handler: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,9 @@ class Pods:
         if facts.shutting_down:
             return shutdown.REFUSED
         refused = refused_under_pressure(worker.pod, facts.pressure)
-        refused = refused or admission.check_sysctls(worker.pod["spec"], self._services.settings.unsafe_sysctls)
+        spec = worker.pod["spec"]
+        refused = refused or admission.check_groups(spec, facts.strict_groups)
+        refused = refused or admission.check_sysctls(spec, self._services.settings.unsafe_sysctls)
         return refused or admission.check(worker.pod, self._others(worker.uid), facts.allocatable)
 
     def active(self) -> list[Object]:

@@ -141,7 +141,8 @@ class PodPreparer:
             facts, spec, self._source, self._services(), partial(env_files.value, volumes)
         )
         environment.setdefault("HOSTNAME", _hostname(pod, self._settings))
-        mounts = await asyncio.to_thread(self._mounts, pod, start, facts, volumes, environment)
+        recursive = runtime.sandbox is not None and runtime.sandbox.handler in self._facts.recursive_read_only
+        mounts = await asyncio.to_thread(self._mounts, pod, start, facts, volumes, environment, recursive)
         devices = list(_devices(pod, spec, volumes))
         await asyncio.to_thread(self._make_log_folder, pod, spec["name"])
         target = runtime.latest(spec["targetContainerName"]) if spec.get("targetContainerName") else None
@@ -168,7 +169,13 @@ class PodPreparer:
         os.makedirs(os.path.join(folder, name), exist_ok=True)
 
     def _mounts(
-        self, pod: Object, start: Start, facts: PodFacts, volumes: Volumes, environment: Mapping[str, str]
+        self,
+        pod: Object,
+        start: Start,
+        facts: PodFacts,
+        volumes: Volumes,
+        environment: Mapping[str, str],
+        recursive: bool,
     ) -> list[pb.Mount]:
         spec = start.spec
         fixed = {v["name"] for v in pod["spec"].get("volumes") or () if manager.is_read_only(v)}
@@ -188,7 +195,7 @@ class PodPreparer:
                 except (OSError, VolumeError) as error:
                     message = f'failed to prepare subPath for volumeMount "{mount["name"]}" of container'
                     raise ConfigError(f'{message} "{spec["name"]}": {error}') from error
-            mounts.append(volume_mount(mount, path, mount["name"] in fixed))
+            mounts.append(volume_mount(mount, path, mount["name"] in fixed, recursive))
         mounts += self._own_files(pod, start, facts)
         return mounts
 

@@ -72,3 +72,7 @@ class NodeFacts:
     """Those that the Node's status tells of: only they may be mounted, for the others may be detached."""
     shutting_down: bool = False
     """Whether the machine is about to go down."""
+    strict_groups: bool | None = None
+    """Whether the runtime can do ``supplementalGroupsPolicy: Strict``; None = it has not answered yet."""
+    recursive_read_only: frozenset[str] = frozenset()
+    """The runtime's handlers that can mount recursively read-only."""

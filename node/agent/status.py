@@ -124,20 +124,22 @@ def _container_status(inputs: StatusInputs, spec: Object, kind: str) -> Object:
     status["ready"] = _ready(inputs, spec, kind, last, started)
     if kind == "ephemeral":
         status["ready"] = False
-    if mounts := _mounts(spec):
+    if mounts := _mounts(spec, last):
         status["volumeMounts"] = mounts
+    if last and last.user:
+        status["user"] = last.user
     if last and last.running and name in inputs.resources:
         status |= inputs.resources[name]
     return status
 
 
-def _mounts(spec: Object) -> list[Object]:
+def _mounts(spec: Object, last: ContainerView | None) -> list[Object]:
     """As KEP-3857 has them told: what ``recursiveReadOnly`` came to."""
     out = []
     for mount in spec.get("volumeMounts") or ():
         told = {"name": mount["name"], "mountPath": mount["mountPath"]}
         if mount.get("readOnly"):
-            recursive = mount.get("recursiveReadOnly") == "Enabled"
+            recursive = last is not None and mount["mountPath"] in last.recursive
             told |= {"readOnly": True, "recursiveReadOnly": "Enabled" if recursive else "Disabled"}
         out.append(told)
     return out

@@ -52,7 +52,11 @@ class FakeRuntime(FakeImages):
 
     async def status(self) -> pb.StatusResponse:
         conditions = [pb.RuntimeCondition(type=name, status=True) for name in ("RuntimeReady", "NetworkReady")]
-        return pb.StatusResponse(status=pb.RuntimeStatus(conditions=conditions))
+        return pb.StatusResponse(
+            status=pb.RuntimeStatus(conditions=conditions),
+            runtime_handlers=[pb.RuntimeHandler(features=pb.RuntimeHandlerFeatures(recursive_read_only_mounts=True))],
+            features=pb.RuntimeFeatures(supplemental_groups_policy=self.options.strict_groups),
+        )
 
     async def update_pod_cidr(self, pod_cidr: str) -> None:
         self._take_range(pod_cidr)

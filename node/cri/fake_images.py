@@ -23,6 +23,7 @@ class FakeOptions:
     pulled_images: frozenset[str] | None = None  # None: every image is there already, except the missing
     write_logs: bool = True
     events: bool = True  # False: GetContainerEvents is unimplemented, as in containerd 1.6
+    strict_groups: bool = True  # whether supplementalGroupsPolicy: Strict is supported
     pod_cidr: str = "10.88.0.0/16"  # until another is told; "": no sandbox is made before
 
 

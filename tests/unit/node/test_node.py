@@ -190,6 +190,25 @@ async def test_pod_that_does_not_fit_is_rejected(world: World) -> None:
     assert world.status("big")["reason"] == "OutOfcpu"
 
 
+async def test_a_runtime_that_cannot_keep_groups_away_gets_no_pod_that_wants_it(world: World) -> None:
+    strict = {"securityContext": {"supplementalGroupsPolicy": "Strict"}}
+    async with world.node():
+        await until(lambda: condition_is_true(world.cluster.find(NODES, "", NODE) or {}, "Ready"))
+        told = world.cluster.get(NODES, "", NODE)["status"]
+        world.cluster.create(PODS, pod("able", "sleep", "1000", **strict))
+        await until(lambda: is_ready(world, "able"))
+    assert told["features"] == {"supplementalGroupsPolicy": True}
+    features = {"recursiveReadOnlyMounts": True, "userNamespaces": False}
+    assert told["runtimeHandlers"] == [{"name": "", "features": features}]
+    world.runtime = FakeRuntime(FakeOptions(strict_groups=False))
+    async with world.node():
+        await until(lambda: not world.cluster.get(NODES, "", NODE)["status"]["features"]["supplementalGroupsPolicy"])
+        world.cluster.create(PODS, pod("unable", "sleep", "1000", **strict))
+        await until(lambda: world.status("unable").get("phase") == "Failed")
+        assert world.status("unable")["reason"] == "SupplementalGroupsPolicyNotSupported"
+        assert "SupplementalGroupsPolicy=Strict is not supported in this node" in world.status("unable")["message"]
+
+
 async def test_a_pod_that_is_gone_takes_no_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The scheduler may bind another the moment it sees the old one gone."""
     first, second = pod("first", "sleep", "1000"), pod("second", "sleep", "1000")

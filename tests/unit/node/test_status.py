@@ -5,9 +5,13 @@ from typing import Any
 
 import pytest
 
+from node.agent.cri_configs import volume_mount
+from node.agent.downward import ConfigError
+from node.agent.observe import container_view
 from node.agent.pod_state import ContainerView, PodRuntime, ProbeResults, SandboxView, State, Waiting
 from node.agent.status import StatusInputs, Verdict, make_status
 from node.agent.status_writer import status_patch
+from protos.cri.runtime.v1 import api_pb2 as pb
 
 Object = dict[str, Any]
 BOX = SandboxView("s0", 0, True, ips=("10.0.0.1",))
@@ -123,3 +127,36 @@ def test_patch_says_only_what_changed_and_clears_what_went() -> None:
         "podIPs": [{"ip": "2"}, {"$patch": "replace"}],
         "conditions": [{"type": "Ready", "status": "True", "reason": None}],
     }
+
+
+def test_the_user_and_what_is_read_only_to_the_bottom_are_told_as_the_runtime_tells_them() -> None:
+    linux = pb.LinuxContainerUser(uid=1000, gid=3000, supplemental_groups=[3000, 4000])
+    mount = pb.Mount(container_path="/deep", readonly=True, recursive_read_only=True)
+    told = pb.ContainerStatus(
+        id="a-0",
+        metadata=pb.ContainerMetadata(name="a"),
+        state=pb.CONTAINER_RUNNING,
+        user=pb.ContainerUser(linux=linux),
+        mounts=[mount],
+    )
+    given = inputs(container_view(told, "s0"))
+    mounts = [{"name": "v", "mountPath": path, "readOnly": True} for path in ("/deep", "/flat")]
+    given.pod["spec"]["containers"][0]["volumeMounts"] = mounts
+    (container,) = make_status(given)["containerStatuses"]
+    assert container["user"] == {"linux": {"uid": 1000, "gid": 3000, "supplementalGroups": [3000, 4000]}}
+    assert [m["recursiveReadOnly"] for m in container["volumeMounts"]] == ["Enabled", "Disabled"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "able", "mounted"),
+    [("IfPossible", True, True), ("IfPossible", False, False), ("Enabled", True, True), ("Disabled", True, False)],
+)
+def test_mounts_are_recursively_read_only_where_the_runtime_can(wanted: str, able: bool, mounted: bool) -> None:
+    mount = {"name": "v", "mountPath": "/m", "readOnly": True, "recursiveReadOnly": wanted}
+    assert volume_mount(mount, "/host", False, able).recursive_read_only is mounted
+
+
+def test_a_mount_that_must_be_recursively_read_only_and_cannot_is_refused() -> None:
+    mount = {"name": "v", "mountPath": "/m", "readOnly": True, "recursiveReadOnly": "Enabled"}
+    with pytest.raises(ConfigError, match='volume "v" requested recursive read-only mode, but it is not supported'):
+        volume_mount(mount, "/host", False, False)
