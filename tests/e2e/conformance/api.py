@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import pytest
 
 from apimachinery import scheme
 from apimachinery.protobuf.decoder import message_of
@@ -154,3 +155,10 @@ def discovered(server: ApiServerProgram, kind: Kind) -> Iterator[str]:
 
 def resource(server: ApiServerProgram, plural: str, group: str = "", namespace: str = "", **options: Any) -> Resource:
     return Resource(server, scheme.kind_of(plural, group), namespace, **options)
+
+
+def refusal(call: Callable[[], Any]) -> Refused:
+    """What the server refused the call with."""
+    with pytest.raises(Refused) as caught:
+        call()
+    return caught.value

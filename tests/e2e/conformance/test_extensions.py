@@ -9,7 +9,7 @@ import yaml
 
 from apimachinery.scheme import Kind
 from tests.control_plane import ApiServerProgram
-from tests.e2e.conformance.api import APPLY, JSON_PATCH, MERGE, Object, Refused, Resource, resource
+from tests.e2e.conformance.api import APPLY, JSON_PATCH, MERGE, Object, Refused, Resource, refusal, resource
 from tests.waiting import eventually
 
 ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
@@ -29,12 +29,6 @@ PORTS = {
 }
 SPEC = {"foo": {"type": "string"}, "cronSpec": {"type": "string"}, "ports": PORTS}
 VALIDATED = {"type": "object", "properties": {"spec": {"type": "object", "properties": SPEC}}}
-
-
-def refusal(call: Any) -> Refused:
-    with pytest.raises(Refused) as caught:
-        call()
-    return caught.value
 
 
 class Custom:

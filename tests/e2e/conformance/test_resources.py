@@ -8,17 +8,11 @@ from typing import Any
 import pytest
 
 from tests.control_plane import ApiServerProgram
-from tests.e2e.conformance.api import JSON_PATCH, MERGE, STRATEGIC, Object, Refused, Resource, resource
+from tests.e2e.conformance.api import JSON_PATCH, MERGE, STRATEGIC, Object, Resource, refusal, resource
 from tests.waiting import eventually
 
 CONTAINER = {"name": "c", "image": "i"}
 POD = {"containers": [CONTAINER]}
-
-
-def refusal(call: Any) -> Refused:
-    with pytest.raises(Refused) as caught:
-        call()
-    return caught.value
 
 
 # ConfigMaps and Secrets
