@@ -9,6 +9,7 @@ from typing import Final
 
 from node.agent.pod_state import Object, init_containers, is_sidecar, regular_containers
 from node.agent.resources import pod_requests
+from node.agent.security import apparmor_profiles
 from node.agent.status import Verdict
 
 STRICT_GROUPS: Final = "SupplementalGroupsPolicy=Strict is not supported in this node"
@@ -24,6 +25,13 @@ def check(pod: Object, others: Iterable[Object], allocatable: Mapping[str, Decim
     """Why ``pod`` cannot run beside ``others`` (the active pods of the node); None when it can."""
     running = list(others)
     return check_resources(pod, running, allocatable) or _check_ports(pod, running)
+
+
+def check_apparmor(pod: Object, enabled: bool) -> Verdict | None:
+    """A pod that wants an AppArmor profile on a machine without AppArmor. Source: ``pkg/security/apparmor``."""
+    if enabled or not apparmor_profiles(pod) - {"Unconfined"}:
+        return None
+    return Verdict("Failed", "AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
 
 
 def check_groups(spec: Object, strict: bool | None) -> Verdict | None:

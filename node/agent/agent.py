@@ -123,10 +123,13 @@ class NodeAgent:
         prober: Prober = AlwaysReady()
         if not self._hollow:
             objects, tokens = WatchedObjects(parts.client, self._wake), TokenManager(parts.client)
-            self._csi = Csi(parts.client, settings, self._facts, tokens, recorder, self._node, self._report_anew)
+            self._csi = Csi(
+                parts.client, settings, self._facts, tokens, recorder, self._node, self._report_anew,
+                parts.metrics.storage,
+            )  # fmt: skip
             preparer = PodPreparer(
                 settings, self._facts, objects, tokens, self._bound, self._csi.volumes, parts.services,
-                cgroups=self._network,
+                parts.metrics.storage, cgroups=self._network,
             )  # fmt: skip
         if self._network:
             prober = NetworkProber(self._runtime)

@@ -120,3 +120,14 @@ def _pid_count() -> int:
     """Threads of the machine: the second number of ``running/total`` in /proc/loadavg."""
     words = _read("/proc/loadavg").split()
     return int(words[3].split("/")[1]) if len(words) > 3 else 0
+
+
+def has_apparmor() -> bool:
+    try:
+        return Path("/sys/module/apparmor/parameters/enabled").read_text().startswith("Y")
+    except OSError:
+        return False
+
+
+def has_selinux() -> bool:
+    return os.path.exists("/sys/fs/selinux/enforce")

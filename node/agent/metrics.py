@@ -4,10 +4,11 @@ Source: kubelet ``metrics/metrics.go``, ``kuberuntime/instrumented_services.go``
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, cast
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from apimachinery.metrics import new_registry
 from node.agent.pod_state import Object
@@ -17,6 +18,7 @@ from node.cri.runtime import Runtime, RuntimeFault
 _OPERATION_BUCKETS: Final = tuple(0.005 * 2.5**n for n in range(14))
 _STEP_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _START_BUCKETS: Final = (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 20, 30, 45, 60, 120, 180, 240, 300, 360, 480, 600)
+_STORAGE_BUCKETS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 25, 50, 120, 300, 600)
 _OPERATIONS: Final = {
     "version": "version",
     "status": "status",
@@ -49,9 +51,30 @@ _OPERATIONS: Final = {
 """Calls of a ``Runtime`` by the kubelet's names for them."""
 
 
+class StorageOperations:
+    """How long what is done with volumes takes, by plugin. Source: ``pkg/volume/util/metrics.go``."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._seconds = Histogram(
+            "storage_operation_duration_seconds", "Storage operation duration",
+            ["volume_plugin", "operation_name", "status", "migrated"], registry=registry, buckets=_STORAGE_BUCKETS,
+        )  # fmt: skip
+
+    @contextmanager
+    def measured(self, plugin: str, operation: str) -> Iterator[None]:
+        """``operation`` is upstream's name: volume_mount, volume_unmount, unmount_device..."""
+        began, status = time.monotonic(), "fail-unknown"
+        try:
+            yield
+            status = "success"
+        finally:
+            self._seconds.labels(plugin, operation, status, "false").observe(time.monotonic() - began)
+
+
 class AgentMetrics:
     def __init__(self) -> None:
         self.registry = registry = new_registry()
+        self.storage = StorageOperations(registry)
         labels = ["operation_type"]
         self._operations = Counter(
             "kubelet_runtime_operations", "Cumulative number of runtime operations.", labels, registry=registry

@@ -15,7 +15,7 @@ from node.agent.metrics import AgentMetrics
 from node.agent.pod_state import POD_UID, Object, uid_of
 from node.agent.pods import Pods
 from node.agent.volume_stats import VolumeReader
-from node.agent.volumes.manager import kind_of
+from node.agent.volumes.manager import PLUGINS, kind_of
 from node.cri.runtime import Runtime
 from protos.cri.runtime.v1 import api_pb2 as pb
 
@@ -89,7 +89,8 @@ def _managed_volumes(pods: Iterable[Object], running: set[str | None]) -> Metric
     found: Counter[tuple[str, ...]] = Counter()
     for pod in pods:
         for volume in pod["spec"].get("volumes") or ():
-            plugin = f"kubernetes.io/{kind_of(volume)}"
+            kind = kind_of(volume)
+            plugin = PLUGINS.get(kind) or f"kubernetes.io/{kind}"
             found[plugin, "desired_state_of_world"] += 1
             found[plugin, "actual_state_of_world"] += uid_of(pod) in running
     return _gauge("volume_manager_total_volumes", "Volumes in Volume Manager", ("plugin_name", "state"), found)

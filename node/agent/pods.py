@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from apimachinery.client.events import EventRecorder
 from apimachinery.logging import get_logger
-from node.agent import admission, shutdown
+from node.agent import admission, host, shutdown
 from node.agent.events import RuntimeWatch
 from node.agent.eviction_plan import refused_under_pressure
 from node.agent.images import pod_reference
@@ -85,6 +85,7 @@ class Pods:
         refused = refused_under_pressure(worker.pod, facts.pressure)
         spec = worker.pod["spec"]
         refused = refused or admission.check_groups(spec, facts.strict_groups)
+        refused = refused or admission.check_apparmor(worker.pod, host.has_apparmor())
         refused = refused or admission.check_sysctls(spec, self._services.settings.unsafe_sysctls)
         return refused or admission.check(worker.pod, self._others(worker.uid), facts.allocatable)
 

@@ -16,6 +16,7 @@ from node.agent.csi.volumes import CsiVolumes
 from node.agent.downward import ConfigError, PodFacts
 from node.agent.environment import ObjectSource, make_environment
 from node.agent.expansion import expand, undefined
+from node.agent.metrics import StorageOperations
 from node.agent.names import host_network_hosts_file, hosts_file, sandbox_hostname
 from node.agent.paths import NodePaths
 from node.agent.pod_actions import Start
@@ -104,6 +105,7 @@ class PodPreparer:
         bound: VolumeSource,
         csi: CsiVolumes,
         services: Callable[[], Iterable[Object]],
+        storage: StorageOperations,
         *,
         cgroups: bool,
     ) -> None:
@@ -112,7 +114,7 @@ class PodPreparer:
         self._settings, self._facts = settings, facts
         self._paths = NodePaths(settings.root_dir)
         self._source, self._tokens, self._bound = source, tokens, bound
-        self._csi, self._services = csi, services
+        self._csi, self._services, self._storage = csi, services, storage
 
     def _pod_facts(self, pod: Object, runtime: PodRuntime) -> PodFacts:
         sandbox = runtime.sandbox
@@ -130,7 +132,7 @@ class PodPreparer:
 
     async def volumes(self, pod: Object, runtime: PodRuntime) -> Volumes:
         facts = self._pod_facts(pod, runtime)
-        context = VolumeContext(facts, self._source, self._tokens, self._bound, self._paths, self._csi)
+        context = VolumeContext(facts, self._source, self._tokens, self._bound, self._paths, self._csi, self._storage)
         return await manager.prepare(context)
 
     async def container(

@@ -51,6 +51,32 @@ def _profile(profile: Object | None, default: "pb.SecurityProfile.ProfileType") 
     return pb.SecurityProfile(profile_type=kinds.get(kind or "", default))
 
 
+def _selinux(options: Object | None) -> pb.SELinuxOption | None:
+    return pb.SELinuxOption(**options) if options else None
+
+
+def apparmor_profiles(pod: Object) -> set[str]:
+    """The types of profile that its containers ask for."""
+    spec, common = pod["spec"], _apparmor(pod["spec"])
+    containers = [c for kind in ("initContainers", "containers", "ephemeralContainers") for c in spec.get(kind) or ()]
+    return {p["type"] for c in containers if (p := _apparmor(c) or common)}
+
+
+def _apparmor(about: Object) -> Object | None:
+    profile: Object | None = (about.get("securityContext") or {}).get("appArmorProfile")
+    return profile
+
+
+def _apparmor_fields(profile: Object | None) -> Object:
+    """As the CRI has it now, and as containerd before 2.0 reads it."""
+    if not profile:
+        return {}
+    kind, name = profile["type"], profile.get("localhostProfile") or ""
+    old = {"RuntimeDefault": "runtime/default", "Unconfined": "unconfined", "Localhost": f"localhost/{name}"}
+    made = pb.SecurityProfile(profile_type=kind, localhost_ref=name if kind == "Localhost" else "")
+    return {"apparmor": made, "apparmor_profile": old[kind]}
+
+
 def _int64(value: int | None) -> pb.Int64Value | None:
     return None if value is None else pb.Int64Value(value=value)
 
@@ -65,6 +91,7 @@ def sandbox_security(pod: Object) -> pb.LinuxSandboxSecurityContext:
         supplemental_groups=_groups(context),
         supplemental_groups_policy=_groups_policy(context),
         privileged=any((c.get("securityContext") or {}).get("privileged") for c in containers),
+        selinux_options=_selinux(context.get("seLinuxOptions")),
         seccomp=pb.SecurityProfile(profile_type=pb.SecurityProfile.RuntimeDefault),
     )
 
@@ -103,7 +130,9 @@ def container_security(pod: Object, container: Object, image: pb.Image | None) -
         no_new_privs=context.get("allowPrivilegeEscalation") is False,
         masked_paths=() if unmasked else MASKED_PATHS,
         readonly_paths=() if unmasked else READONLY_PATHS,
+        selinux_options=_selinux(context.get("seLinuxOptions")),
         seccomp=_profile(context.get("seccompProfile"), pb.SecurityProfile.Unconfined),
+        **_apparmor_fields(context.get("appArmorProfile")),
     )
 
 

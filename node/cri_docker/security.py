@@ -95,6 +95,9 @@ def _options(
     if security.no_new_privs:
         options.append("no-new-privileges")
     options.append(_apparmor_option(security, limits))
+    label = security.selinux_options
+    parts = {"user": label.user, "role": label.role, "type": label.type, "level": label.level}
+    options += [f"label={part}:{value}" for part, value in parts.items() if value]
     return [option for option in options if option]
 
 

@@ -119,6 +119,14 @@ def unoffered(wanted: Wanted, driver: Object | None) -> str:
     return f'volume mode "{wanted.lifecycle}" not supported by driver {wanted.driver} ({known})'
 
 
+def unlabelled(wanted: Wanted, driver: Object | None, pod: Object, selinux: bool) -> str:
+    """Why the volume cannot have the pod's SELinux label (KEP-1710); "" where nobody asks for that."""
+    asked = selinux and ((driver or {}).get("spec") or {}).get("seLinuxMount")
+    once = "ReadWriteOncePod" in wanted.access_modes and wanted.lifecycle == PERSISTENT
+    labelled = (pod["spec"].get("securityContext") or {}).get("seLinuxOptions")
+    return f"seLinuxMount of driver {wanted.driver} is not supported" if asked and once and labelled else ""
+
+
 def pod_info(pod: Object, wanted: Wanted) -> dict[str, str]:
     """What a driver with ``podInfoOnMount`` is told of the pod."""
     told = {

@@ -18,6 +18,7 @@ from node.agent.csi.drivers import Driver, DriverError, Drivers
 from node.agent.csi.expansion import Expander
 from node.agent.csi.plugins import PluginRefused, PluginWatcher
 from node.agent.csi.volumes import CsiVolumes
+from node.agent.metrics import StorageOperations
 from node.agent.paths import NodePaths
 from node.agent.settings import AgentSettings, NodeFacts
 from node.agent.tokens import TokenManager
@@ -40,6 +41,7 @@ class Csi:
         recorder: EventRecorder,
         node: Callable[[], Object],
         in_use_changed: Callable[[], None],
+        storage: StorageOperations,
     ) -> None:
         paths, self._drivers = NodePaths(settings.root_dir), Drivers()
         self._name = settings.node_name
@@ -51,8 +53,9 @@ class Csi:
         self._watcher = PluginWatcher(paths.plugin_sockets, self)
         expander = Expander(client, recorder)
         self.volumes = CsiVolumes(
-            client, self._drivers, Credentials(client, tokens), facts, node, settings.root_dir, expander, in_use_changed
-        )
+            client, self._drivers, Credentials(client, tokens), facts, node, settings.root_dir, expander,
+            in_use_changed, storage,
+        )  # fmt: skip
 
     def start(self, tasks: Tasks) -> None:
         tasks.start(f"csi-node-{self._name}", self._keep_published())

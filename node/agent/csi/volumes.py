@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final
 from weakref import WeakValueDictionary
@@ -29,8 +30,11 @@ from node.agent.csi.requests import (
     Wanted,
     agent_applies_group,
     pod_info,
+    unlabelled,
     unoffered,
 )
+from node.agent.host import has_selinux
+from node.agent.metrics import StorageOperations
 from node.agent.settings import NodeFacts
 from node.agent.volumes.persistent import give_group
 from node.agent.volumes.volume import MountFailed, VolumeContext, VolumeError
@@ -65,10 +69,11 @@ class CsiVolumes:
         root: str,
         expander: Expander,
         in_use_changed: Callable[[], None],
+        storage: StorageOperations,
     ) -> None:
         self._client, self._drivers, self._credentials, self._facts = client, drivers, credentials, facts
         self._node, self._records, self._expander = node, Records(root), expander
-        self._in_use_changed = in_use_changed
+        self._in_use_changed, self._storage = in_use_changed, storage
         self._mounted: dict[_Key, _Mounted] = {}
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._unstaging: dict[tuple[str, str], asyncio.Task[None]] = {}
@@ -85,7 +90,8 @@ class CsiVolumes:
             return known.call.record.mount
         try:
             call = await self._prepare(wanted, context)
-            await self._mount(call, context, first=known is None)
+            with self._measured(wanted.driver, "map_volume" if wanted.block else "volume_mount"):
+                await self._mount(call, context, first=known is None)
         except ApiError as error:
             raise MountFailed(_SET_UP, wanted.name, error.message) from error
         repeats = call.setting("requiresRepublish") or (wanted.claim and Capability.EXPAND_VOLUME in call.able)
@@ -95,7 +101,10 @@ class CsiVolumes:
     async def _mount(self, call: Call, context: VolumeContext, *, first: bool) -> None:
         if first or call.setting("requiresRepublish"):
             await self._write(call.record)
-            given = await self._attached(call.wanted, call.record) if call.record.attachment else {}
+            given = {}
+            if call.record.attachment:
+                with self._measured(call.wanted.driver, "verify_controller_attached_volume"):
+                    given = await self._attached(call.wanted, call.record)
             async with self._lock(call.record):
                 if first and call.record.staged:
                     await self._stage(call, given)
@@ -107,7 +116,7 @@ class CsiVolumes:
 
     async def _prepare(self, wanted: Wanted, context: VolumeContext) -> Call:
         about = await self._about(wanted.driver)
-        if why := unoffered(wanted, about):
+        if why := unoffered(wanted, about) or unlabelled(wanted, about, context.pod, has_selinux()):
             raise MountFailed(_SET_UP, wanted.name, why)
         try:
             driver = self._drivers.get(wanted.driver)
@@ -127,6 +136,9 @@ class CsiVolumes:
             block=wanted.block,
         )
         return Call(wanted, context.pod, driver, able, about, context.fs_group, record)
+
+    def _measured(self, driver: str, operation: str) -> AbstractContextManager[None]:
+        return self._storage.measured(f"kubernetes.io/csi:{driver}", operation)
 
     async def _about(self, driver: str) -> Object | None:
         try:
@@ -242,8 +254,10 @@ class CsiVolumes:
 
     async def _unpublish(self, record: Record) -> None:
         request = pb.NodeUnpublishVolumeRequest(volume_id=record.handle, target_path=record.mount)
+        operation = "unmap_volume" if record.block else "volume_unmount"
         async with self._lock(record):
-            await self._drivers.get(record.driver).call("NodeUnpublishVolume", request)
+            with self._measured(record.driver, operation):
+                await self._drivers.get(record.driver).call("NodeUnpublishVolume", request)
             await asyncio.to_thread(self._records.remove, record)
 
     async def run(self) -> None:
@@ -265,7 +279,8 @@ class CsiVolumes:
         try:
             async with self._lock(record):
                 if record in await asyncio.to_thread(self._records.unused_stages):
-                    await self._drivers.get(record.driver).call("NodeUnstageVolume", request)
+                    with self._measured(record.driver, "unmap_device" if record.block else "unmount_device"):
+                        await self._drivers.get(record.driver).call("NodeUnstageVolume", request)
                     await asyncio.to_thread(self._records.remove, record)
             await self._tell_in_use()
         except (DriverError, OSError) as error:

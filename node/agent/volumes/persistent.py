@@ -50,7 +50,9 @@ async def _prepare(name: str, volume: Object, claim: str, context: VolumeContext
     if source is None:
         some = " or ".join(("csi", *sources))
         raise UnsupportedVolume(f"volume {name_of(volume)}: no {mode} volumes of its type, use {some}")
-    return await sources[source](volume, context)
+    plugin = {"local": "local-volume", "hostPath": "host-path"}[source]
+    with context.storage.measured(f"kubernetes.io/{plugin}", "map_volume" if mode == "Block" else "volume_mount"):
+        return await sources[source](volume, context)
 
 
 def _is_used(pod: Object, volume: str, field: str) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from node.agent.downward import PodFacts
 from node.agent.environment import ObjectSource
+from node.agent.metrics import StorageOperations
 from node.agent.paths import NodePaths
 from node.agent.pod_state import Object, uid_of
 
@@ -72,6 +73,7 @@ class VolumeContext:
     bound: VolumeSource
     paths: NodePaths
     csi: DriverVolumes
+    storage: StorageOperations
 
     @property
     def pod(self) -> Object:

@@ -17,10 +17,11 @@ from apimachinery.meta import Object
 from apimachinery.scheme import NODES, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, Kind
 from node.agent.csi import volumes
 from node.agent.csi.plugins import PluginWatcher
-from node.agent.csi.requests import Wanted, agent_applies_group, capability, of_inline, of_volume
+from node.agent.csi.requests import Wanted, agent_applies_group, capability, of_inline, of_volume, unlabelled
 from node.agent.csi.service import Csi
+from node.agent.metrics import AgentMetrics
 from node.agent.settings import AgentSettings, NodeFacts
-from node.agent.tokens import TokenManager
+from node.agent.tokens import Token, TokenManager
 from node.agent.volumes.volume import MountFailed, VolumeContext
 from protos.csi.v1 import csi_pb2 as pb
 from tests import fakes
@@ -59,7 +60,9 @@ class World:
         self.facts = NodeFacts()
         tokens, recorder = TokenManager(self.client), EventRecorder(self.client, "kubelet", "n1")
         settings = AgentSettings("n1", str(self.root))
-        return Csi(self.client, settings, self.facts, tokens, recorder, lambda: self.node, self.report)
+        self.metrics = AgentMetrics()
+        storage = self.metrics.storage
+        return Csi(self.client, settings, self.facts, tokens, recorder, lambda: self.node, self.report, storage)
 
     @property
     def node(self) -> Object:
@@ -75,8 +78,13 @@ class World:
         found = self.cluster.get(kind, namespace, name)
         self.cluster.update(kind, found | {"status": status}, subresource="status")
 
-    def context(self, uid: str) -> VolumeContext:
-        return cast(VolumeContext, SimpleNamespace(pod=pod(uid), fs_group=None))
+    def context(self, uid: str, group: int | None = None) -> VolumeContext:
+        return cast(VolumeContext, SimpleNamespace(pod=pod(uid), fs_group=group))
+
+    def counted(self, operation: str, status: str = "success") -> float:
+        labels = {"operation_name": operation, "status": status, "migrated": "false"}
+        about = labels | {"volume_plugin": f"kubernetes.io/csi:{DRIVER}"}
+        return self.metrics.registry.get_sample_value("storage_operation_duration_seconds_count", about) or 0
 
     async def register(self) -> None:
         await self.driver.serve(self.root / "csi.sock", self.root / "plugins_registry")
@@ -275,3 +283,69 @@ async def test_a_driver_that_wants_it_publishes_again_and_nothing_more(
         await world.mount("p1")
     assert len(world.driver.calls("NodeStageVolume")) == 1
     assert len(world.driver.calls("NodePublishVolume")) == 3
+
+
+async def test_each_time_a_volume_is_published_again_its_driver_has_a_fresh_token(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volumes, "_AGAIN_SECONDS", 0.0)
+    made: list[tuple[str, int]] = []
+
+    async def request(_: TokenManager, pod: Object, audience: str, seconds: int) -> Token:
+        made.append((audience, seconds))
+        return Token(f"token-{len(made)}", 4000.0, 0.0)
+
+    monkeypatch.setattr(TokenManager, "request", request)
+    world.about(
+        attachRequired=False, requiresRepublish=True, tokenRequests=[{"audience": "a", "expirationSeconds": 700}]
+    )
+    await world.register()
+    await world.mount("p1")
+    await world.mount("p1")
+    contexts = [call.volume_context for call in world.driver.calls("NodePublishVolume")]
+    told = [json.loads(context["csi.storage.k8s.io/serviceAccount.tokens"])["a"] for context in contexts]
+    assert told == [{"token": f"token-{n}", "expirationTimestamp": "1970-01-01T01:06:40Z"} for n in (1, 2)]
+    assert made == [("a", 700)] * 2
+
+
+async def test_a_volume_that_is_not_published_again_stays_as_it_was(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volumes, "_AGAIN_SECONDS", 0.0)
+    world.about(attachRequired=False, requiresRepublish=True)
+    await world.register()
+    path = await world.mount("p1")
+    world.driver.state.joinpath("faults").write_text(json.dumps({"NodePublishVolume": "INTERNAL"}))
+    with pytest.raises(MountFailed, match="as the test wants it"):
+        await world.mount("p1")
+    assert os.path.isdir(path) and not world.driver.calls("NodeUnpublishVolume")
+    assert (world.counted("volume_mount"), world.counted("volume_mount", "fail-unknown")) == (1, 1)
+    await world.csi.volumes.release("p1")
+    assert world.counted("volume_unmount") == 1
+
+
+async def test_a_driver_that_can_gives_the_group_itself(world: World) -> None:
+    world.driver.able = (Capability.STAGE_UNSTAGE_VOLUME, Capability.VOLUME_MOUNT_GROUP)
+    world.about(attachRequired=False, fsGroupPolicy="File")
+    await world.register()
+    path = await world.csi.volumes.mount(of_volume(volume(), "c", False), world.context("p1", 4321))
+    for verb in ("NodeStageVolume", "NodePublishVolume"):
+        assert [call.volume_capability.mount.volume_mount_group for call in world.driver.calls(verb)] == ["4321"]
+    assert os.stat(path).st_gid != 4321
+
+
+@pytest.mark.parametrize(
+    ("selinux", "mode", "options", "refused"),
+    [
+        (True, "ReadWriteOncePod", {"level": "s0:c1"}, True),
+        (False, "ReadWriteOncePod", {"level": "s0:c1"}, False),
+        (True, "ReadWriteOnce", {"level": "s0:c1"}, False),
+        (True, "ReadWriteOncePod", None, False),
+    ],
+)
+def test_a_mount_with_a_label_is_refused_where_labels_count(
+    selinux: bool, mode: str, options: Object | None, refused: bool
+) -> None:
+    labelled = {"spec": {"securityContext": {"seLinuxOptions": options}}}
+    wanted, about = Wanted("v", DRIVER, "h", access_modes=(mode,)), {"spec": {"seLinuxMount": True}}
+    assert bool(unlabelled(wanted, about, labelled, selinux)) is refused

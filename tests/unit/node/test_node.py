@@ -13,7 +13,7 @@ from apimachinery.client.informer import InformerFactory
 from apimachinery.errors import NotFound, ServiceUnavailable
 from apimachinery.meta import condition_is_true
 from apimachinery.scheme import CORE_EVENTS, NODES, PODS
-from node.agent import pressure
+from node.agent import host, pressure
 from node.agent.agent import NodeAgent, ProcessParts, run_nodes
 from node.agent.host import HostReader
 from node.agent.leases import LeaseRenewer
@@ -207,6 +207,17 @@ async def test_a_runtime_that_cannot_keep_groups_away_gets_no_pod_that_wants_it(
         await until(lambda: world.status("unable").get("phase") == "Failed")
         assert world.status("unable")["reason"] == "SupplementalGroupsPolicyNotSupported"
         assert "SupplementalGroupsPolicy=Strict is not supported in this node" in world.status("unable")["message"]
+
+
+@pytest.mark.skipif(host.has_apparmor(), reason="this machine has AppArmor")
+async def test_a_pod_that_wants_apparmor_needs_a_machine_that_has_it(world: World) -> None:
+    async with world.node():
+        await until(lambda: world.cluster.find(NODES, "", NODE))
+        for kind in ("RuntimeDefault", "Unconfined"):
+            context = {"appArmorProfile": {"type": kind}}
+            world.cluster.create(PODS, pod(kind.lower(), "sleep", "1000", securityContext=context))
+        await until(lambda: is_ready(world, "unconfined"))
+        await until(lambda: world.status("runtimedefault").get("reason") == "AppArmor")
 
 
 async def test_a_pod_that_is_gone_takes_no_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

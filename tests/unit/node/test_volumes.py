@@ -57,7 +57,8 @@ def of_claim(mode: str, source: dict[str, Any], used: str) -> tuple[dict[str, An
     found = {"metadata": {"name": "pv"}, "spec": {"volumeMode": mode, **source}}
     container = {"name": "c", used: [{"name": "v"}]}
     bound = SimpleNamespace(volume=AsyncMock(return_value=found))
-    context = SimpleNamespace(pod={"spec": {"containers": [container]}}, bound=bound, fs_group=None)
+    pod, storage = {"spec": {"containers": [container]}}, AgentMetrics().storage
+    context = SimpleNamespace(pod=pod, bound=bound, fs_group=None, storage=storage)
     return {"name": "v", "persistentVolumeClaim": {"claimName": "c"}}, cast(VolumeContext, context)
 
 
