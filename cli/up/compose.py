@@ -27,7 +27,6 @@ def up(config: ClusterConfig, progress: Progress) -> None:
         step.detail = "started" if prerequisites.ensure_engine(config.logs / "dockerd.log") else "running"
     ensure_example_images(progress)
     ensure_image(progress)
-    _ensure_shared(config.root)
     since = datetime.datetime.now(datetime.UTC)
     if _compose(config, "ps", "--quiet", "--status=running", "node").strip():
         since -= LEASE_RENEWED_WITHIN
@@ -71,20 +70,3 @@ def _program() -> list[str]:
     if beside.exists():
         return [str(beside)]
     return ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
-
-
-def _ensure_shared(folder: Path) -> None:
-    """Let mounts that a node makes under ``folder`` (volumes in memory) be seen by the engine.
-
-    Most systems share all mounts from the root down; where that is not so, the folder becomes a shared mount.
-    """
-    shared = subprocess.run(
-        ["findmnt", "--noheadings", "--output=PROPAGATION", "--target", str(folder)],
-        capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
-    if "shared" in shared:
-        return
-    if os.geteuid() != 0:
-        raise CannotStart(f"{folder} is not on a shared mount and only root can make it one: use sudo")
-    subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True, capture_output=True)
-    subprocess.run(["mount", "--make-rshared", str(folder)], check=True, capture_output=True)

@@ -1,7 +1,7 @@
 """What a local cluster is made of: the choices of ``kubeto up``, kept in ``<dir>/cluster.json``.
 
 Everything a cluster needs lives under one folder, ``.kubeto`` unless told otherwise, so that ``kubeto down``
-finds it again and ``make clean`` is one ``rm``.
+finds it again and ``make clean`` has one place to empty.
 """
 
 import ipaddress

@@ -6,6 +6,7 @@ The command lines are those of process mode (``components``); only addresses dif
 import asyncio
 import os
 import socket
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +37,23 @@ def init(directory: Directory, name: str = "kubeto", nodes: int = 3, port: int =
     config.save()
     for folder in (config.run, config.data, config.logs):
         folder.mkdir(parents=True, exist_ok=True)
+    _ensure_shared(config.root)
+
+
+def _ensure_shared(folder: Path) -> None:
+    """Let mounts that a node makes under ``folder`` (volumes in memory) be seen by the engine.
+
+    Most systems share all mounts from the root down; where that is not so, the folder becomes a shared mount of the
+    machine. Needs the machine's processes (``pid: host``) and SYS_ADMIN. Raises CannotStart.
+    """
+    share = """
+      case $(findmnt --noheadings --output=PROPAGATION --target "$0") in *shared*) exit ;; esac
+      mount --bind "$0" "$0" && mount --make-rshared "$0"
+    """
+    on_the_machine = ["nsenter", "--target=1", "--mount", "--wd=/", "sh", "-c", share, str(folder)]
+    done = subprocess.run(on_the_machine, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CannotStart(f"{folder} cannot be made a shared mount: {done.stderr.strip()}")
 
 
 def component(name: Annotated[str, typer.Argument()], directory: Directory) -> None:
