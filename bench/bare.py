@@ -35,7 +35,7 @@ class PlainSdk:
         self._network = json.dumps(plugin | {"ipam": ipam}).encode()
 
     def up(self) -> tuple[str, str]:
-        pause = self._docker.containers.run("kubeto/pause:1", detach=True, network_mode="none", labels=["crih"])
+        pause = self._docker.containers.run("kubeto/pause:2", detach=True, network_mode="none", labels=["crih"])
         self._cni("ADD", pause.id)
         joined = {"network_mode": f"container:{pause.id}", "ipc_mode": "private", "labels": ["crih"]}
         return pause.id, self._docker.containers.run("kubeto/busybox:1", _COMMAND, detach=True, **joined).id

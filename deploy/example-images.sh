@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make the two small images that a cluster needs where no registry can be reached, from Debian's static busybox:
-# kubeto/pause:1 holds a pod's namespaces; kubeto/busybox:1 has a shell, a web server and the usual tools.
+# kubeto/pause:2 holds a pod's namespaces; kubeto/busybox:1 has a shell, a web server and the usual tools.
 set -euo pipefail
 
 busybox=$(command -v busybox)
@@ -12,10 +12,12 @@ import() {
   tar -C "$root" --sort=name --mtime=@0 --numeric-owner -c . | docker import "$@" >/dev/null
 }
 
-if ! docker image inspect kubeto/pause:1 >/dev/null 2>&1; then
+if ! docker image inspect kubeto/pause:2 >/dev/null 2>&1; then
   mkdir -p "$root/bin"
   cp "$busybox" "$root/bin/busybox"
-  import -c 'ENTRYPOINT ["/bin/busybox","sleep","infinity"]' - kubeto/pause:1
+  # The first process of a pod's shared pid namespace: it has to reap what others leave, and to end when it is told to.
+  pause='trap \"exit 0\" INT TERM; while :; do /bin/busybox sleep 2147483647 & wait; done'
+  import -c "ENTRYPOINT [\"/bin/busybox\",\"sh\",\"-c\",\"$pause\"]" - kubeto/pause:2
 fi
 if ! docker image inspect kubeto/busybox:1 >/dev/null 2>&1; then
   mkdir -p "$root"/{bin,etc,tmp,root,proc,sys,dev,var/www}

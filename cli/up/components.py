@@ -10,7 +10,7 @@ from cli.up import etcd
 from cli.up.config import CLUSTER_DOMAIN, COMPOSE_ENGINE, SERVICE_ACCOUNT_ISSUER, ClusterConfig
 from cli.up.identities import CONTROLLER_MANAGER, HOLLOW, SCHEDULER, Certificates
 
-SANDBOX_IMAGE = "kubeto/pause:1"
+SANDBOX_IMAGE = "kubeto/pause:2"
 CNI_BIN_DIR = "/usr/lib/cni"
 _NODE_PORT_BASE = 10250
 

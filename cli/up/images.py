@@ -18,7 +18,7 @@ IMAGE, BASE = "kubeto/kubeto:dev", "kubeto/base:trixie"
 _SOURCES = ("apimachinery", "cli", "cni", "master", "node", "protos", "deploy", "pyproject.toml", "README.md")
 _IMAGE_PYTHON = "3.13"
 _PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (17, 24, 27, 28, 31, 34)] + ["manylinux2014_x86_64"]
-EXAMPLES = ("kubeto/pause:1", "kubeto/busybox:1")
+EXAMPLES = ("kubeto/pause:2", "kubeto/busybox:1")
 
 
 def present(*images: str) -> bool:

@@ -13,7 +13,7 @@ class Options:
     docker_host: str = flag("unix:///var/run/docker.sock", "the engine: unix:///path")
     state_dir: str = flag("/var/lib/kubeto/cri-docker", "what must outlive a restart")
     node_name: str = required("only containers of this node are seen; engines can be shared")
-    sandbox_image: str = flag("kubeto/pause:1", "what a pod's sandbox runs")
+    sandbox_image: str = flag("kubeto/pause:2", "what a pod's sandbox runs")
     sandbox_network: str = flag("cni", "cni, or loopback for none")
     cni_conf_dir: str = flag("/etc/cni/net.d", "where the network's configuration is")
     cni_bin_dirs: tuple[str, ...] = flag(

@@ -21,7 +21,7 @@ def config_map(name: str, **data: str) -> Object:
 
 
 def pod(name: str, **spec: object) -> Object:
-    containers = [{"name": "c", "image": "kubeto/pause:1"}]
+    containers = [{"name": "c", "image": "kubeto/pause:2"}]
     metadata = {"name": name, "labels": {"app": "x"}}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": containers, **spec}}
 

@@ -15,7 +15,7 @@ from protos.cri.runtime.v1 import api_pb2 as cri
 from tests.docker_runtime import Shim, connected, engine_is_here
 
 pytestmark = [pytest.mark.docker, pytest.mark.root]
-IMAGES = ["kubeto/pause:1", "kubeto/busybox:1"]
+IMAGES = ["kubeto/pause:2", "kubeto/busybox:1"]
 
 
 class OwnEngine:

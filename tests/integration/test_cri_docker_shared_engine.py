@@ -32,7 +32,7 @@ async def test_a_host_network_pod_is_in_the_nodes_network_with_a_resolv_conf_of_
         pytest.skip("needs root, Docker and the test images")
     node = Shim(tmp_path)
     label = f"io.kubeto.test={node.node}"
-    command = ["docker", "run", "-d", "--rm", "--label", label, "--network", "none", "kubeto/pause:1"]
+    command = ["docker", "run", "-d", "--rm", "--label", label, "--network", "none", "kubeto/pause:2"]
     owner = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     node.host_network_container = owner
     node.prepare()

@@ -68,7 +68,7 @@ for pet in nautilus kitten; do
   image $pet 'FROM kubeto/upstream-agnhost' 'WORKDIR /' "COPY $pet/html/*.jpg $pet/html/data.json /" 'CMD ["test-webserver"]'
 done
 image busybox 'FROM kubeto/busybox:1'
-image pause 'FROM kubeto/pause:1'
+image pause 'FROM kubeto/pause:2'
 image nonroot 'FROM kubeto/busybox:1' 'USER 1234'
 image nonewprivs 'FROM kubeto/busybox:1' 'COPY nnp /usr/local/bin/nnp' 'RUN chmod +s /usr/local/bin/nnp' \
   'ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' 'CMD ["nnp"]'

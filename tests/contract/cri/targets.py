@@ -69,7 +69,7 @@ class Node:
 @contextlib.contextmanager
 def own_node() -> Iterator[Node]:
     name = f"crih-{uuid.uuid4().hex[:6]}"
-    command = ["docker", "run", "-d", "--network=none", "--label=crih", f"--name={name}", "kubeto/pause:1"]
+    command = ["docker", "run", "-d", "--network=none", "--label=crih", f"--name={name}", "kubeto/pause:2"]
     container = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     try:
         inspect = ["docker", "inspect", "--format={{.State.Pid}}", container]

@@ -38,6 +38,17 @@ def test_pod_pid(kit: Kit) -> None:
     assert "httpd" not in namespaced(kit, pid=cri.POD).output("cat", "/proc/1/cmdline")
 
 
+def test_the_first_process_of_a_shared_namespace_reaps_orphans_and_ends_when_told_to(kit: Kit) -> None:
+    security = {"namespace_options": cri.NamespaceOption(pid=cri.POD)}
+    pod = kit.pod(security=security)
+    container = pod.run(("sleep", "1000"), security=security)
+    container.output("sh", "-c", "(sleep 0 &); (sleep 0 &)")
+    states = "cd /proc; for p in [0-9]*; do awk '{print $3}' $p/stat; done"
+    assert eventually(lambda: "Z" not in container.output("sh", "-c", states))
+    pod.run(("kill", "-TERM", "1"), security=security)
+    assert container.ended().exit_code == 137
+
+
 def test_container_pid(kit: Kit) -> None:
     assert "httpd" in namespaced(kit, pid=cri.CONTAINER).output("cat", "/proc/1/cmdline")
 
