@@ -8,8 +8,8 @@ ClusterIP works between neighbours without br_netfilter, which a container canno
 import errno
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
+from typing import NamedTuple
 
 from apimachinery import sysctl
 from apimachinery.netlink import SCOPE_LINK, Address, Link, Netlink, Route
@@ -18,8 +18,7 @@ _EVERYWHERE = "0.0.0.0/0"
 _DEFAULT_MTU = 1500
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(NamedTuple):
     """What a pod's interface should be."""
 
     host_name: str

@@ -7,10 +7,9 @@ default: the uplink's), ``dataDir`` (allocations; one a node when nodes share a 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from apimachinery.netlink import Netlink
 from cni import links
@@ -38,8 +37,7 @@ TYPE = "kubeto"
 _DATA_DIR = "/var/lib/kubeto/cni/ipam"
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(NamedTuple):
     """The parsed configuration."""
 
     version: str

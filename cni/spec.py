@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 Object = dict[str, Any]
 SUPPORTED = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
@@ -30,8 +30,7 @@ class CniError(Exception):
         return {"cniVersion": version, "code": self.code, "msg": self.message, "details": self.details}
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One call of a plugin: what the specification passes in the environment, and the configuration from stdin."""
 
     command: str
@@ -39,7 +38,7 @@ class Request:
     container_id: str = ""
     netns: str = ""
     ifname: str = ""
-    args: Mapping[str, str] = field(default_factory=dict)
+    args: Mapping[str, str] = MappingProxyType({})
     path: str = ""
 
     def environment(self) -> dict[str, str]:

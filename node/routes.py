@@ -14,7 +14,7 @@ Our routes carry a protocol number of their own: what has it and is not wanted g
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from apimachinery import nft, sysctl
@@ -178,12 +178,12 @@ def remove() -> None:
 
 def _at_sink(route: Route, sink: Link) -> Route:
     """Fill in what only the namespace knows: service routes (those with a source) lead to the sink."""
-    return replace(route, link=sink.index) if route.source else route
+    return route._replace(link=sink.index) if route.source else route
 
 
 def _as_wanted(route: Route) -> Route:
     """A route as read, in the form of ours: with a next hop, the kernel adds the link that it found."""
-    return replace(route, link=0) if route.via else route
+    return route._replace(link=0) if route.via else route
 
 
 async def run(informers: InformerFactory, config: RoutesConfig) -> None:

@@ -11,9 +11,8 @@ import errno
 import os
 import socket
 import struct
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from apimachinery.netlink import wire
 from apimachinery.netlink.wire import in_namespace as in_namespace
@@ -39,9 +38,8 @@ UNICAST, UNREACHABLE = 1, 7
 PROTOCOL_BOOT = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    index: int
+class Link(NamedTuple):
+    index: int  # type: ignore[assignment]  # it hides a method of tuples that nobody calls
     name: str
     mac: str
     mtu: int
@@ -49,15 +47,13 @@ class Link:
     up: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     link: int
     ip: str
     prefix: int
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """A route of the main table. ``destination`` is a CIDR; ``link`` an interface index or 0 (let ``via`` decide);
     ``source`` the address that the node's own packets get."""
 

@@ -4,17 +4,16 @@ import fcntl
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import Path
+from typing import NamedTuple
 
 from cni.ipam.allocator import next_free
 
 _SEPARATOR = ","  # occurs in no address, container ID (CNI spec 1.1, section 2) or interface name we accept
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Owner:
+class Owner(NamedTuple):
     container_id: str
     ifname: str
 
