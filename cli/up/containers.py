@@ -44,13 +44,14 @@ def _ensure_shared(folder: Path) -> None:
     """Let mounts that a node makes under ``folder`` (volumes in memory) be seen by the engine.
 
     Most systems share all mounts from the root down; where that is not so, the folder becomes a shared mount of the
-    machine. Needs the machine's processes (``pid: host``) and SYS_ADMIN. Raises CannotStart.
+    machine: in the mount namespace of the engine's shim, which is this process's parent with ``pid: host``. Needs
+    SYS_ADMIN and SYS_PTRACE. Raises CannotStart.
     """
     share = """
       case $(findmnt --noheadings --output=PROPAGATION --target "$0") in *shared*) exit ;; esac
       mount --bind "$0" "$0" && mount --make-rshared "$0"
     """
-    on_the_machine = ["nsenter", "--target=1", "--mount", "--wd=/", "sh", "-c", share, str(folder)]
+    on_the_machine = ["nsenter", f"--target={os.getppid()}", "--mount", "--wd=/", "sh", "-c", share, str(folder)]
     done = subprocess.run(on_the_machine, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CannotStart(f"{folder} cannot be made a shared mount: {done.stderr.strip()}")
