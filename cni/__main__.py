@@ -1,7 +1,7 @@
 """``kubeto-cni``: our plugin as a program, for runtimes that execute plugins (containerd, CRI-O).
 
 Reads CNI_* and the configuration on stdin, prints a result or an error as the CNI specification 1.1 has it. It is
-started twice for each pod, so only what a command needs is imported, and no dataclasses: they are a quarter of its time.
+started twice for each pod, so only what a command needs is imported, and no dataclasses: a quarter of its time.
 """
 
 import json
