@@ -12,6 +12,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
+
+from protos.cri.runtime.v1 import api_pb2 as cri
+from protos.cri.runtime.v1.api_pb2_grpc import RuntimeServiceStub
 from tests.e2e.local_cluster import LocalCluster
 
 _LABELS = " ".join(
@@ -47,8 +51,13 @@ class Machine:
         pid = command("docker", "inspect", "--format={{.State.Pid}}", f"{self.cluster.name}-{self.node}").strip()
         return command("nsenter", f"--net=/proc/{pid}/ns/net", *arguments)
 
-    def sandboxes(self) -> int:
-        return sum(count for (_, name, _), count in self.containers().items() if name == "POD")
+    def records(self, networked: int) -> list[tuple[str, object, object]]:
+        """What the runtime itself remembers, and what it should; ``networked``: pods that are not on the host's."""
+        sandboxes = sum(count for (_, name, _), count in self.containers().items() if name == "POD")
+        return [
+            ("records of sandboxes", len(self.folders("cri", "sandboxes")), sandboxes),
+            ("CNI results", len(self.folders("cri", "cni", "results")), networked),
+        ]
 
     def veths(self) -> int:
         links = json.loads(self._inside("ip", "-j", "link", "show", "type", "veth"))
@@ -77,12 +86,53 @@ class Machine:
             return [line.split()[4] for line in table if f" {self.root}/pods/" in line]
 
 
+class OnContainerd(Machine):
+    """A node whose runtime is a containerd of its own."""
+
+    def containers(self) -> Counter[tuple[str, str, str]]:
+        with grpc.insecure_channel(
+            f"unix:{self._socket}", options=[("grpc.default_authority", "localhost")]
+        ) as channel:
+            runtime = RuntimeServiceStub(channel)
+            sandboxes = runtime.ListPodSandbox(cri.ListPodSandboxRequest(), timeout=10).items
+            containers = runtime.ListContainers(cri.ListContainersRequest(), timeout=10).containers
+        found = Counter((s.metadata.uid, "POD", _word(s.state == cri.SANDBOX_READY)) for s in sandboxes)
+        for c in containers:
+            found[c.labels["io.kubernetes.pod.uid"], c.metadata.name, _word(c.state == cri.CONTAINER_RUNNING)] += 1
+        return found
+
+    @property
+    def _socket(self) -> str:
+        return str(self.cluster.directory / "run" / f"{self.node}.sock")
+
+    def _inside(self, *arguments: str) -> str:
+        return command("nsenter", f"--net=/run/netns/{self.cluster.name}-{self.node}", *arguments)
+
+    def shims(self) -> list[int]:
+        """The process ids of containerd's shims, one a sandbox."""
+        found = subprocess.run(["pgrep", "-f", f"containerd-shim.*{self._socket}"], capture_output=True, text=True)
+        return [int(pid) for pid in found.stdout.split()]
+
+    def records(self, networked: int) -> list[tuple[str, object, object]]:
+        ready = sum(n for (_, name, state), n in self.containers().items() if (name, state) == ("POD", "running"))
+        return [("shims", len(self.shims()), ready)]
+
+
+def _word(running: bool) -> str:
+    return "running" if running else "dead"
+
+
+def machine(cluster: LocalCluster, node: str) -> Machine:
+    there = (cluster.directory / "run" / f"containerd-{node}.pid").exists()
+    return (OnContainerd if there else Machine)(cluster, node)
+
+
 def leaks(cluster: LocalCluster) -> list[str]:
     """Each difference between what is declared and what is there, in words; empty when all is well."""
     pods = cluster.get("pods", "-A")["items"]
     services = cluster.get("services", "-A")["items"]
     nodes = [n["metadata"]["name"] for n in cluster.get("nodes")["items"]]
-    return [problem for n in nodes for problem in _of_node(Machine(cluster, n), pods, services)]
+    return [problem for n in nodes for problem in _of_node(machine(cluster, n), pods, services)]
 
 
 def _of_node(machine: Machine, pods: list[Any], services: list[Any]) -> list[str]:
@@ -106,8 +156,7 @@ def _of_node(machine: Machine, pods: list[Any], services: list[Any]) -> list[str
         ("service addresses", machine.service_ips(), ips),
         ("pods' folders", machine.folders("pods"), uids),
         ("log folders", machine.folders("logs", "pods"), logs),
-        ("records of sandboxes", len(machine.folders("cri", "sandboxes")), machine.sandboxes()),
-        ("CNI results", len(machine.folders("cri", "cni", "results")), len(networked)),
+        *machine.records(len(networked)),
     ]
     problems = [f"{machine.node}: {what}: {found}, not {wanted}" for what, found, wanted in compared if found != wanted]
     problems += [
