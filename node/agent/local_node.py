@@ -1,6 +1,7 @@
 """One node as the gRPC server sees it: finds pods, containers and logs, and tells health and load."""
 
 from apimachinery.errors import BadRequest, NotFound
+from node.agent import cadvisor
 from node.agent.events import RuntimeWatch
 from node.agent.host import HostReader
 from node.agent.metrics import AgentMetrics
@@ -47,6 +48,10 @@ class LocalNode:
             memory_available_bytes=load.memory_available,
             load1=load.load1,
         )
+
+    async def cadvisor(self) -> bytes:
+        """What ``/metrics/cadvisor`` answers. Raises RuntimeFault."""
+        return await cadvisor.text(self.runtime, await self.stats.summary(False), self._host.machine)
 
     # -- pods and containers
 

@@ -42,6 +42,8 @@ _OPERATIONS: Final = {
     "port_forward_url": "port_forward",
     "list_container_stats": "list_container_stats",
     "list_pod_sandbox_stats": "list_podsandbox_stats",
+    "list_metric_descriptors": "list_metric_descriptors",
+    "list_pod_sandbox_metrics": "list_podsandbox_metrics",
     "list_images": "list_images",
     "image_status": "image_status",
     "pull_image": "pull_image",

@@ -78,8 +78,11 @@ class NodeAgentService(rpc.NodeAgentServicer):
     async def Metrics(self, request: pb.MetricsRequest, context: Any) -> pb.MetricsReply:  # noqa: N802
         await self._authorize(context)
         try:
-            metrics = self._node(request.node).metrics
-            text = metrics.probes() if request.probes else await metrics.text()
+            node = self._node(request.node)
+            if request.cadvisor:
+                text = await node.cadvisor()
+            else:
+                text = node.metrics.probes() if request.probes else await node.metrics.text()
         except (ApiError, RuntimeFault) as error:
             await _abort(context, _as_api_error(error))
         return pb.MetricsReply(text=text)

@@ -185,6 +185,14 @@ class CriClient:
         request = pb.ListPodSandboxStatsRequest(filter=pb.PodSandboxStatsFilter(label_selector=labels))
         return (await _ask(self._runtime.ListPodSandboxStats(request, timeout=CALL_SECONDS))).stats
 
+    async def list_metric_descriptors(self) -> Sequence[pb.MetricDescriptor]:
+        request = pb.ListMetricDescriptorsRequest()
+        return (await _ask(self._runtime.ListMetricDescriptors(request, timeout=CALL_SECONDS))).descriptors
+
+    async def list_pod_sandbox_metrics(self) -> Sequence[pb.PodSandboxMetrics]:
+        request = pb.ListPodSandboxMetricsRequest()
+        return (await _ask(self._runtime.ListPodSandboxMetrics(request, timeout=CALL_SECONDS))).pod_metrics
+
     async def list_images(self) -> Sequence[pb.Image]:
         return (await _ask(self._images.ListImages(pb.ListImagesRequest(), timeout=CALL_SECONDS))).images
 

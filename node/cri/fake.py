@@ -280,6 +280,12 @@ class FakeRuntime(FakeImages):
     async def list_pod_sandbox_stats(self, labels: Mapping[str, str]) -> Sequence[pb.PodSandboxStats]:
         raise RuntimeUnimplemented("method ListPodSandboxStats not implemented")
 
+    async def list_metric_descriptors(self) -> Sequence[pb.MetricDescriptor]:
+        raise RuntimeUnimplemented("method ListMetricDescriptors not implemented")
+
+    async def list_pod_sandbox_metrics(self) -> Sequence[pb.PodSandboxMetrics]:
+        raise RuntimeUnimplemented("method ListPodSandboxMetrics not implemented")
+
     def _running(self) -> Iterator[Container]:
         return (c for c in self._containers.values() if c.state == pb.CONTAINER_RUNNING)
 

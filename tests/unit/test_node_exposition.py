@@ -2,7 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
-from master.apiserver.rest.node_exposition import cadvisor_metrics, resource_metrics
+from master.apiserver.rest.node_exposition import resource_metrics
 
 SUMMARY = {
     "node": {"cpu": {"usageCoreNanoSeconds": 5 * 10**9}, "memory": {"workingSetBytes": 100}},
@@ -35,11 +35,3 @@ def test_resource_metrics() -> None:
     assert found["pod_cpu_usage_seconds_total", "a", "p"] == 2
     assert found["container_memory_working_set_bytes", "c", "a", "p"] == 20
     assert found["resource_scrape_error",] == 0
-
-
-def test_cadvisor_metrics() -> None:
-    found = samples(cadvisor_metrics(SUMMARY, 2, 4096))
-    assert found["machine_cpu_cores",] == 2 and found["machine_memory_bytes",] == 4096
-    assert found["container_cpu_usage_seconds_total", "c", "total", "a", "p"] == 1
-    assert found["container_memory_rss", "c", "a", "p"] == 15 and found["container_fs_usage_bytes", "c", "a", "p"] == 9
-    assert found["container_network_transmit_bytes_total", "eth0", "a", "p"] == 8

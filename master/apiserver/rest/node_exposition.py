@@ -1,7 +1,6 @@
-"""What a node uses, in Prometheus' format: ``/metrics/resource`` and ``/metrics/cadvisor`` of ``nodes/proxy``. Pure.
+"""What a node uses, in Prometheus' format: ``/metrics/resource`` of ``nodes/proxy``. Pure.
 
-Made from the summary that the agent answers. Names and labels are the kubelet's and cAdvisor's, of what the summary
-has; what only cAdvisor measures is left out. Source: kubelet ``metrics/collectors/resource_metrics.go``.
+Made from the summary that the agent answers. Source: kubelet ``metrics/collectors/resource_metrics.go``.
 """
 
 from collections.abc import Iterator
@@ -24,20 +23,10 @@ def resource_metrics(summary: Object) -> bytes:
     ]
     _put(families[0], (), _cpu(node))
     _put(families[1], (), _memory(node))
-    families += _of_pods(summary) + _of_containers(summary, ())
+    families += _of_pods(summary) + _of_containers(summary)
     error = _gauge("resource_scrape_error", "1 if there was an error while getting metrics, 0 otherwise", ())
     error.add_metric((), 0)
     return exposition([*families, error])
-
-
-def cadvisor_metrics(summary: Object, cores: int, memory: int) -> bytes:
-    """``cores`` and ``memory`` (bytes) are those of the machine."""
-    machine = [_gauge("machine_cpu_cores", "Number of logical CPU cores.", ())]
-    machine.append(_gauge("machine_memory_bytes", "Amount of memory installed on the machine.", ()))
-    for family, value in zip(machine, (cores, memory), strict=True):
-        family.add_metric((), value)
-    containers = (*_of_containers(summary, ("cpu",)), *_more_of_containers(summary))
-    return exposition([*machine, *containers, *_networks(summary)])
 
 
 def _of_pods(summary: Object) -> list[Metric]:
@@ -49,41 +38,15 @@ def _of_pods(summary: Object) -> list[Metric]:
     return [cpu, memory]
 
 
-def _of_containers(summary: Object, more: tuple[str, ...]) -> list[Metric]:
+def _of_containers(summary: Object) -> list[Metric]:
     about = "Cumulative cpu time consumed by the container in core-seconds"
-    cpu = _counter("container_cpu_usage_seconds", about, (*_CONTAINER, *more))
+    cpu = _counter("container_cpu_usage_seconds", about, _CONTAINER)
     about = "Current working set of the container in bytes"
     memory = _gauge("container_memory_working_set_bytes", about, _CONTAINER)
     for labels, container in _containers(summary):
-        _put(cpu, (*labels, *("total" for _ in more)), _cpu(container))
+        _put(cpu, labels, _cpu(container))
         _put(memory, labels, _memory(container))
     return [cpu, memory]
-
-
-def _more_of_containers(summary: Object) -> list[Metric]:
-    paths = {
-        "container_memory_usage_bytes": ("memory", "usageBytes"),
-        "container_memory_rss": ("memory", "rssBytes"),
-        "container_fs_usage_bytes": ("rootfs", "usedBytes"),
-    }
-    families = {name: _gauge(name, "As the container runtime tells it.", _CONTAINER) for name in paths}
-    for labels, container in _containers(summary):
-        for name, (part, key) in paths.items():
-            _put(families[name], labels, (container.get(part) or {}).get(key))
-    return list(families.values())
-
-
-def _networks(summary: Object) -> list[Metric]:
-    keys = {"rxBytes": "receive_bytes", "txBytes": "transmit_bytes", "rxErrors": "receive_errors"}
-    labels = (*_POD, "interface")
-    families = {
-        k: _counter(f"container_network_{n}", "Cumulative, of the pod's network.", labels) for k, n in keys.items()
-    }
-    for pod_labels, pod in _pods(summary):
-        network = pod.get("network") or {}
-        for key, family in families.items():
-            _put(family, (*pod_labels, network.get("name", "eth0")), network.get(key))
-    return list(families.values())
 
 
 def _pods(summary: Object) -> Iterator[tuple[tuple[str, ...], Object]]:

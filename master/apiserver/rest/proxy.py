@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from apimachinery import pods, quantity, scheme
+from apimachinery import pods, scheme
 from apimachinery.errors import NotImplementedByServer, ServiceUnavailable
 from protos.kubeto.v1 import node_pb2 as pb
 
@@ -22,7 +22,7 @@ from ..registry.reader import Reader
 from . import proxy_target
 from .connect import Connectors, ConnectRequest
 from .node_agents import NodeAgents, call
-from .node_exposition import cadvisor_metrics, resource_metrics
+from .node_exposition import resource_metrics
 
 NODE_PATHS = (
     "/stats/summary", "/metrics", "/metrics/resource", "/metrics/cadvisor", "/metrics/probes", "/healthz", "/pods"
@@ -85,12 +85,15 @@ class Proxy:
             case "/stats/summary":
                 reply = await call(self._agents.stub(name).Stats(pb.StatsRequest(node=name)), name)
                 await _json(send, reply.json)
-            case "/metrics" | "/metrics/probes" as path:
-                asked = pb.MetricsRequest(node=name, probes=path != "/metrics")
+            case "/metrics" | "/metrics/probes" | "/metrics/cadvisor" as path:
+                asked = pb.MetricsRequest(
+                    node=name, probes=path == "/metrics/probes", cadvisor=path == "/metrics/cadvisor"
+                )
                 told = await call(self._agents.stub(name).Metrics(asked), name)
                 await respond(send, 200, [(b"content-type", _EXPOSITION)], told.text)
-            case "/metrics/resource" | "/metrics/cadvisor" as path:
-                await respond(send, 200, [(b"content-type", _EXPOSITION)], await self._node_metrics(name, path))
+            case "/metrics/resource":
+                reply = await call(self._agents.stub(name).Stats(pb.StatsRequest(node=name)), name)
+                await respond(send, 200, [(b"content-type", _EXPOSITION)], resource_metrics(orjson.loads(reply.json)))
             case "/healthz":
                 await self._node_health(name, send)
             case "/pods":
@@ -99,14 +102,6 @@ class Proxy:
             case path:
                 known = ", ".join(NODE_PATHS)
                 raise NotImplementedByServer(f"nodes/proxy: a Kubeto node serves {known}, not {path or '/'!r}")
-
-    async def _node_metrics(self, node: str, path: str) -> bytes:
-        summary = orjson.loads((await call(self._agents.stub(node).Stats(pb.StatsRequest(node=node)), node)).json)
-        if path == "/metrics/resource":
-            return resource_metrics(summary)
-        found = self._reader.get(scheme.NODES, "", node) or {}
-        machine = (found.get("status") or {}).get("capacity") or {}
-        return cadvisor_metrics(summary, *(quantity.value(machine.get(name, "0")) for name in ("cpu", "memory")))
 
     async def _node_health(self, node: str, send: Send) -> None:
         reply = await call(self._agents.stub(node).Health(pb.HealthRequest(nodes=[node])), node)

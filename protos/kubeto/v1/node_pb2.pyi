@@ -85,12 +85,14 @@ class StatsReply(_message.Message):
     def __init__(self, json: _Optional[bytes] = ...) -> None: ...
 
 class MetricsRequest(_message.Message):
-    __slots__ = ("node", "probes")
+    __slots__ = ("node", "probes", "cadvisor")
     NODE_FIELD_NUMBER: _ClassVar[int]
     PROBES_FIELD_NUMBER: _ClassVar[int]
+    CADVISOR_FIELD_NUMBER: _ClassVar[int]
     node: str
     probes: bool
-    def __init__(self, node: _Optional[str] = ..., probes: _Optional[bool] = ...) -> None: ...
+    cadvisor: bool
+    def __init__(self, node: _Optional[str] = ..., probes: _Optional[bool] = ..., cadvisor: _Optional[bool] = ...) -> None: ...
 
 class MetricsReply(_message.Message):
     __slots__ = ("text",)
