@@ -1,7 +1,7 @@
 """``/metrics/cadvisor``: what a node's containers use, under cAdvisor's names and labels.
 
-A runtime that has the CRI's metrics (KEP-2371) tells all of them; of another, what its stats have is told. The CRI's
-values are whole numbers, so the time of CPUs, of which every dashboard makes rates, is always taken from the stats.
+A runtime that has the CRI's metrics (KEP-2371) tells them; of another, the agent reads its processes' cgroups. The
+CRI's values are whole numbers, so the time of CPUs, of which every dashboard makes rates, is taken from the stats.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,12 +10,13 @@ from typing import Final
 from prometheus_client.core import Metric
 
 from apimachinery.metrics import exposition
+from node.agent import container_metrics
 from node.agent.host import Machine
 from node.agent.pod_state import Object
+from node.cgroups.series import LABELS, descriptors
 from node.cri.runtime import Runtime, RuntimeUnimplemented
 from protos.cri.runtime.v1 import api_pb2 as pb
 
-LABELS: Final = ("id", "name", "image", "container", "pod", "namespace")
 _CPU: Final = "container_cpu_usage_seconds_total"
 _ABOUT: Final = "As the container runtime's stats tell it."
 _Key = tuple[str, str, str]
@@ -25,10 +26,11 @@ _Key = tuple[str, str, str]
 async def text(runtime: Runtime, summary: Object, machine: Machine) -> bytes:
     """``summary`` is the node's. Raises RuntimeFault."""
     try:
-        described = await runtime.list_metric_descriptors()
-        families = from_runtime(described, await runtime.list_pod_sandbox_metrics(), _cpu_seconds(summary))
+        described: Sequence[pb.MetricDescriptor] = await runtime.list_metric_descriptors()
+        pods: Sequence[pb.PodSandboxMetrics] = await runtime.list_pod_sandbox_metrics()
     except RuntimeUnimplemented:
-        families = from_summary(summary)
+        described, pods = descriptors(), await container_metrics.pods(runtime)
+    families = from_runtime(described, pods, _cpu_seconds(summary))
     return exposition([*_of_machine(summary, machine, families), *families.values()])
 
 
@@ -61,32 +63,6 @@ def _family(families: dict[str, Metric], name: str, about: str, counter: bool) -
     kind = "gauge" if not counter else "counter" if name.endswith("_total") else "unknown"
     made = families[name] = Metric(name.removesuffix("_total") if kind == "counter" else name, about, kind)
     return made
-
-
-def from_summary(summary: Object) -> dict[str, Metric]:
-    """What the stats of a runtime have that has no metrics."""
-    families: dict[str, Metric] = {}
-
-    def put(name: str, value: float | None, who: Sequence[str], **more: str) -> None:
-        if value is not None:
-            family = families.get(name) or _family(families, name, _ABOUT, name.endswith("_total"))
-            labels = dict.fromkeys(LABELS, "") | dict(zip(("namespace", "pod", "container"), who, strict=False))
-            family.add_sample(name, labels | more, value)
-
-    for who, container in _containers(summary):
-        memory = container.get("memory") or {}
-        put(_CPU, _seconds(container), who, cpu="total")
-        put("container_memory_working_set_bytes", memory.get("workingSetBytes"), who)
-        put("container_memory_usage_bytes", memory.get("usageBytes"), who)
-        put("container_memory_rss", memory.get("rssBytes"), who)
-        put("container_fs_usage_bytes", (container.get("rootfs") or {}).get("usedBytes"), who, device="root")
-    for pod in summary["pods"]:
-        network, where = pod.get("network") or {}, (pod["podRef"]["namespace"], pod["podRef"]["name"])
-        for way, prefix in (("receive", "rx"), ("transmit", "tx")):
-            for what in ("Bytes", "Errors"):
-                value = network.get(prefix + what)
-                put(f"container_network_{way}_{what.lower()}_total", value, where, interface=network.get("name", ""))
-    return families
 
 
 def _of_machine(summary: Object, machine: Machine, families: dict[str, Metric]) -> Iterator[Metric]:

@@ -34,6 +34,7 @@ _OPERATIONS: Final = {
     "remove_container": "remove_container",
     "list_containers": "list_containers",
     "container_status": "container_status",
+    "process_of": "container_status",
     "update_container_resources": "update_container",
     "reopen_container_log": "reopen_container_log",
     "exec_sync": "exec_sync",

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import grpc
+import orjson
 from google.protobuf.message import Message
 from grpc import aio
 
@@ -184,6 +185,16 @@ class CriClient:
     async def list_pod_sandbox_stats(self, labels: Mapping[str, str]) -> Sequence[pb.PodSandboxStats]:
         request = pb.ListPodSandboxStatsRequest(filter=pb.PodSandboxStatsFilter(label_selector=labels))
         return (await _ask(self._runtime.ListPodSandboxStats(request, timeout=CALL_SECONDS))).stats
+
+    async def process_of(self, identity: str, *, sandbox: bool) -> int:
+        info: Mapping[str, str]
+        if sandbox:
+            wanted = pb.PodSandboxStatusRequest(pod_sandbox_id=identity, verbose=True)
+            info = (await _ask(self._runtime.PodSandboxStatus(wanted, timeout=CALL_SECONDS))).info
+        else:
+            request = pb.ContainerStatusRequest(container_id=identity, verbose=True)
+            info = (await _ask(self._runtime.ContainerStatus(request, timeout=CALL_SECONDS))).info
+        return int(orjson.loads(info.get("info") or "{}").get("pid") or 0)
 
     async def list_metric_descriptors(self) -> Sequence[pb.MetricDescriptor]:
         request = pb.ListMetricDescriptorsRequest()

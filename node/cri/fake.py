@@ -280,6 +280,9 @@ class FakeRuntime(FakeImages):
     async def list_pod_sandbox_stats(self, labels: Mapping[str, str]) -> Sequence[pb.PodSandboxStats]:
         raise RuntimeUnimplemented("method ListPodSandboxStats not implemented")
 
+    async def process_of(self, identity: str, *, sandbox: bool) -> int:
+        return 0
+
     async def list_metric_descriptors(self) -> Sequence[pb.MetricDescriptor]:
         raise RuntimeUnimplemented("method ListMetricDescriptors not implemented")
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from apimachinery.logging import get_logger
+from node.cgroups.cgroup import cgroup_of
 from node.cri_docker import naming, resources, security, specs, users
-from node.cri_docker.cgroups import cgroup_of
 from node.cri_docker.engine import EngineError
 from node.cri_docker.host import Host
 from node.cri_docker.image_mounts import ImageMounts

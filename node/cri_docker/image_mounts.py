@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from node.cri_docker import namespaces
+from node import namespaces
 from node.cri_docker.engine import Engine
 from node.cri_docker.images import Images
 from node.cri_docker.limits import engine_root

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import grpc
 import orjson
 
+from node.cgroups import series
 from node.cri_docker import metrics
 from node.cri_docker.records import selected
 from node.cri_docker.rpc import interruptible, refuse, verb
@@ -223,7 +224,7 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
     async def ListMetricDescriptors(
         self, request: cri.ListMetricDescriptorsRequest, context: Context
     ) -> cri.ListMetricDescriptorsResponse:
-        return cri.ListMetricDescriptorsResponse(descriptors=metrics.descriptors())
+        return cri.ListMetricDescriptorsResponse(descriptors=series.descriptors())
 
     @verb
     async def ListPodSandboxMetrics(

@@ -13,7 +13,8 @@ from functools import partial
 
 from apimachinery.lifecycle import guard
 from apimachinery.logging import get_logger
-from node.cri_docker import namespaces, network
+from node import namespaces
+from node.cri_docker import network
 from node.cri_docker.attachments import ADDING, ATTACHED, RELEASED, Attachment, Attachments
 from node.cri_docker.host import Host
 from node.cri_docker.network import SandboxNetwork

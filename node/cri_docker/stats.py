@@ -8,10 +8,10 @@ import asyncio
 import os
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from node.cgroups.cgroup import Cgroup, Usage, cgroup_of, usage
+from node.cgroups.figures import interfaces
 from node.cri_docker.cache import Cache
-from node.cri_docker.cgroups import Cgroup, Usage, cgroup_of, usage
 from node.cri_docker.host import Host
 from node.cri_docker.records import ContainerRecord, SandboxRecord, identity_of
 from protos.cri.runtime.v1 import api_pb2 as cri
@@ -19,12 +19,6 @@ from protos.cri.runtime.v1 import api_pb2 as cri
 _LAYER_SECONDS = 60.0
 _MIN_RATE_NS = 100_000_000
 """A rate over less than this says nothing: the one before is told again."""
-_COLUMNS = [
-    f"{way}_{what}"
-    for way, rest in (("rx", "fifo frame compressed multicast"), ("tx", "fifo colls carrier compressed"))
-    for what in ("bytes packets errors dropped " + rest).split()
-]
-"""Of /proc/net/dev."""
 
 
 @dataclass(slots=True)
@@ -162,20 +156,6 @@ def _fill_memory(out: cri.MemoryUsage, now: int, used: Usage) -> None:
     out.major_page_faults.value = used.major_page_faults
     if used.memory_limit:
         out.available_bytes.value = max(0, used.memory_limit - used.working_set)
-
-
-def interfaces(pid: int) -> dict[str, dict[str, int]]:
-    """Interface -> ``rx_bytes``, ``tx_errors`` ..., as any process of the namespace sees them: no need to enter it."""
-    try:
-        lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
-    except OSError:
-        return {}
-    found = {}
-    for line in lines:
-        name, _, rest = line.strip().partition(":")
-        if name != "lo":
-            found[name] = dict(zip(_COLUMNS, map(int, rest.split()), strict=True))
-    return found
 
 
 def _fill_network(out: cri.NetworkUsage, now: int, pid: int) -> None:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from node.cri_docker.cgroup_figures import device_rows, figures
-from node.cri_docker.cgroups import Cgroup, Usage, usage
+from node.cgroups.cgroup import Cgroup, Usage, usage
+from node.cgroups.figures import device_rows, figures
 
 
 def write(folder: Path, **files: str) -> str:

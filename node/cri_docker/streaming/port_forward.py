@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from apimachinery import spdy
-from node.cri_docker import namespaces
+from node import namespaces
 from node.cri_docker.streaming.websocket import WebSocket
 
 SPDY_PROTOCOLS = ("portforward.k8s.io",)

@@ -1,12 +1,14 @@
 """``/metrics/cadvisor`` of a runtime that has the CRI's metrics, and of one that has not."""
 
+import os
 from types import SimpleNamespace
 from typing import cast
 
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
-from node.agent.cadvisor import LABELS, text
+from node.agent.cadvisor import text
 from node.agent.host import Machine
+from node.cgroups.series import LABELS
 from node.cri.fake import FakeRuntime
 from node.cri.runtime import Runtime
 from protos.cri.runtime.v1 import api_pb2 as pb
@@ -73,10 +75,24 @@ async def test_all_that_the_runtime_measures_is_told_and_cpu_time_to_the_fractio
     assert found["container_memory_working_set_bytes", "/", "", "", ""] == 100
 
 
-async def test_a_runtime_without_metrics_has_its_stats_told() -> None:
-    found = await samples(FakeRuntime())
-    assert found["container_cpu_usage_seconds_total", "", "c", "p", "a", "total"] == 1.25
-    assert found["container_memory_rss", "", "c", "p", "a"] == 15
-    assert found["container_fs_usage_bytes", "", "c", "p", "a", "root"] == 9
-    assert found["container_network_transmit_bytes_total", "", "", "p", "a", "eth0"] == 8
+class WithProcesses(FakeRuntime):
+    """Its containers are the process of the test."""
+
+    async def process_of(self, identity: str, *, sandbox: bool) -> int:
+        return os.getpid()
+
+
+async def test_of_a_runtime_without_metrics_the_cgroups_are_read() -> None:
+    runtime = WithProcesses()
+    meta = {"io.kubernetes.pod.name": "p", "io.kubernetes.pod.namespace": "a"}
+    box = await runtime.run_pod_sandbox(pb.PodSandboxConfig(labels=meta))
+    config = pb.ContainerConfig(metadata=pb.ContainerMetadata(name="c"), image=pb.ImageSpec(image="i"))
+    container = await runtime.create_container(box, config, pb.PodSandboxConfig())
+    await runtime.start_container(container)
+    found = await samples(runtime)
+    assert found["container_cpu_usage_seconds_total", container, "c", "p", "a", "total"] == 1.25
+    assert found["container_memory_rss", container, "c", "p", "a"] > 0
+    assert found["container_processes", container, "c", "p", "a"] > 0
+    assert ("container_cpu_cfs_throttled_periods_total", container, "c", "p", "a") in found
+    assert not any(name.startswith("container_network") for name, *_ in found), "it is on the node's network"
     assert found["container_cpu_usage_seconds_total", "/", "", "", "", "total"] == 5

@@ -7,7 +7,7 @@ Sources: Documentation/admin-guide/cgroup-v1/*.rst and cgroup-v2.rst; what a fig
 from dataclasses import dataclass
 from pathlib import Path
 
-from node.cri_docker import namespaces
+from node import namespaces
 
 
 @dataclass(frozen=True, slots=True)

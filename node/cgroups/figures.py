@@ -4,18 +4,59 @@ Sources: as in ``cgroups``; the names on the left follow cAdvisor's metrics.
 """
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
-from node.cri_docker.cgroups import Cgroup
+from node.cgroups.cgroup import Cgroup, usage
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _V1_DEVICES = {"bytes": "blkio.throttle.io_service_bytes", "operations": "blkio.throttle.io_serviced"}
 _V2_DEVICES = {"bytes": {"rbytes": "Read", "wbytes": "Write"}, "operations": {"rios": "Read", "wios": "Write"}}
 
+_COLUMNS = [
+    f"{way}_{what}"
+    for way, rest in (("rx", "fifo frame compressed multicast"), ("tx", "fifo colls carrier compressed"))
+    for what in ("bytes packets errors dropped " + rest).split()
+]
+"""Of /proc/net/dev."""
+
 
 def figures(cgroup: Cgroup) -> dict[str, int]:
     """Bytes, counts and seconds. A figure this kernel does not have is 0, pressure (v2 only) is absent."""
-    found = _v2(cgroup) if cgroup.v2 else _v1(cgroup)
-    return found | {"threads_max": cgroup.number("pids", "pids.max")}
+    found, used = _v2(cgroup) if cgroup.v2 else _v1(cgroup), usage(cgroup)
+    descriptors, sockets = _open_files(cgroup.processes())
+    return found | {
+        "threads_max": cgroup.number("pids", "pids.max"),
+        "cpu_seconds": used.cpu_ns // 10**9,
+        "rss": used.rss,
+        "swap": used.swap,
+        "memory": used.memory,
+        "working_set": used.working_set,
+        "threads": used.processes,
+        "processes": len(cgroup.processes()),
+        "descriptors": descriptors,
+        "sockets": sockets,
+    }
+
+
+def limits(cgroup: Cgroup) -> dict[str, int]:
+    """What the cgroup is bounded to, under the engine API's names; 0 for no bound."""
+    used = usage(cgroup)
+    if cgroup.v2:
+        quota, _, period = cgroup.read("", "cpu.max").partition(" ")
+        cpu = (int(period or 0), int(quota) if quota.isdigit() else 0, _shares(cgroup.number("", "cpu.weight")))
+    else:
+        files = ("cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.shares")
+        period_us, quota_us, shares = (max(0, cgroup.number("cpu", name)) for name in files)
+        cpu = (period_us, quota_us, shares)
+    names = ("CpuPeriod", "CpuQuota", "CpuShares", "Memory", "MemorySwap")
+    return dict(zip(names, (*cpu, used.memory_limit, used.swap_limit), strict=True))
+
+
+def _shares(weight: int) -> int:
+    """Shares (2 to 262144) that became this weight (1 to 10000) on the way to v2."""
+    return 2 + (weight - 1) * 262142 // 9999 if weight else 0
 
 
 def _v1(cgroup: Cgroup) -> dict[str, int]:
@@ -89,3 +130,29 @@ def _v2_devices(cgroup: Cgroup, names: dict[str, str]) -> list[tuple[str, str, i
             if name in names:
                 found.append((device, names[name], int(value)))
     return found
+
+
+def interfaces(pid: int) -> dict[str, dict[str, int]]:
+    """Interface -> ``rx_bytes``, ``tx_errors`` ..., as any process of the namespace sees them: no need to enter it."""
+    try:
+        lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
+    except OSError:
+        return {}
+    found = {}
+    for line in lines:
+        name, _, rest = line.strip().partition(":")
+        if name != "lo":
+            found[name] = dict(zip(_COLUMNS, map(int, rest.split()), strict=True))
+    return found
+
+
+def _open_files(pids: Iterable[int]) -> tuple[int, int]:
+    """(file descriptors, sockets among them)."""
+    total = sockets = 0
+    for pid in pids:
+        with suppress(OSError):
+            for entry in Path(f"/proc/{pid}/fd").iterdir():
+                total += 1
+                with suppress(OSError):
+                    sockets += os.readlink(entry).startswith("socket:")
+    return total, sockets
