@@ -18,6 +18,7 @@ from node.cri_docker.refusal import NotStarted, TooSlow, WrongState
 from protos.cri.runtime.v1 import api_pb2 as cri
 
 STDIN, STDOUT, STDERR = 0, 1, 2
+_LOOK_SECONDS = 1.0  # between two looks whether a silent command's container still runs
 NO_DETACH_KEYS = "ctrl-@,ctrl-_,ctrl-@,ctrl-_,ctrl-@,ctrl-_"
 """The engine's own, ctrl-p ctrl-q, would eat a shell's ctrl-p."""
 OUTPUT_LIMIT = 16 * 1024 * 1024 - 64 * 1024
@@ -38,7 +39,7 @@ class Execs:
         out: dict[int, list[bytes]] = {STDOUT: [], STDERR: []}
         try:
             async with asyncio.timeout(timeout or None):
-                await _collect(connection, out)
+                await self._collect(connection, out, self._cache.container(identity).id)
         except TimeoutError:
             await self.kill(exec_id)
             raise TooSlow(f"command {list(command)} timed out: it did not end within {timeout} s") from None
@@ -53,6 +54,19 @@ class Execs:
             reason = output.decode("utf-8", "replace").strip()
             raise NotStarted(f'failed to exec in container: failed to start exec "{exec_id}": {reason}')
         return cri.ExecSyncResponse(stdout=output, stderr=errors, exit_code=code)
+
+    async def _collect(self, connection: Connection, out: dict[int, list[bytes]], container: str) -> None:
+        """The output to its end. The engine does not end it for what went with another container's pid namespace."""
+        collecting = asyncio.ensure_future(_collect(connection, out))
+        ended = False
+        try:
+            while not (await asyncio.wait({collecting}, timeout=_LOOK_SECONDS))[0]:
+                if ended:
+                    raise WrongState(f"container {container} ended while the command ran")
+                ended = self._cache.state_of(container) != cri.CONTAINER_RUNNING
+            await collecting
+        finally:
+            collecting.cancel()
 
     async def create(self, identity: str, command: Sequence[str], *, stdin: bool = False, tty: bool = False) -> str:
         record = self._cache.container(identity)

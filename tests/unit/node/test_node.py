@@ -107,7 +107,7 @@ async def test_node_is_registered_and_ready(world: World) -> None:
 
 async def test_what_others_put_in_the_nodes_capacity_can_be_allocated(world: World) -> None:
     def foo(part: str) -> Any:
-        return world.cluster.get(NODES, "", NODE)["status"][part].get("example.com/foo")
+        return (world.cluster.get(NODES, "", NODE)["status"].get(part) or {}).get("example.com/foo")
 
     def give(amount: str | None) -> None:
         patch = {"status": {"capacity": {"example.com/foo": amount}}}
