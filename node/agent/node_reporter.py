@@ -27,6 +27,7 @@ from node.agent.node_status import (
     capacity,
     changes,
     extended_resources,
+    mounts_images,
     new_node,
     node_labels,
     node_status,
@@ -147,7 +148,7 @@ class NodeReporter:
                 problems = runtime_problems(told)
                 images = list(await self._runtime.list_images())
             self._facts.runtime_name = version.runtime_name
-            self._take_abilities(told)
+            self._take_abilities(version, told)
         except RuntimeFault as fault:
             problems = [f"container runtime is down: {fault}"]
         except TimeoutError:
@@ -171,7 +172,8 @@ class NodeReporter:
             extended_resources(stored),
         )
 
-    def _take_abilities(self, told: pb.StatusResponse) -> None:
+    def _take_abilities(self, version: pb.VersionResponse, told: pb.StatusResponse) -> None:
+        self._facts.image_volumes = mounts_images(version)
         self._facts.strict_groups = told.features.supplemental_groups_policy
         able = (h.name for h in told.runtime_handlers if h.features.recursive_read_only_mounts)
         self._facts.recursive_read_only = frozenset(able)

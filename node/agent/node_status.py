@@ -3,6 +3,7 @@
 Source: kubelet ``kubelet_node_status.go``, ``nodestatus/setters.go``.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -104,6 +105,14 @@ def _abilities(told: pb.StatusResponse) -> Object:
         "runtimeHandlers": [{"name": h.name, "features": _handler_features(h.features)} for h in handlers] or None,
         "features": features if told.HasField("features") else None,
     }
+
+
+def mounts_images(runtime: pb.VersionResponse) -> bool:
+    """Whether it has image volumes, which no runtime tells: containerd has since 2.1, and mounts nothing before."""
+    numbers = re.match(r"v?(\d+)\.(\d+)", runtime.runtime_version)
+    if runtime.runtime_name != "containerd" or numbers is None:
+        return True
+    return (int(numbers[1]), int(numbers[2])) >= (2, 1)
 
 
 def _handler_features(features: pb.RuntimeHandlerFeatures) -> Object:

@@ -184,6 +184,8 @@ class PodPreparer:
         mounts, images = [], manager.images(pod)
         for index, mount in enumerate(spec.get("volumeMounts") or ()):
             if mount["name"] in images:
+                if not self._facts.image_volumes:
+                    raise ConfigError(f'volume "{mount["name"]}": images as volumes are not supported by the runtime')
                 mounts.append(_image_mount(mount, images[mount["name"]], environment))
                 continue
             path = volumes.get(mount["name"])

@@ -74,5 +74,7 @@ class NodeFacts:
     """Whether the machine is about to go down."""
     strict_groups: bool | None = None
     """Whether the runtime can do ``supplementalGroupsPolicy: Strict``; None = it has not answered yet."""
+    image_volumes: bool = True
+    """Whether the runtime mounts images (KEP-4639)."""
     recursive_read_only: frozenset[str] = frozenset()
     """The runtime's handlers that can mount recursively read-only."""

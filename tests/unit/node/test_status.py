@@ -7,6 +7,7 @@ import pytest
 
 from node.agent.cri_configs import volume_mount
 from node.agent.downward import ConfigError
+from node.agent.node_status import mounts_images
 from node.agent.observe import container_view
 from node.agent.pod_state import ContainerView, PodRuntime, ProbeResults, SandboxView, State, Waiting
 from node.agent.status import StatusInputs, Verdict, make_status
@@ -154,6 +155,19 @@ def test_the_user_and_what_is_read_only_to_the_bottom_are_told_as_the_runtime_te
 def test_mounts_are_recursively_read_only_where_the_runtime_can(wanted: str, able: bool, mounted: bool) -> None:
     mount = {"name": "v", "mountPath": "/m", "readOnly": True, "recursiveReadOnly": wanted}
     assert volume_mount(mount, "/host", False, able).recursive_read_only is mounted
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "able"),
+    [
+        ("containerd", "1.6.20~ds1", False),
+        ("containerd", "v2.0.4", False),
+        ("containerd", "v2.1.0", True),
+        ("docker", "20.10.24", True),
+    ],
+)
+def test_runtimes_that_mount_images(name: str, version: str, able: bool) -> None:
+    assert mounts_images(pb.VersionResponse(runtime_name=name, runtime_version=version)) is able
 
 
 def test_a_mount_that_must_be_recursively_read_only_and_cannot_is_refused() -> None:
