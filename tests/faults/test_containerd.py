@@ -39,11 +39,15 @@ def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         yield cluster
 
 
+def pods(cluster: LocalCluster) -> list[Any]:
+    return list(cluster.get("pods")["items"])
+
+
 def restarts(cluster: LocalCluster) -> dict[str, int]:
     """Of the pods that are Ready, by name."""
     return {
         p["metadata"]["name"]: p["status"]["containerStatuses"][0]["restartCount"]
-        for p in cluster.get("pods", "-l", "app=steady")["items"]
+        for p in pods(cluster)
         if not p["metadata"].get("deletionTimestamp") and _ready(p)
     }
 
@@ -56,7 +60,7 @@ def as_declared(cluster: LocalCluster, count: int) -> bool:
     """So many pods, all Ready, and on the machine just what they are made of."""
     found = leaks(cluster)
     assert not found, found
-    return len(restarts(cluster)) == len(cluster.get("pods")["items"]) == count
+    return len(restarts(cluster)) == len(pods(cluster)) == count
 
 
 def test_containerd_is_killed_while_pods_come_and_go(steady: LocalCluster) -> None:
@@ -70,6 +74,21 @@ def test_containerd_is_killed_while_pods_come_and_go(steady: LocalCluster) -> No
         eventually(lambda wanted=count: as_declared(steady, wanted))
     assert not any(restarts(steady).values())
     assert set(others) & set(restarts(steady)), "what ran has gone on"
+
+
+def test_containerd_hangs_while_pods_come_and_go(steady: LocalCluster) -> None:
+    before, hung = restarts(steady), steady.pids()["containerd-node-1"]
+    os.kill(hung, signal.SIGSTOP)
+    try:
+        steady.kubectl("scale", "deployment/steady", "--replicas=5")
+        steady.kubectl("delete", "pod", next(iter(before)), "--wait=false")
+        eventually(lambda: all(p["spec"].get("nodeName") for p in pods(steady)) and len(pods(steady)) == 6)
+    finally:
+        os.kill(hung, signal.SIGCONT)
+    eventually(lambda: as_declared(steady, 5))
+    steady.kubectl("scale", "deployment/steady", "--replicas=3")
+    eventually(lambda: as_declared(steady, 3))
+    assert not any(restarts(steady).values())
 
 
 def test_a_shim_is_killed(steady: LocalCluster) -> None:
