@@ -188,7 +188,6 @@ class NodeAgent:
 
     def start(self, tasks: Tasks) -> None:
         name = self.settings.node_name
-        self._parts.leases.add(name)
         tasks.start(f"node-{name}", self.reporter.run())
         tasks.start(f"runtime-watch-{name}", self.watch.run())
         if not self._hollow:

@@ -28,15 +28,11 @@ class LeaseRenewer:
         self._due: dict[str, float] = {}
         self._owners: dict[str, Object] = {}
 
-    def add(self, node: str) -> None:
-        """Beat for a node from now on; nodes added together are staggered."""
-        self._due[node] = time.monotonic()
-
     def set_owner(self, node: Object) -> None:
-        """The Node that owns its Lease, for when the Lease has to be made."""
+        """Beat for a node from now on; it owns its Lease. Nodes that come together are staggered."""
         meta = node["metadata"]
-        reference = {"apiVersion": "v1", "kind": "Node", "name": meta["name"], "uid": meta.get("uid", "")}
-        self._owners[meta["name"]] = reference
+        self._owners[meta["name"]] = {"apiVersion": "v1", "kind": "Node", "name": meta["name"], "uid": meta["uid"]}
+        self._due.setdefault(meta["name"], time.monotonic())
 
     async def run(self) -> None:
         """Renew until cancelled. Without an API server it goes on trying."""
@@ -68,9 +64,7 @@ class LeaseRenewer:
         return [r for r in results if isinstance(r, ApiError)]
 
     def _new(self, name: str) -> Object:
-        meta: Object = {"name": name, "namespace": NAMESPACE}
-        if name in self._owners:
-            meta["ownerReferences"] = [self._owners[name]]
+        meta: Object = {"name": name, "namespace": NAMESPACE, "ownerReferences": [self._owners[name]]}
         spec = {
             "holderIdentity": name,
             "leaseDurationSeconds": self._duration,

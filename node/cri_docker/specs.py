@@ -14,7 +14,7 @@ _LOG_SIZE = "32m"
 _LOG_FILES = "3"
 _PAUSE_OOM_SCORE = -998
 _PROPAGATION = {
-    cri.PROPAGATION_PRIVATE: "rprivate",
+    cri.PROPAGATION_PRIVATE: "",  # the engine chooses: private, or rslave for a source that holds its own folder
     cri.PROPAGATION_HOST_TO_CONTAINER: "rslave",
     cri.PROPAGATION_BIDIRECTIONAL: "rshared",
 }

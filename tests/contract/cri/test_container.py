@@ -128,6 +128,13 @@ def test_container_with_volume(kit: Kit, pod: Pod, link: bool) -> None:
     assert made.status().mounts[0].host_path == str(path)
 
 
+def test_the_whole_machine_as_a_volume(kit: Kit, pod: Pod) -> None:
+    """Its root holds the engine's own folder, which Docker does not let be mounted as a private one."""
+    (kit.folder / "seen").touch()
+    made = pod.run(mounts=[cri.Mount(host_path="/", container_path="/host", readonly=True)])
+    assert made.output("ls", "-A", f"/host{kit.folder / 'seen'}")
+
+
 @on_fake
 def test_log(pod: Pod) -> None:
     made = pod.run(["echo", "hello World"])
