@@ -22,16 +22,16 @@ class Page:
     """``remaining``: how many follow the ``entries``. ``joined``: the items as they are sent, in pieces, and how many
     bytes these are; None until somebody has joined them and there was room to keep that."""
 
-    __slots__ = ("_room", "entries", "joined", "remaining")
+    __slots__ = ("room", "entries", "joined", "remaining")
 
     def __init__(self, entries: list[Entry], remaining: int, room: Room | None = None) -> None:
         """``room``: that of the state which the entries were read from."""
-        self.entries, self.remaining, self._room = entries, remaining, room
+        self.entries, self.remaining, self.room = entries, remaining, room
         self.joined: tuple[list[bytes], int] | None = None
 
     def may_keep(self, size: int) -> bool:
         """Whether so many joined bytes may be kept here; they are charged for then."""
-        room = self._room
+        room = self.room
         if room is None or size > room.left:
             return False
         room.left -= size
@@ -53,6 +53,7 @@ class Pages:
     def keep(self, key: Hashable, page: Page) -> None:
         if len(self._kept) >= MOST:
             self.forget()
+            page.room = self.room
         self._kept[key] = page
 
     def forget(self) -> None:
