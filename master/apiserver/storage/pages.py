@@ -22,7 +22,7 @@ class Page:
     """``remaining``: how many follow the ``entries``. ``joined``: the items as they are sent, in pieces, and how many
     bytes these are; None until somebody has joined them and there was room to keep that."""
 
-    __slots__ = ("room", "entries", "joined", "remaining")
+    __slots__ = ("entries", "joined", "remaining", "room")
 
     def __init__(self, entries: list[Entry], remaining: int, room: Room | None = None) -> None:
         """``room``: that of the state which the entries were read from."""
