@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import uvloop
@@ -134,7 +135,33 @@ async def _reads(target: http_load.Target) -> list[Figure]:
         Figure("LIST 1,000 pods, consistent", await of("pods", 4), "/s", 8 * 23, True),
         Figure("LIST 1,000 pods, resourceVersion=0", await of("pods?resourceVersion=0", 4), "/s", 8 * 41, True),
         Figure("LIST 100 of 1,000 pods by label", await of("pods?labelSelector=group%3D3", 4), "/s", 3 * 300, True),
+        Figure("LIST 1,000 pods by pages of 100, each", await _by_page(target), "/s", 3 * 300, True),
     ]
+
+
+async def _by_page(target: http_load.Target) -> float:
+    """Pages a second, each in its turn, of lists that 4 connections go through from one state of the pods.
+
+    The goal takes a page of the real server for as dear as its list of as many pods by label, which is no less work.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", target.port, ssl=target.tls(), limit=1 << 24)
+    pages = [target.request("GET", f"{_PATH}/pods?limit={_LABELLED}")]
+    while len(pages) < _PODS // _LABELLED:
+        _, body = await http_load.exchange(reader, writer, pages[-1])
+        token = quote(json.loads(body)["metadata"]["continue"])
+        pages.append(target.request("GET", f"{_PATH}/pods?limit={_LABELLED}&continue={token}"))
+    writer.close()
+    return await http_load.rate(target, lambda number: pages[number % len(pages)], connections=4, seconds=4)
+
+
+def _workers() -> list[Figure]:
+    """What a second process adds where the clients of the bench leave it a core (here they share two)."""
+    with tempfile.TemporaryDirectory() as folder, api_server(Path(folder), "--workers=2") as (target, process, _):
+        uvloop.run(prepare(target))
+        request = target.request("GET", f"{_PATH}/pods/pod-1")
+        found = uvloop.run(http_load.rate(target, lambda _: request, connections=16, seconds=4))
+        held = sum(p.memory_full_info().pss for p in (process, *process.children())) / 1e6
+    return [Figure("--workers 2: GET one pod", found, "/s"), Figure("--workers 2: memory, 1,000 pods", held, "MB")]
 
 
 async def _creates(target: http_load.Target) -> Figure:
@@ -187,7 +214,7 @@ def run() -> list[Figure]:
         figures += uvloop.run(_reads(target))
         figures.append(uvloop.run(_creates(target)))
         figures.append(uvloop.run(_watch_latency(target)))
-    return figures
+    return figures + _workers()
 
 
 if __name__ == "__main__":

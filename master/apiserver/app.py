@@ -48,8 +48,8 @@ class ApiServer:
     async def _serve(self, tasks: Tasks, parts: Assembly, started: float) -> None:
         settings = self._settings
         front = serving.front(parts, lambda: self._draining)
-        address = await loops.make_own_objects(parts)
-        servers = Servers(parts.store.reads, parts.writer, address, self._worker)
+        await loops.make_own_objects(parts)
+        servers = Servers(parts.store.reads, parts.writer, parts.address, self._worker)
         loops.start(tasks, parts, servers)
         service = ApiServerService(parts.registry, parts.identities, parts.fairness, parts.auditor)
         listeners = Listeners(service, settings.serving, shared=settings.workers > 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from .auth.request_header import FrontProxies
 from .fairness.fairness import Fairness, Limits
 from .fairness.metrics import FairnessMetrics
 from .registry.binding import BindingAnswer
+from .registry.bootstrap import ServerAddress
 from .registry.catalog import Catalog
 from .registry.component_statuses import ComponentStatuses
 from .registry.eviction import EvictionAnswer
@@ -61,6 +63,7 @@ class Assembly:
     """One API server's parts: what a request passes through, and what it may lead to."""
 
     settings: Settings
+    address: ServerAddress
     store: Store
     auth: auth.Auth
     identities: Identities
@@ -84,6 +87,7 @@ async def assemble(settings: Settings, store: Store) -> Assembly:
     auditor, sinks = audit.build(settings.audit, checks.authorizer)
     return Assembly(
         settings=settings,
+        address=ServerAddress(settings.serving.advertise_address or _own_address(), settings.serving.secure_port),
         store=store,
         auth=checks,
         identities=Identities(checks.authenticators, front_proxies),
@@ -95,6 +99,16 @@ async def assemble(settings: Settings, store: Store) -> Assembly:
         connections=connections,
         documents=Documents(),
     )
+
+
+def _own_address() -> str:
+    """The address that this host uses towards others; no packet is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
 
 
 def _registry(settings: Settings, store: Store, checks: auth.Auth, connections: Connections, ca: bytes) -> Registry:

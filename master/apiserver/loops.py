@@ -1,7 +1,6 @@
 """What runs beside the requests: the system's own objects, made first, and the loops that keep state as declared."""
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 
 from apimachinery.errors import ServiceUnavailable, Timeout
@@ -22,19 +21,17 @@ from .storage.compaction import compact_regularly
 _log = get_logger(__name__)
 
 
-async def make_own_objects(server: Assembly) -> bootstrap.ServerAddress:
-    """What a cluster has from its first start on, made where it is missing. The address that this server has in it."""
+async def make_own_objects(server: Assembly) -> None:
+    """What a cluster has from its first start on, made where it is missing."""
     settings, reads, writer = server.settings, server.store.reads, server.writer
     serving = settings.serving
-    address = bootstrap.ServerAddress(serving.advertise_address or _own_address(), serving.secure_port)
     await bootstrap.ensure_namespaces(reads, writer)
     await reads.reach("")
-    await bootstrap.ensure_objects(reads, writer, settings.service_cidrs, address)
+    await bootstrap.ensure_objects(reads, writer, settings.service_cidrs, server.address)
     await ensure_rbac_defaults(reads, writer)
     await upkeep.ensure_defaults(reads, writer)
     known = auth_config_data(serving.client_ca_file, settings.request_header)
     await ensure_auth_config_map(reads, writer, known)
-    return address
 
 
 def start(tasks: Tasks, server: Assembly, servers: Servers) -> None:
@@ -68,13 +65,3 @@ async def _whatever_etcd_does(name: str, run: Callable[[], Awaitable[None]]) -> 
             await asyncio.sleep(1)
         else:
             return
-
-
-def _own_address() -> str:
-    """The address that this host uses towards others; no packet is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])

@@ -37,7 +37,7 @@ def front(server: Assembly, draining: Callable[[], bool]) -> Front:
         return application.build(auth, catalog, server.documents, connections.scheduler)
 
     aggregator = connections.aggregator
-    discovery = Discovery(catalog, aggregator.table, server.documents)
+    discovery = Discovery(catalog, aggregator.table, server.documents, str(server.address))
     resources = Resources(server.registry, discovery, connections.connectors(), aggregator)
     return Front(
         resources,

@@ -105,10 +105,14 @@ class ContainerParts:
     memory_capacity: int
     target_id: str = ""
     devices: Sequence[pb.Device] = ()
+    stop_signals: bool = True
 
 
 def container_config(pod: Object, spec: Object, parts: ContainerParts) -> pb.ContainerConfig:
-    """Raises ConfigError when the security context cannot be kept."""
+    """Raises ConfigError when the security context or the stop signal cannot be kept."""
+    signal = (spec.get("lifecycle") or {}).get("stopSignal")
+    if signal and not parts.stop_signals:
+        raise ConfigError(f"stopSignal {signal} is not supported by the runtime")
     security = container_security(pod, spec, parts.image)
     if parts.target_id:
         options = namespace_options(pod)
@@ -132,7 +136,7 @@ def container_config(pod: Object, spec: Object, parts: ContainerParts) -> pb.Con
         },
         annotations=_annotations(pod, spec, parts.attempt),
         log_path=f"{spec['name']}/{parts.attempt}.log",
-        stop_signal=(spec.get("lifecycle") or {}).get("stopSignal") or "RUNTIME_DEFAULT",
+        stop_signal=signal or "RUNTIME_DEFAULT",
         stdin=bool(spec.get("stdin")),
         stdin_once=bool(spec.get("stdinOnce")),
         tty=bool(spec.get("tty")),

@@ -27,7 +27,7 @@ from node.agent.node_status import (
     capacity,
     changes,
     extended_resources,
-    mounts_images,
+    is_since,
     new_node,
     node_labels,
     node_status,
@@ -173,7 +173,8 @@ class NodeReporter:
         )
 
     def _take_abilities(self, version: pb.VersionResponse, told: pb.StatusResponse) -> None:
-        self._facts.image_volumes = mounts_images(version)
+        self._facts.image_volumes = is_since(version, containerd=(2, 1))
+        self._facts.stop_signals = is_since(version, containerd=(2, 2))
         self._facts.strict_groups = told.features.supplemental_groups_policy
         able = (h.name for h in told.runtime_handlers if h.features.recursive_read_only_mounts)
         self._facts.recursive_read_only = frozenset(able)

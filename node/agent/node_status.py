@@ -107,12 +107,13 @@ def _abilities(told: pb.StatusResponse) -> Object:
     }
 
 
-def mounts_images(runtime: pb.VersionResponse) -> bool:
-    """Whether it has image volumes, which no runtime tells: containerd has since 2.1, and mounts nothing before."""
+def is_since(runtime: pb.VersionResponse, containerd: tuple[int, int]) -> bool:
+    """Whether it has what containerd has since this version, and what no runtime tells of and others are taken to have:
+    an older one ignores what it does not know."""
     numbers = re.match(r"v?(\d+)\.(\d+)", runtime.runtime_version)
     if runtime.runtime_name != "containerd" or numbers is None:
         return True
-    return (int(numbers[1]), int(numbers[2])) >= (2, 1)
+    return (int(numbers[1]), int(numbers[2])) >= containerd
 
 
 def _handler_features(features: pb.RuntimeHandlerFeatures) -> Object:

@@ -148,8 +148,16 @@ class PodPreparer:
         devices = list(_devices(pod, spec, volumes))
         await asyncio.to_thread(self._make_log_folder, pod, spec["name"])
         target = runtime.latest(spec["targetContainerName"]) if spec.get("targetContainerName") else None
-        about = target.id if target else ""
-        parts = ContainerParts(start.attempt, environment, mounts, image, self._facts.memory_capacity, about, devices)
+        parts = ContainerParts(
+            start.attempt,
+            environment,
+            mounts,
+            image,
+            self._facts.memory_capacity,
+            target.id if target else "",
+            devices,
+            self._facts.stop_signals,
+        )
         return container_config(pod, spec, parts)
 
     def again_at(self, uid: str) -> float | None:

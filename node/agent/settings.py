@@ -76,5 +76,7 @@ class NodeFacts:
     """Whether the runtime can do ``supplementalGroupsPolicy: Strict``; None = it has not answered yet."""
     image_volumes: bool = True
     """Whether the runtime mounts images (KEP-4639)."""
+    stop_signals: bool = True
+    """Whether a container may choose the signal that stops it (KEP-4960)."""
     recursive_read_only: frozenset[str] = frozenset()
     """The runtime's handlers that can mount recursively read-only."""

@@ -44,6 +44,14 @@ class Watching:
         return [(e["type"], e["object"]["metadata"].get("name", "")) for e in self.events]
 
 
+def test_discovery_tells_where_the_server_is(apiserver: ApiServerProgram) -> None:
+    endpoint = apiserver.request("GET", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes").json
+    (ip,), (port,) = endpoint["endpoints"][0]["addresses"], endpoint["ports"]
+    assert apiserver.request("GET", "/api").json["serverAddressByClientCIDRs"] == [
+        {"clientCIDR": "0.0.0.0/0", "serverAddress": f"{ip}:{port['port']}"}
+    ]
+
+
 def test_errors_are_statuses_in_upstreams_words(apiserver: ApiServerProgram, namespace: str) -> None:
     maps = f"/api/v1/namespaces/{namespace}/configmaps"
     assert apiserver.request("GET", maps, token="nobody").json["reason"] == "Unauthorized"

@@ -92,7 +92,7 @@ def test_addresses_node_ports_and_quotas_are_given_once(servers: list[ApiServerP
             return servers[number % SERVERS].request("POST", f"/api/v1/namespaces/{name}/services", body)
 
         made = [r.json["spec"] for r in pool.map(expose, range(30))]
-        one = {"metadata": {"generateName": "one-"}, "spec": {**spec, "ports": [{"port": 80, "nodePort": 32111}]}}
+        one = {"metadata": {"generateName": "one-"}, "spec": {**spec, "ports": [{"port": 80, "nodePort": 30011}]}}
         same = list(pool.map(lambda s: s.request("POST", f"/api/v1/namespaces/{name}/services", one).code, servers * 2))
     assert sorted(codes) == [201] * 10 + [403] * 38
     assert len({s["clusterIP"] for s in made}) == 30

@@ -34,6 +34,9 @@ class ServerAddress:
     ip: str
     port: int
 
+    def __str__(self) -> str:
+        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+
 
 def kubernetes_ip(cidrs: tuple[str, ...]) -> str:
     """The first address of the service range: that of the ``kubernetes`` Service."""

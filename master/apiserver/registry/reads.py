@@ -18,7 +18,7 @@ from ..storage.cache import WatchCache
 from ..storage.entry import Entry
 from ..storage.interface import Compacted, Storage, Unavailable, Unreadable
 from ..storage.keys import KeySpace, bucket_of, local_key
-from ..storage.pages import Page, Pages
+from ..storage.pages import Page, Room
 from ..storage.watcher import Watcher
 from . import refusals
 from .catalog import Catalog
@@ -171,9 +171,9 @@ class Reads:
 
     @staticmethod
     async def _found(bucket: Bucket, selection: Selection, start: str, limit: int) -> Page:
-        wanted = selection.listed()
+        wanted, room = selection.listed(), bucket.pages.room
         if wanted is None:
-            return Page(*bucket.page(selection.namespace, start, limit), bucket.pages)
+            return Page(*bucket.page(selection.namespace, start, limit), room)
         entries, everything = list[Entry](), bucket.select(selection.namespace, start)
         for at in range(0, len(everything), _SLICE):
             if at:
@@ -181,7 +181,7 @@ class Reads:
             entries += [e for e in everything[at : at + _SLICE] if wanted(e)]
             if 0 < limit < len(entries):
                 break
-        return _cut(entries, limit, bucket.pages)
+        return _cut(entries, limit, room)
 
     async def _at(self, kind: Kind, selection: Selection, revision: int, start: str, limit: int) -> Listing:
         """A page of the state at a past revision: the cache's, if the kind has not changed since; else etcd's."""
@@ -251,9 +251,9 @@ class Reads:
             raise refusals.watch_too_old(version, gone.revision) from None
 
 
-def _cut(entries: list[Entry], limit: int, pages: Pages | None = None) -> Page:
+def _cut(entries: list[Entry], limit: int, room: Room | None = None) -> Page:
     end = limit if limit > 0 else len(entries)
-    return Page(entries[:end], max(len(entries) - end, 0), pages)
+    return Page(entries[:end], max(len(entries) - end, 0), room)
 
 
 def _listing(page: Page, revision: int, *, counted: bool) -> Listing:

@@ -34,8 +34,10 @@ _AGGREGATED = "APIGroupDiscoveryList"
 class Discovery:
     """Documents are made once for each state of the catalog."""
 
-    def __init__(self, catalog: Catalog, table: ApiServices, documents: Documents) -> None:
+    def __init__(self, catalog: Catalog, table: ApiServices, documents: Documents, address: str) -> None:
+        """``address``: host and port where clients from anywhere reach this server."""
         self._catalog, self._table, self._documents = catalog, table, documents
+        self._addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]
         self._made: dict[str, tuple[State, bytes, bytes]] = {}
 
     @property
@@ -59,7 +61,7 @@ class Discovery:
     def _document(self, parts: list[str]) -> Object | None:
         match parts:
             case ["api"]:
-                return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
+                return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": self._addresses}
             case ["apis"]:
                 groups = [self._group(g) for g in self._groups() if g]
                 return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from node.agent.cri_configs import volume_mount
+from node.agent.cri_configs import ContainerParts, container_config, volume_mount
 from node.agent.downward import ConfigError
-from node.agent.node_status import mounts_images
+from node.agent.node_status import is_since
 from node.agent.observe import container_view
 from node.agent.pod_state import ContainerView, PodRuntime, ProbeResults, SandboxView, State, Waiting
 from node.agent.status import StatusInputs, Verdict, make_status
@@ -166,8 +166,20 @@ def test_mounts_are_recursively_read_only_where_the_runtime_can(wanted: str, abl
         ("docker", "20.10.24", True),
     ],
 )
-def test_runtimes_that_mount_images(name: str, version: str, able: bool) -> None:
-    assert mounts_images(pb.VersionResponse(runtime_name=name, runtime_version=version)) is able
+def test_old_runtimes_are_known(name: str, version: str, able: bool) -> None:
+    assert is_since(pb.VersionResponse(runtime_name=name, runtime_version=version), containerd=(2, 1)) is able
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_signal_that_the_runtime_cannot_stop_with_is_refused(able: bool) -> None:
+    spec = {"name": "c", "image": "i", "lifecycle": {"stopSignal": "SIGUSR1"}}
+    pod = {"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": {"containers": [spec]}}
+    parts = ContainerParts(0, {}, (), None, 0, stop_signals=able)
+    if able:
+        assert container_config(pod, spec, parts).stop_signal == pb.SIGUSR1
+    else:
+        with pytest.raises(ConfigError, match="stopSignal SIGUSR1 is not supported by the runtime"):
+            container_config(pod, spec, parts)
 
 
 def test_a_mount_that_must_be_recursively_read_only_and_cannot_is_refused() -> None:
