@@ -79,6 +79,7 @@ class NodeReporter:
         registered = False
         self._tell("Normal", "Starting", "Starting kubelet.")
         while True:
+            self._wake.clear()  # before looking: what changes from here on is looked at again
             try:
                 registered = (registered and not self._is_gone()) or await self._register()
                 await self._report()
@@ -88,7 +89,6 @@ class NodeReporter:
                 _log.warning("Node not reported, trying again", node=self._settings.node_name, error=str(error))
                 registered = registered and not isinstance(error, NotFound)
                 delay = backoff.next()
-            self._wake.clear()
             try:
                 async with asyncio.timeout(delay):
                     await self._wake.wait()

@@ -17,10 +17,12 @@ from node.agent import host, pressure
 from node.agent.agent import NodeAgent, ProcessParts, run_nodes
 from node.agent.host import HostReader
 from node.agent.leases import LeaseRenewer
+from node.agent.node_reporter import NodeReporter
 from node.agent.settings import AgentSettings
 from node.agent.status_writer import StatusWriter
 from node.cri.fake import FakeRuntime
 from node.cri.fake_images import FakeOptions
+from protos.cri.runtime.v1 import api_pb2 as pb
 from tests.fakes.cluster import FakeCluster
 from tests.fakes.rpc import FakeRpc
 from tests.waiting import until
@@ -103,6 +105,32 @@ async def test_pod_runs_and_is_gone_without_a_trace(world: World) -> None:
 async def test_node_is_registered_and_ready(world: World) -> None:
     async with world.node():
         await until(lambda: condition_is_true(world.cluster.find(NODES, "", NODE) or {}, "Ready"))
+
+
+async def test_a_pod_range_that_comes_while_the_node_is_reported_is_taken(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, heard, changed = list[str](), asyncio.Event(), NodeReporter.node_changed
+
+    def hear(reporter: NodeReporter) -> None:
+        changed(reporter)
+        if world.cluster.get(NODES, "", NODE).get("spec", {}).get("podCIDR"):
+            heard.set()
+
+    class Runtime(FakeRuntime):
+        async def version(self) -> pb.VersionResponse:
+            if world.cluster.find(NODES, "", NODE) and not heard.is_set():
+                world.cluster.patch(NODES, "", NODE, {"spec": {"podCIDR": "10.9.0.0/24"}}, MERGE_PATCH)
+                await heard.wait()
+            return await super().version()
+
+        async def update_pod_cidr(self, pod_cidr: str) -> None:
+            taken.append(pod_cidr)
+
+    monkeypatch.setattr(NodeReporter, "node_changed", hear)
+    world.runtime = Runtime(FakeOptions())
+    async with world.node(status_interval=1000.0):
+        await until(lambda: taken == ["10.9.0.0/24"])
 
 
 async def test_what_others_put_in_the_nodes_capacity_can_be_allocated(world: World) -> None:
