@@ -148,7 +148,8 @@ async def _replace(
     if managed_fields.is_same(stored, before):
         return _shown(strategy, target, shown)
     if deletion.removable(strategy, obj):
-        return await remove(pipeline, strategy, obj, held, options)
+        await remove(pipeline, kind, obj, held, options)
+        return _shown(strategy, target, codec.plain(obj))  # who let go sees the object once more, as before
     claimer = pipeline.claimers.get(kind)
     claims = claimer.claim(obj, old) if claimer else ()
     if options.dry_run:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from apimachinery.errors import ApiError, Conflict
+from apimachinery.scheme import Kind
 
 from ..auth.user import User
 from ..storage import codec
@@ -55,7 +56,8 @@ async def _attempt(
     await pipeline.chain.validate(request)
     outcome = deletion.plan(strategy, codec.decode(data), options, datetime.now(UTC))
     if outcome.remove:
-        return await remove(pipeline, strategy, old, held, write)
+        await remove(pipeline, target.kind, old, held, write)
+        return _answer(strategy, old)
     if outcome.obj is None or write.dry_run:
         return Result(data, old)
     stored = await strategy.store(outcome.obj) if strategy.translated else outcome.obj
@@ -64,15 +66,19 @@ async def _attempt(
     return Result(written if stored is outcome.obj else codec.with_version_of(outcome.obj, written))
 
 
-async def remove(pipeline: Pipeline, strategy: Strategy, obj: Object, held: Held, options: WriteOptions) -> Result:
+async def remove(pipeline: Pipeline, kind: Kind, obj: Object, held: Held, options: WriteOptions) -> None:
     """Take an object away for good. Raises Lost."""
-    kind = strategy.kind
     if not options.dry_run:
         claimer = pipeline.claimers.get(kind)
         releases = claimer.release(obj) if claimer else ()
         await pipeline.commit_change(held, [Delete(held.key, held.revision), *releases])
+
+
+def _answer(strategy: Strategy, obj: Object) -> Result:
+    """What a delete tells of what it took away."""
     if strategy.returns_deleted:
         return Result.of(obj)
+    kind = strategy.kind
     about = {"name": obj["metadata"]["name"], "group": kind.group, "kind": kind.resource}
     about["uid"] = obj["metadata"].get("uid", "")
     details = {k: v for k, v in about.items() if v}
