@@ -1,6 +1,6 @@
 """The node's place in the pod network: routes to the other nodes' pods, the way out, and what must never leave.
 
-Guarantees, from the Nodes and the node's own namespace alone, and repaired when altered:
+Guarantees, from the Nodes, the ServiceCIDRs and the node's own namespace alone, and repaired when altered:
 - pods of another node are reached by way of its InternalIP, which must be on a network of ours;
 - packets for a pod address that no node has are refused here: the cluster's range as a whole is unreachable, and only
   existing nodes' ranges are routed. Packets for a service address that the proxy did not translate end in a link that
@@ -25,6 +25,7 @@ from apimachinery.meta import Object, name_of
 from apimachinery.netlink import ROUTE_CHANGES, SCOPE_HOST, SCOPE_LINK, UNREACHABLE, Address, Link, Netlink, Route
 from apimachinery.nft import NftError
 from apimachinery.scheme import NODES
+from apimachinery.service_cidrs import SERVICE_CIDRS, networks
 
 _log = get_logger(__name__)
 
@@ -42,7 +43,8 @@ _SETTLE_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class RoutesConfig:
-    """``cluster_cidr`` holds all pods, ``service_cidr`` all services; ``cluster_dns`` "" = no address for DNS."""
+    """``cluster_cidr`` holds all pods, ``service_cidr`` the services that are in no other ServiceCIDR; ``cluster_dns``
+    "" = no address for DNS."""
 
     node_name: str
     cluster_cidr: str = "10.244.0.0/16"
@@ -58,9 +60,9 @@ class Plan:
     masquerade: str
 
 
-def plan(nodes: Iterable[Object], config: RoutesConfig) -> Plan:
-    """What this node needs, given all Nodes. A node without podCIDR or InternalIP has no route yet; should two claim
-    one range, the first by name has it."""
+def plan(nodes: Iterable[Object], config: RoutesConfig, service_cidrs: Iterable[Object] = ()) -> Plan:
+    """What this node needs, given all Nodes and ServiceCIDRs. A node without podCIDR or InternalIP has no route yet;
+    should two claim one range, the first by name has it."""
     routes = {config.cluster_cidr: Route(config.cluster_cidr, type=UNREACHABLE, protocol=PROTOCOL)}
     masquerade = ""
     for node in sorted(nodes, key=name_of):
@@ -71,8 +73,9 @@ def plan(nodes: Iterable[Object], config: RoutesConfig) -> Plan:
             continue
         masquerade = _masquerade(cidr, config.cluster_cidr) if cidr else ""
         if address:
-            service = Route(config.service_cidr, source=address, scope=SCOPE_LINK, protocol=PROTOCOL)
-            routes[config.service_cidr] = service
+            blocks = {str(n) for c in service_cidrs for n in networks(c) if n.version == 4}
+            for block in blocks | {config.service_cidr}:
+                routes[block] = Route(block, source=address, scope=SCOPE_LINK, protocol=PROTOCOL)
     return Plan(frozenset(routes.values()), masquerade)
 
 
@@ -187,8 +190,8 @@ def _as_wanted(route: Route) -> Route:
 
 
 async def run(informers: InformerFactory, config: RoutesConfig) -> None:
-    """Keep the namespace as the Nodes ask until cancelled. What it made stays: pods outlive the agent."""
-    informer = informers.informer(NODES)
+    """Keep the namespace as Nodes and ServiceCIDRs ask until cancelled. What it made stays: pods outlive the agent."""
+    nodes, cidrs = informers.informer(NODES), informers.informer(SERVICE_CIDRS)
     changed = asyncio.Event()
     changed.set()
 
@@ -196,8 +199,9 @@ async def run(informers: InformerFactory, config: RoutesConfig) -> None:
         if (old and facts(old)) != (new and facts(new)):  # most updates are heartbeats
             changed.set()
 
-    informer.add_handler(on_node)
-    await informer.wait_synced()
+    nodes.add_handler(on_node)
+    cidrs.add_handler(lambda *_: changed.set())
+    await nodes.wait_synced()
     routes = Routes(config)
 
     def on_rules() -> None:
@@ -205,7 +209,7 @@ async def run(informers: InformerFactory, config: RoutesConfig) -> None:
         changed.set()
 
     with _kernel_changes(changed.set, on_rules):
-        await _keep(routes, informer.store.list, config, changed)
+        await _keep(routes, lambda: plan(nodes.store.list(), config, cidrs.store.list()), changed)
 
 
 @contextmanager
@@ -231,9 +235,7 @@ def _kernel_changes(on_links: Callable[[], None], on_rules: Callable[[], None]) 
             each.close()
 
 
-async def _keep(
-    routes: Routes, nodes: Callable[[], list[Object]], config: RoutesConfig, changed: asyncio.Event
-) -> None:
+async def _keep(routes: Routes, wanted: Callable[[], Plan], changed: asyncio.Event) -> None:
     backoff = Backoff(initial=0.5, maximum=30.0)
     while True:
         try:
@@ -244,7 +246,7 @@ async def _keep(
             routes.rules_in_doubt = True  # nothing heard for long: look anyway
         changed.clear()
         try:
-            await asyncio.to_thread(routes.reconcile, plan(nodes(), config))
+            await asyncio.to_thread(routes.reconcile, wanted())
             backoff.reset()
         except (OSError, NftError) as error:
             _log.error("Routes could not be set, trying again", error=str(error))

@@ -24,6 +24,7 @@ from master.controller_manager.replicaset import ReplicaSetController
 from master.controller_manager.replicationcontroller import ReplicationControllerController
 from master.controller_manager.resource_quota import ResourceQuotaController
 from master.controller_manager.root_ca import RootCAPublisher
+from master.controller_manager.service_cidr import ServiceCIDRController
 from master.controller_manager.serviceaccount import ServiceAccountController
 from master.controller_manager.statefulset import StatefulSetController
 from master.controller_manager.taint_eviction import TaintEvictionController
@@ -62,6 +63,7 @@ CONTROLLERS: tuple[type[AnyController], ...] = (
     TtlAfterFinishedController,
     RootCAPublisher,
     ServiceAccountController,
+    ServiceCIDRController,
     TaintEvictionController,
     AttributesClassProtectionController,
     VolumeProtectionController,

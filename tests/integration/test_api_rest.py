@@ -254,3 +254,26 @@ def test_health_is_for_everybody(apiserver: ApiServerProgram, verbose: str) -> N
         assert apiserver.request("GET", path + verbose, token="").code == 200
     assert apiserver.request("GET", "/version", token="").json["minor"] == "36"
     assert apiserver.request("GET", "/metrics", token="").code == 403
+
+
+def test_services_have_addresses_of_every_service_cidr(apiserver: ApiServerProgram, namespace: str) -> None:
+    services, cidrs = f"/api/v1/namespaces/{namespace}/services", "/apis/networking.k8s.io/v1/servicecidrs"
+    wanted = {"metadata": {"name": "far"}, "spec": {"clusterIP": "203.0.113.10", "ports": [{"port": 80}]}}
+    refused = apiserver.request("POST", services, wanted)
+    assert refused.code == 422 and refused.json["details"]["causes"][0] == {
+        "reason": "FieldValueInvalid",
+        "field": "spec.clusterIPs",
+        "message": 'Invalid value: ["203.0.113.10"]: failed to allocate IP 203.0.113.10: '
+        "the provided network does not match the current range",
+    }
+    more = {"metadata": {"name": namespace}, "spec": {"cidrs": ["203.0.113.0/24"]}}
+    assert apiserver.request("POST", cidrs, more).code == 201
+    assert apiserver.request("POST", services, wanted).code == 201
+    again = apiserver.request("POST", services, {**wanted, "metadata": {"name": "too"}})
+    assert again.code == 422 and "provided IP is already allocated" in again.json["message"]
+    address = apiserver.request("GET", "/apis/networking.k8s.io/v1/ipaddresses/203.0.113.10").json
+    assert address["spec"]["parentRef"]["name"] == "far"
+    apiserver.request("DELETE", f"{services}/far")
+    assert apiserver.request("GET", "/apis/networking.k8s.io/v1/ipaddresses/203.0.113.10").code == 404
+    assert apiserver.request("DELETE", f"{cidrs}/{namespace}").code == 200
+    assert apiserver.request("POST", services, wanted).code == 422

@@ -33,6 +33,13 @@ def test_every_other_complete_node_has_a_route() -> None:
     assert "ip saddr 10.244.0.0/24 ip daddr != 10.244.0.0/16 masquerade" in wanted.masquerade
 
 
+def test_every_service_cidr_of_our_family_has_a_route() -> None:
+    cidrs = [{"spec": {"cidrs": ["10.96.0.0/16"]}}, {"spec": {"cidrs": ["203.0.113.0/24", "2001:db8::/64"]}}]
+    wanted = plan([node("a", "172.30.0.2", "10.244.0.0/24")], CONFIG, cidrs)
+    sunk = {route.destination for route in wanted.routes if route.source == "172.30.0.2"}
+    assert sunk == {"10.96.0.0/16", "203.0.113.0/24"}
+
+
 def test_the_cluster_range_is_unreachable_before_anything_is_known() -> None:
     wanted = plan([], CONFIG)
     assert wanted.routes == {Route("10.244.0.0/16", type=UNREACHABLE, protocol=PROTOCOL)}

@@ -11,6 +11,7 @@ from typing import Any
 from apimachinery import scheme
 from apimachinery.errors import AlreadyExists
 from apimachinery.scheme import Kind
+from apimachinery.service_cidrs import DEFAULT, SERVICE_CIDRS
 
 from .reader import Reader
 from .store import LoopbackWriter
@@ -18,7 +19,6 @@ from .store import LoopbackWriter
 Object = dict[str, Any]
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-SERVICE_CIDRS = scheme.kind_of("servicecidrs", "networking.k8s.io")
 _CRITICAL = (("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000))
 _CRITICAL_USE = {
     "system-cluster-critical": "Used for system critical pods that must run in the cluster, but can be moved to "
@@ -50,7 +50,7 @@ async def ensure_namespaces(reader: Reader, writer: LoopbackWriter) -> None:
 
 
 async def ensure_objects(reader: Reader, writer: LoopbackWriter, cidrs: tuple[str, ...], server: ServerAddress) -> None:
-    await ensure(reader, writer, SERVICE_CIDRS, {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": list(cidrs)}})
+    await ensure(reader, writer, SERVICE_CIDRS, {"metadata": {"name": DEFAULT}, "spec": {"cidrs": list(cidrs)}})
     for kind, wanted in _objects(cidrs, server):
         await ensure(reader, writer, kind, wanted)
 

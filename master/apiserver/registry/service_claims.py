@@ -1,8 +1,8 @@
 """Service IPs and node ports, unique in the cluster however many API servers there are.
 
 A service IP is claimed by its IPAddress object (as upstream since v1.33), a node port by a key of its own, both in the
-transaction that writes the Service. Addresses are drawn at random from the part of the range that is not set aside
-for those asked for by value (KEP-3070), ports likewise (KEP-3668).
+transaction that writes the Service. Addresses are of any ServiceCIDR that is ready, drawn at random from the part of it
+that is not set aside for those asked for by value (KEP-3070), ports likewise (KEP-3668).
 """
 
 import ipaddress
@@ -11,17 +11,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from apimachinery import scheme
-from apimachinery.errors import Cause, InternalError
+from apimachinery.errors import InternalError
+from apimachinery.service_cidrs import SERVICE_CIDRS, Network, gives_addresses, networks
 
 from ..identifiers import new_uid
 from ..storage import codec
 from ..storage.interface import Delete, Op, Put
 from ..storage.keys import KeySpace
 from . import metadata, refusals
+from .kinds.causes import invalid
 from .reader import Reader
 
 Object = dict[str, Any]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 IP_ADDRESSES = scheme.kind_of("ipaddresses", "networking.k8s.io")
 NODE_PORTS = range(30000, 32768)
@@ -31,12 +32,14 @@ _random = random.SystemRandom()
 
 
 class ServiceClaims:
-    """Implements ``Claimer`` for Services. ``cidrs`` is ``--service-cluster-ip-range``: one a family, primary first."""
+    """Implements ``Claimer`` for Services. ``cidrs`` is ``--service-cluster-ip-range``: one a family, primary first; it
+    decides which families Services have, and gives their addresses until there is a ServiceCIDR."""
 
     def __init__(self, reader: Reader, keys: KeySpace, cidrs: Sequence[str], node_ports: range = NODE_PORTS) -> None:
         self._reader = reader
         self._keys = keys
-        self._networks: list[Network] = [ipaddress.ip_network(c) for c in cidrs]
+        self._first: list[Network] = [ipaddress.ip_network(c) for c in cidrs]
+        self._families = [_family(n) for n in self._first]
         self._node_ports = node_ports
 
     def claim(self, obj: Object, old: Object | None) -> Sequence[Op]:
@@ -65,47 +68,56 @@ class ServiceClaims:
             return
         if spec.get("clusterIP") == "None" or spec.get("clusterIPs") == ["None"]:
             spec["clusterIP"], spec["clusterIPs"] = "None", ["None"]
-            spec.setdefault("ipFamilies", [_family(self._networks[0])])
+            spec.setdefault("ipFamilies", self._families[:1])
             spec.setdefault("ipFamilyPolicy", "SingleStack")
             return
         asked = [spec["clusterIP"]] if spec.get("clusterIP") else []
         asked = spec.get("clusterIPs") or asked
         for index, ip in enumerate(asked):
             if ip not in had:
-                self._check_asked(obj, ip, f"spec.clusterIPs[{index}]")
-        networks = self._wanted_networks(spec, asked)
-        spec["clusterIPs"] = asked + [self._free_ip(n) for n in networks[len(asked) :]]
+                self._check_asked(obj, asked, index)
+        families = self._wanted_families(spec, asked)
+        spec["clusterIPs"] = asked + [self._free_ip(f) for f in families[len(asked) :]]
         spec["clusterIP"] = spec["clusterIPs"][0]
-        spec["ipFamilies"] = [_family(n) for n in networks]
+        spec["ipFamilies"] = families
         spec.setdefault("ipFamilyPolicy", "SingleStack")
 
-    def _wanted_networks(self, spec: Object, asked: list[str]) -> list[Network]:
-        """One network for each address that the service shall have."""
+    def _networks(self) -> list[Network]:
+        """The blocks that addresses may be of now."""
+        cidrs = list(self._reader.list(SERVICE_CIDRS))
+        return [n for c in cidrs if gives_addresses(c) for n in networks(c)] if cidrs else self._first
+
+    def _wanted_families(self, spec: Object, asked: list[str]) -> list[str]:
+        """One for each address that the service shall have."""
         families = spec.get("ipFamilies") or [f"IPv{ipaddress.ip_address(ip).version}" for ip in asked]
-        chosen = [n for f in families for n in self._networks if _family(n) == f] or self._networks[:1]
+        chosen = [f for f in families if f in self._families] or self._families[:1]
         if spec.get("ipFamilyPolicy") in ("PreferDualStack", "RequireDualStack"):
-            chosen += [n for n in self._networks if n not in chosen]
-            return chosen
+            return chosen + [f for f in self._families if f not in chosen]
         return chosen[: max(len(asked), 1)]
 
-    def _check_asked(self, obj: Object, ip: str, field: str) -> None:
+    def _check_asked(self, obj: Object, asked: list[str], index: int) -> None:
         """Raises Invalid."""
+        ip = asked[index]
         try:
             address = ipaddress.ip_address(ip)
         except ValueError:
-            raise self._invalid(
-                obj, ip, field, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-            ) from None
-        if not any(address in n for n in self._networks):
-            valid = ", ".join(map(str, self._networks))
-            why = f"failed to allocate IP {ip}: the provided IP is not in the valid range. "
-            why += f"The range of valid IPs is {valid}"
-            raise self._invalid(obj, ip, field, why)
+            why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+            raise _invalid(obj, ip, f"spec.clusterIPs[{index}]", why) from None
+        if not any(address in n for n in self._networks()):
+            why = f"failed to allocate IP {ip}: the provided network does not match the current range"
+            raise _invalid(obj, asked, "spec.clusterIPs", why)
         if self._reader.get(IP_ADDRESSES, "", ip) is not None:
-            raise self._invalid(obj, ip, field, f"failed to allocate IP {ip}: provided IP is already allocated")
+            why = f"failed to allocate IP {ip}: provided IP is already allocated"
+            raise _invalid(obj, asked, "spec.clusterIPs", why)
 
-    def _free_ip(self, network: Network) -> str:
+    def _free_ip(self, family: str) -> str:
         """An address that nobody has, as far as the cache knows. Raises InternalError if there is none."""
+        for network in self._networks():
+            if _family(network) == family and (ip := self._free_ip_of(network)):
+                return ip
+        raise InternalError("failed to allocate a serviceIP: range is full")
+
+    def _free_ip_of(self, network: Network) -> str:
         size = min(network.num_addresses, 1 << 62)
         set_aside = min(max(16, size // 16), 256)
         last = size - (2 if network.version == 4 else 1)  # an IPv4 network's last address is for broadcast
@@ -118,7 +130,7 @@ class ServiceClaims:
             ip = str(network[offset])
             if self._reader.get(IP_ADDRESSES, "", ip) is None:
                 return ip
-        raise InternalError(f"failed to allocate a serviceIP: range {network} is full")
+        return ""
 
     def _claim_ip(self, service: Object, ip: str) -> Op:
         meta = service["metadata"]
@@ -161,9 +173,9 @@ class ServiceClaims:
             elif wanted not in self._node_ports:
                 valid = f"{self._node_ports.start}-{self._node_ports.stop - 1}"
                 why = f"provided port is not in the valid range. The range of valid ports is {valid}"
-                raise self._invalid(obj, wanted, f"spec.ports[{index}].nodePort", why)
+                raise _invalid(obj, wanted, f"spec.ports[{index}].nodePort", why)
             elif wanted in taken:
-                raise self._invalid(obj, wanted, f"spec.ports[{index}].nodePort", "provided port is already allocated")
+                raise _invalid(obj, wanted, f"spec.ports[{index}].nodePort", "provided port is already allocated")
             given[index, port.get("protocol", "TCP")] = wanted
 
     def _taken_ports(self) -> set[int]:
@@ -185,11 +197,9 @@ class ServiceClaims:
     def _port_key(self, port: int) -> str:
         return f"{self._keys.root}ranges/servicenodeports/{port}"
 
-    @staticmethod
-    def _invalid(obj: Object, value: object, field: str, why: str) -> Exception:
-        shown = f'"{value}"' if isinstance(value, str) else str(value)
-        cause = Cause("FieldValueInvalid", f"Invalid value: {shown}: {why}", field)
-        return refusals.invalid(scheme.SERVICES, obj["metadata"]["name"], [cause])
+
+def _invalid(obj: Object, value: object, field: str, why: str) -> Exception:
+    return refusals.invalid(scheme.SERVICES, obj["metadata"]["name"], [invalid(field, value, why)])
 
 
 def _family(network: Network) -> str:

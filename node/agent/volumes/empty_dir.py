@@ -29,6 +29,7 @@ def _make(folder: str, medium: str, size: int, fs_group: int | None) -> None:
     os.makedirs(folder, exist_ok=True)
     if medium == "Memory" and not os.path.ismount(folder):
         mounts.mount_tmpfs(folder, size)
-    os.chmod(folder, 0o777 if fs_group is None else 0o2777)
+    mode = 0o1777 if medium == "Memory" else 0o777  # of a tmpfs the kubelet leaves the sticky bit as it is
+    os.chmod(folder, mode if fs_group is None else mode | 0o2000)
     if fs_group is not None:
         os.chown(folder, -1, fs_group)

@@ -6,7 +6,7 @@ from typing import Any
 from apimachinery import validation
 
 from ..strategy import Strategy
-from .causes import Causes, each_invalid, forbidden, immutable, invalid, one_of, required
+from .causes import Causes, at_most, each_invalid, forbidden, immutable, invalid, one_of, required
 from .metadata import validate_label_selector
 from .pod_defaults import set_default
 from .printing import AGE, NAME, NONE, at, label_selector, text
@@ -252,11 +252,20 @@ class ServiceCIDRStrategy(Strategy):
         blocks = at(obj, "spec.cidrs", [])
         if not blocks:
             return [required("spec.cidrs", "at least one CIDR required")]
-        return [c for i, b in enumerate(blocks) for c in each_invalid(f"spec.cidrs[{i}]", b, validation.cidr(b))]
+        if causes := at_most("spec.cidrs", blocks, 2):
+            return causes
+        causes = [c for i, b in enumerate(blocks) for c in each_invalid(f"spec.cidrs[{i}]", b, validation.cidr(b))]
+        if not causes and len({":" in b for b in blocks}) < len(blocks):
+            told = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
+            causes = [invalid("spec.cidrs", blocks, told)]
+        return causes
 
     def validate_update(self, obj: Object, old: Object) -> Causes:
-        new = at(obj, "spec.cidrs")
-        return [] if new == at(old, "spec.cidrs") else [immutable("spec.cidrs", new)]
+        """Nothing changes, but that a second family may come to the first."""
+        new, had = at(obj, "spec.cidrs", ()), at(old, "spec.cidrs", ())
+        if len(new) < len(had):
+            return [immutable("spec.cidrs", new)]
+        return [immutable(f"spec.cidrs[{i}]", new[i]) for i, block in enumerate(had) if new[i] != block]
 
 
 class IPAddressStrategy(Strategy):
