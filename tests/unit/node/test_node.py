@@ -107,19 +107,21 @@ async def test_node_is_registered_and_ready(world: World) -> None:
         await until(lambda: condition_is_true(world.cluster.find(NODES, "", NODE) or {}, "Ready"))
 
 
-async def test_a_pod_range_that_comes_while_the_node_is_reported_is_taken(
+async def test_a_pod_range_that_comes_while_the_node_is_looked_at_is_taken(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken, heard, changed = list[str](), asyncio.Event(), NodeReporter.node_changed
 
     def hear(reporter: NodeReporter) -> None:
         changed(reporter)
-        if world.cluster.get(NODES, "", NODE).get("spec", {}).get("podCIDR"):
+        if reporter._stored().get("spec", {}).get("podCIDR"):
             heard.set()
 
     class Runtime(FakeRuntime):
         async def version(self) -> pb.VersionResponse:
-            if world.cluster.find(NODES, "", NODE) and not heard.is_set():
+            """Between two looks at the Node in which nothing else changes."""
+            labels = (world.cluster.find(NODES, "", NODE) or {"metadata": {}})["metadata"].get("labels") or {}
+            if "again" in labels and not heard.is_set():
                 world.cluster.patch(NODES, "", NODE, {"spec": {"podCIDR": "10.9.0.0/24"}}, MERGE_PATCH)
                 await heard.wait()
             return await super().version()
@@ -130,6 +132,8 @@ async def test_a_pod_range_that_comes_while_the_node_is_reported_is_taken(
     monkeypatch.setattr(NodeReporter, "node_changed", hear)
     world.runtime = Runtime(FakeOptions())
     async with world.node(status_interval=1000.0):
+        await until(lambda: condition_is_true(world.cluster.find(NODES, "", NODE) or {}, "Ready"))
+        world.cluster.patch(NODES, "", NODE, {"metadata": {"labels": {"again": ""}}}, MERGE_PATCH)
         await until(lambda: taken == ["10.9.0.0/24"])
 
 
