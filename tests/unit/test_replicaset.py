@@ -135,8 +135,8 @@ async def test_a_refusal_is_told_and_ends_with_its_cause() -> None:
         await until(lambda: get_condition({"status": status(cluster)}, "ReplicaFailure"))
         condition = get_condition({"status": status(cluster)}, "ReplicaFailure") or {}
         assert (condition["reason"], condition["status"]) == ("FailedCreate", "True")
-        event = next(e for e in cluster.all(CORE_EVENTS) if e["reason"] == "FailedCreate")
-        assert event["message"] == 'Error creating: pods "rs-" is forbidden: exceeded quota: q'
+        told = {"reason": "FailedCreate", "message": 'Error creating: pods "rs-" is forbidden: exceeded quota: q'}
+        await until(lambda: any(told.items() <= e.items() for e in cluster.all(CORE_EVENTS)))
         refuse = False
         await until(lambda: count(cluster) == 1 and not status(cluster).get("conditions"))
 
