@@ -12,7 +12,7 @@ Source: https://github.com/google/cel-spec/blob/master/doc/langdef.md
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from .errors import DEFAULT_COST, Budget, BudgetExceeded, CompilationError, EvaluationError
+from .errors import DEFAULT_COST, OBJECT_BUDGET, Budget, BudgetExceeded, CompilationError, EvaluationError
 
 if TYPE_CHECKING:
     from .messages import Messages
@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 CelType = str
 """As CEL writes it: ``dyn``, ``int``, ``list<string>``, ``map<string, dyn>``, or the name of a message."""
 
-__all__ = ["DEFAULT_COST", "Budget", "BudgetExceeded", "CelType", "CompilationError", "EvaluationError", "compile"]
+__all__ = [
+    "DEFAULT_COST",
+    "OBJECT_BUDGET",
+    "Budget",
+    "BudgetExceeded",
+    "CelType",
+    "CompilationError",
+    "EvaluationError",
+    "compile",
+]
 
 
 def compile(

@@ -9,17 +9,17 @@ from typing import Any
 
 from protos.cel.expr.v1.checked_pb2 import Expr
 
-from . import members, names
+from . import costs, members, names
 from .checker import Checked
 from .coercions import COERCIONS
 from .errors import BudgetExceeded, EvaluationError
-from .frames import TYPES, Closure, Frame, accumulated, always, dispatch
-from .operators import OPERATORS
+from .frames import TYPES, Closure, Frame, accumulated, always, dispatch, unpaid
+from .operators import OPERATORS, among
 from .values import Optional, Struct, UInt, no_such_overload
 
 
 class Compiler:
-    """``variables`` are the names that the expression takes from outside, ``weight`` the number of its nodes."""
+    """``variables`` are the names that the expression takes from outside, ``weight`` what is sure to be spent."""
 
     def __init__(self, checked: Checked, aliases: Mapping[str, str]) -> None:
         self._aliases = aliases
@@ -30,7 +30,6 @@ class Compiler:
         self.variables: set[str] = set()
 
     def compile(self, expr: Expr) -> Closure:
-        self.weight += 1
         kind = expr.WhichOneof("kind")
         if kind is None:
             raise ValueError("a node of the syntax tree is empty")
@@ -61,6 +60,7 @@ class Compiler:
         name = expr.ident_expr.name
         slot = self._scope.get(name)
         if slot is not None:
+            self.weight += 1
             return accumulated(slot) if name.startswith("@") else lambda f: f[slot]
         return self._variable(self._references[expr.id].name or name)
 
@@ -69,6 +69,7 @@ class Compiler:
             found = TYPES[name]
             return lambda f: found
         self.variables.add(name)
+        self.weight += 1
 
         def read(f: Frame) -> Any:
             try:
@@ -82,6 +83,7 @@ class Compiler:
         if expr.id in self._references and self._references[expr.id].name in TYPES:
             return self._variable(self._references[expr.id].name)
         operand, field = self.compile(expr.select_expr.operand), expr.select_expr.field
+        self.weight += 0 if expr.select_expr.test_only else _step(expr.select_expr.operand)
         spellings = names.spellings(field)
         if expr.select_expr.test_only:
             return lambda f: members.has(operand(f), spellings)
@@ -97,6 +99,7 @@ class Compiler:
 
     def _list(self, expr: Expr) -> Closure:
         elements = [self.compile(e) for e in expr.list_expr.elements]
+        self.weight += 0 if costs.is_constant(expr) else costs.LIST
         optional = frozenset(expr.list_expr.optional_indices)
         if not optional:
             return lambda f: [e(f) for e in elements]
@@ -115,6 +118,7 @@ class Compiler:
             for e in struct.entries
         ]  # fmt: skip
         message = self._aliases.get(struct.message_name, struct.message_name)
+        self.weight += costs.MESSAGE if message else 0 if costs.is_constant(expr) else costs.MAP
 
         def build(f: Frame) -> dict[Any, Any]:
             made: dict[Any, Any] = {}
@@ -138,7 +142,15 @@ class Compiler:
         arguments = [self.compile(a) for a in (*target, *call.args)]
         operator = OPERATORS.get(call.function)
         if operator is None:
+            if costs.is_constant(expr):
+                return unpaid(dispatch(call.function, bool(target), arguments))
             return dispatch(call.function, bool(target), arguments)
+        if call.function == "@in" and costs.is_constant(call.args[1]):
+            operator = among
+        elif call.function == "_[_]":
+            self.weight += _step(call.args[0]) - costs.is_attribute(call.args[1])
+        elif call.function not in _CHARGING:
+            self.weight += 1
         if len(arguments) == 2:
             left, right = arguments
             return lambda f: operator(f[0], left(f), right(f))
@@ -152,7 +164,7 @@ class Compiler:
 
     def _logical(self, expr: Expr, decisive: bool) -> Closure:
         """One side that is ``decisive`` decides, even if the other is an error."""
-        left, right = (self.compile(a) for a in expr.call_expr.args)
+        left, right = self.compile(expr.call_expr.args[0]), self._apart(expr.call_expr.args[1])
         name = expr.call_expr.function
 
         def run(f: Frame) -> Any:
@@ -176,7 +188,9 @@ class Compiler:
         return run
 
     def _conditional(self, expr: Expr) -> Closure:
-        condition, yes, no = (self.compile(a) for a in expr.call_expr.args)
+        asked, *choices = expr.call_expr.args
+        condition = self.compile(asked)
+        yes, no = (self._apart(c, free=costs.is_attribute(c)) for c in choices)
 
         def run(f: Frame) -> Any:
             chosen = condition(f)
@@ -190,6 +204,7 @@ class Compiler:
 
     def _not_false(self, expr: Expr) -> Closure:
         inner = self.compile(expr.call_expr.args[0])
+        self.weight += 1
 
         def run(f: Frame) -> bool:
             try:
@@ -203,6 +218,7 @@ class Compiler:
 
     def _optional_select(self, expr: Expr) -> Closure:
         operand, field = (self.compile(a) for a in expr.call_expr.args)
+        self.weight += _step(expr.call_expr.args[0]) - costs.is_attribute(expr.call_expr.args[1])
         literal = expr.call_expr.args[1].const_expr.string_value
         spellings = names.spellings(literal) if expr.call_expr.function == "_?._" else None
         return lambda f: members.optional(operand(f), spellings or (field(f),))
@@ -210,7 +226,7 @@ class Compiler:
     def _or_value(self, expr: Expr) -> Closure:
         """``or`` and ``orValue`` look at their argument only when they need it."""
         call = expr.call_expr
-        first, other, chain = self.compile(call.target), self.compile(call.args[0]), call.function == "or"
+        first, other, chain = self.compile(call.target), self._apart(call.args[0]), call.function == "or"
 
         def run(f: Frame) -> Any:
             found = first(f)
@@ -231,6 +247,8 @@ class Compiler:
         if slot not in self._grown:
             return lambda f: add(f[0], first(f), second(f))
 
+        self.weight += 1
+
         def grow(f: Frame) -> Any:
             made = first(f)
             made.extend(second(f))
@@ -249,8 +267,9 @@ class Compiler:
         bound = {loop.iter_var2: second} if second else {}
         self._scope = outer | {loop.accu_var: accu, loop.iter_var: first} | bound
         before = self.weight
-        condition, step = self.compile(loop.loop_condition), self.compile(loop.loop_step)
-        cost = self.weight - before
+        condition, checked = self.compile(loop.loop_condition), self.weight
+        step, stepped = self.compile(loop.loop_step), self.weight
+        cost, self.weight, unspent = stepped - before, before, checked - stepped
         self._scope = outer | {loop.accu_var: accu}
         result = self.compile(loop.result)
         self._scope = outer
@@ -265,6 +284,7 @@ class Compiler:
                 else:
                     f[first] = item
                 if condition(f) is False:
+                    budget.charge(unspent)
                     break
                 try:
                     f[accu] = step(f)
@@ -276,11 +296,30 @@ class Compiler:
 
         return run
 
+    def _apart(self, expr: Expr, *, free: int = 0) -> Closure:
+        """What may be passed over: its cost, but for what is ``free``, is charged when it is evaluated."""
+        before, self.weight = self.weight, 0
+        made = self.compile(expr)
+        cost, self.weight = self.weight - free, before
+
+        def run(f: Frame) -> Any:
+            f[0].charge(cost)
+            return made(f)
+
+        return run if cost > 0 else made
+
     def _slot(self) -> int:
         self.slots += 1
         return self.slots + 1
 
 
+def _step(operand: Expr) -> int:
+    """What it costs to reach into an operand."""
+    return 1 if costs.is_attribute(operand) else 2
+
+
+_CHARGING = frozenset(("_+_", "@in", "_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_"))
+"""Operators whose cost depends on their operands: they charge it themselves."""
 _SPECIAL = {
     "_&&_": "_and",
     "_||_": "_or",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from . import members
+from . import costs, members
 from .errors import Budget, EvaluationError
 from .values import NUMBERS, Unordered, compare, equal, no_such_overload, number
 
@@ -14,10 +14,18 @@ from .values import NUMBERS, Unordered, compare, equal, no_such_overload, number
 def _add(budget: Budget, a: Any, b: Any) -> Any:
     kind = type(a)
     if isinstance(a, Unordered) and isinstance(b, list):
+        budget.charge(1)
         return a.merged(b, budget)
     if (kind in (str, bytes) and type(b) is kind) or (kind is list and isinstance(b, list)):
-        budget.charge((len(a) + len(b)) // 10)
+        budget.charge(1 if kind is list else costs.traversal(len(a) + len(b)))
+        budget.work((len(a) + len(b)) // 10)
         return a + b
+    budget.charge(1)
+    return plus(a, b)
+
+
+def plus(a: Any, b: Any) -> Any:
+    """Of numbers and times."""
     if isinstance(a, (datetime, timedelta)) and isinstance(b, (datetime, timedelta)):
         return _moved(a, b, operator.add)
     return _arithmetic("_+_", operator.add, a, b)
@@ -90,17 +98,28 @@ def _not(budget: Budget, a: Any) -> bool:
 
 def _in(budget: Budget, a: Any, b: Any) -> bool:
     if isinstance(b, dict):
+        budget.charge(1)
         return members.key(a) in b
     if not isinstance(b, list):
         raise no_such_overload("@in", a, b)
     budget.charge(len(b))
+    return among(budget, a, b)
+
+
+def among(budget: Budget, a: Any, b: list[Any]) -> bool:
+    """``in`` for a list of constants, which costs nothing upstream."""
+    budget.work(len(b))
     return any(equal(a, x, budget) for x in b)
+
+
+def _equal(budget: Budget, a: Any, b: Any) -> bool:
+    budget.charge(costs.compared(a, b))
+    return equal(a, b, budget)
 
 
 def _ordering(name: str, test: Callable[[Any, Any], bool]) -> Callable[..., bool]:
     def run(budget: Budget, a: Any, b: Any) -> bool:
-        if type(a) is str:
-            budget.charge(len(a) // 10)
+        budget.charge(costs.compared(a, b))
         return compare(a, b, name, test)
 
     return run
@@ -124,8 +143,8 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "-_": _negate,
     "!_": _not,
     "@in": _in,
-    "_==_": lambda budget, a, b: equal(a, b, budget),
-    "_!=_": lambda budget, a, b: not equal(a, b, budget),
+    "_==_": _equal,
+    "_!=_": lambda budget, a, b: not _equal(budget, a, b),
     "_[_]": lambda budget, a, b: members.index(a, b),
     "cel.@mapInsert": _insert,
     "_<_": _ordering("_<_", operator.lt),

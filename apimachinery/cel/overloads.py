@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from . import costs
 from .errors import Budget
 from .values import CLASSES, no_such_overload
 
 Call = Callable[..., Any]
-Cost = Callable[..., int]
+Work = Callable[..., int]
 C = TypeVar("C", bound=type)
 Json = dict[str, Any]
 SIZED = (str, bytes, list, dict)
@@ -61,7 +62,7 @@ class Overload:
     parameters: tuple[TypeSpec, ...]
     result: TypeSpec
     call: Call
-    cost: Cost
+    work: Work
     budgeted: bool
     declared: bool
 
@@ -80,21 +81,21 @@ _SIGNATURE = re.compile(r"(?:\((?P<target>[^)]+)\)\.)?(?P<name>[^()]+)\((?P<argu
 
 
 def sized(*arguments: Any) -> int:
-    """What a call costs that goes through its arguments once, but not into what they contain."""
+    """How many steps a call takes that goes through its arguments once, but not into what they contain."""
     return sum(len(a) for a in arguments if isinstance(a, SIZED)) // 10
 
 
-def declare(*signatures: str, call: Call, cost: Cost = sized, budgeted: bool = False) -> None:
-    """Functions that the checker has to be told of. ``cost`` is what a call with some arguments costs; one that is
-    ``budgeted`` takes the budget as its first argument, to charge what only it knows."""
+def declare(*signatures: str, call: Call, work: Work = sized, budgeted: bool = False) -> None:
+    """Functions that the checker has to be told of. ``work`` is how many steps a call with some arguments takes; one
+    that is ``budgeted`` takes the budget as its first argument, to tell it what only it knows."""
     for signature in signatures:
-        _add(signature, call, cost, budgeted, True)
+        _add(signature, call, work, budgeted, True)
 
 
-def implement(*signatures: str, call: Call, cost: Cost = sized, budgeted: bool = False) -> None:
+def implement(*signatures: str, call: Call, work: Work = sized, budgeted: bool = False) -> None:
     """Functions that the checker knows by itself."""
     for signature in signatures:
-        _add(signature, call, cost, budgeted, False)
+        _add(signature, call, work, budgeted, False)
 
 
 def declare_all(functions: Mapping[str, Call]) -> None:
@@ -103,18 +104,18 @@ def declare_all(functions: Mapping[str, Call]) -> None:
         declare(signature, call=call)
 
 
-def implement_all(functions: Mapping[str, Call], cost: Cost = sized) -> None:
+def implement_all(functions: Mapping[str, Call], work: Work = sized) -> None:
     for signature, call in functions.items():
-        implement(signature, call=call, cost=cost)
+        implement(signature, call=call, work=work)
 
 
-def _add(signature: str, call: Call, cost: Cost, budgeted: bool, declared: bool) -> None:
+def _add(signature: str, call: Call, work: Work, budgeted: bool, declared: bool) -> None:
     found = _SIGNATURE.fullmatch(signature)
     assert found, signature  # noqa: S101 - our own table
     target, name = found["target"], found["name"]
     parameters = tuple(parse_type(p) for p in ([target] if target else []) + _split(found["arguments"]))
     overload = Overload(
-        signature, name, target is not None, parameters, parse_type(found["result"]), call, cost, budgeted, declared
+        signature, name, target is not None, parameters, parse_type(found["result"]), call, work, budgeted, declared
     )
     OVERLOADS.setdefault((name, overload.member), []).append(overload)
 
@@ -138,7 +139,8 @@ def apply(name: str, choices: Sequence[Candidate], arguments: Sequence[Any], bud
     """Call the overload that fits. Raises EvaluationError."""
     for classes, overload in choices:
         if all(map(_fits, classes, arguments)):
-            budget.charge(1 + overload.cost(*arguments))
+            budget.charge(costs.call(name)(arguments))
+            budget.work(1 + overload.work(*arguments))
             return overload.call(budget, *arguments) if overload.budgeted else overload.call(*arguments)
     raise no_such_overload(name, *arguments)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from . import checker, literals
 from .closures import Compiler
-from .errors import Budget, CompilationError, EvaluationError
+from .errors import DEFAULT_COST, Budget, CompilationError, EvaluationError
 from .frames import Closure
 from .messages import Messages
 
@@ -26,11 +26,15 @@ class Program:
         ``values`` are neither changed nor copied: the result may share parts of them.
         """
         budget = budget or Budget()
-        budget.charge(self._weight)
+        outer, before = budget.floor, budget.left
+        budget.floor = max(0, before - DEFAULT_COST)
         try:
+            budget.charge(self._weight)
             return self._run([budget, values, *([None] * self._slots)])
         except RecursionError as error:
             raise EvaluationError("expression is nested too deeply") from error
+        finally:
+            budget.floor = max(0, outer - before + budget.left)  # what a variable costs is none of its user's limit
 
 
 def build(

@@ -54,12 +54,12 @@ class Unordered(list[Any]):
         return [item.get(k) for k in self.keys] if self.keys and isinstance(item, dict) else item
 
     def equals(self, other: list[Any], budget: Budget) -> bool:
-        budget.charge(len(self) * len(other))
+        budget.work(len(self) * len(other))
         return len(self) == len(other) and all(any(equal(a, b, budget) for b in other) for a in self)
 
     def merged(self, other: list[Any], budget: Budget) -> "Unordered":
         """``self + other``: what both have keeps its place and is that of ``other``."""
-        budget.charge(len(self) * len(other))
+        budget.work(len(self) * len(other))
         made = Unordered(self, self.keys)
         for item in other:
             at = next((i for i, own in enumerate(made) if equal(self.key(own), self.key(item), budget)), None)
@@ -145,15 +145,15 @@ def equal(a: Any, b: Any, budget: Budget) -> bool:
     kind = type(a)
     if kind in _PLAIN or type(b) in _PLAIN:
         if kind is str:
-            budget.charge(len(a) // 10)
+            budget.work(len(a) // 10)
         return bool(a == b) if kind is type(b) or (kind in NUMBERS and type(b) in NUMBERS) else False
     if isinstance(a, list) and isinstance(b, list):
         if isinstance(a, Unordered):
             return a.equals(b, budget)
-        budget.charge(len(a))
+        budget.work(len(a))
         return len(a) == len(b) and all(equal(x, y, budget) for x, y in zip(a, b, strict=True))
     if isinstance(a, dict) and isinstance(b, dict):
-        budget.charge(len(a))
+        budget.work(len(a))
         return len(a) == len(b) and all(k in b and equal(v, b[k], budget) for k, v in a.items())
     if isinstance(a, Optional) and isinstance(b, Optional):
         return a.present == b.present and equal(a.content, b.content, budget)

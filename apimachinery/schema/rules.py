@@ -20,8 +20,6 @@ Object = dict[str, Any]
 Raw = Mapping[str, Any]
 
 RULES = "x-kubernetes-validations"
-OBJECT_BUDGET = 2_000_000
-"""What all rules of one object may cost: two calls at their limit. Upstream allows ten, which would hold us up."""
 MAX_MESSAGE = 5 * 1024
 MISSING: Any = object()
 """The old value where there is none to compare with."""
@@ -77,13 +75,15 @@ class Rules:
     def __bool__(self) -> bool:
         return self._root is not None
 
-    def check(self, obj: Object, old: Object | None = None) -> list[Cause]:
-        """Every rule that ``obj`` breaks. What an update leaves as it was is not checked again."""
+    def check(self, obj: Object, old: Object | None = None, budget: cel.Budget | None = None) -> list[Cause]:
+        """Every rule that ``obj`` breaks. What an update leaves as it was is not checked again. ``budget``: None is
+        one object's."""
         if self._root is None:
             return []
         causes: list[Cause] = []
+        budget = budget or cel.Budget(cel.OBJECT_BUDGET)
         try:
-            for cause in _check(self._root, "", obj, MISSING if old is None else old, cel.Budget(OBJECT_BUDGET)):
+            for cause in _check(self._root, "", obj, MISSING if old is None else old, budget):
                 causes.append(cause)  # noqa: PERF402 - those found before the budget ends count
         except _Exhausted as error:
             causes.append(error.cause)
@@ -210,11 +210,14 @@ def _keep(rule: Rule, node: Node, path: str, value: Any, old: Any, budget: cel.B
         value, old = _typed(value, node.raw), old if old is MISSING else _typed(old, node.raw)
     try:
         values = {rule.names[0]: value, rule.names[1]: _old(rule, old)}
-        if rule.program.evaluate(values, _call(budget)) is not True:
+        if rule.program.evaluate(values, budget) is not True:
             yield _broken(rule, path, shown, values, budget)
     except cel.BudgetExceeded as error:
-        detail = f"'{error}': no further validation rules will be run due to call cost exceeds limit for rule: "
-        raise _Exhausted(invalid(path, shown, detail + rule.text)) from error
+        spent = "validation failed due to running out of cost budget, no further validation rules will be run"
+        limit = (
+            f"'{error}': no further validation rules will be run due to call cost exceeds limit for rule: {rule.text}"
+        )
+        raise _Exhausted(invalid(path, shown, spent if budget.left < 0 else limit)) from error
     except cel.EvaluationError as error:
         if str(error).startswith("no such overload"):
             told = "call arguments did not match a supported operator, function or macro signature for rule"
@@ -256,24 +259,6 @@ def _old(rule: Rule, old: Any) -> Any:
     return NONE if old is MISSING else Optional.of(old)
 
 
-class _Shared(cel.Budget):
-    """One call's budget, which also counts against that of the object."""
-
-    __slots__ = ("_whole",)
-
-    def __init__(self, whole: cel.Budget) -> None:
-        super().__init__(min(cel.DEFAULT_COST, whole.left))
-        self._whole = whole
-
-    def charge(self, cost: int) -> None:
-        self._whole.left -= cost
-        super().charge(cost)
-
-
-def _call(whole: cel.Budget) -> cel.Budget:
-    return _Shared(whole)
-
-
 def _broken(rule: Rule, path: str, shown: str, values: Object, budget: cel.Budget) -> Cause:
     reason = rule.raw.get("reason") or "FieldValueInvalid"
     detail = _message(rule, values, budget)
@@ -285,7 +270,7 @@ def _message(rule: Rule, values: Object, budget: cel.Budget) -> str:
     """The evaluated message if there is a usable one, else the written one, else the rule itself."""
     if rule.message is not None:
         try:
-            told = str(rule.message.evaluate(values, _call(budget))).strip()
+            told = str(rule.message.evaluate(values, budget)).strip()
             if told and "\n" not in told and len(told) <= MAX_MESSAGE:
                 return told
         except cel.BudgetExceeded:

@@ -12,8 +12,8 @@ from ..overloads import declare, declare_all, opaque
 from ..values import Opaque
 from .formats import DNS_LABEL, DNS_SUBDOMAIN
 
-CHECK_COST = 500
-"""Upstream charges 350,000 for one check, for an authorizer may be far away; ours answers in the same process."""
+_CHECK_WORK = 500
+"""Steps: the authorizer answers in the same process."""
 _A = "kubernetes.authorization"
 
 
@@ -122,5 +122,5 @@ declare(
     f"({_A}.PathCheck).check(string) -> {_A}.Decision",
     f"({_R}).check(string) -> {_A}.Decision",
     call=lambda c, verb: Decision(*c.ask(replace(c.question, verb=verb))),
-    cost=lambda c, verb: CHECK_COST,
+    work=lambda c, verb: _CHECK_WORK,
 )

@@ -43,7 +43,7 @@ _PLACES = 6
 
 
 def deep(value: Any) -> int:
-    """What it costs to show a value with all that is inside."""
+    """How many steps it takes to show a value with all that is inside."""
     if isinstance(value, dict):
         return 5 + sum(deep(k) + deep(v) for k, v in value.items())
     if isinstance(value, list):

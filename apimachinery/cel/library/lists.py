@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from ..errors import Budget, EvaluationError
-from ..operators import OPERATORS
+from ..operators import plus
 from ..overloads import declare, implement, implement_all
 from ..values import NONE, Optional, compare, equal
 
@@ -19,11 +19,10 @@ def _less(a: Any, b: Any) -> bool:
     return compare(a, b, "_<_", lambda x, y: bool(x < y))
 
 
-def _sum(budget: Budget, values: list[Any]) -> Any:
-    add = OPERATORS["_+_"]
+def _sum(values: list[Any]) -> Any:
     found = values[0] if values else 0
     for value in values[1:]:
-        found = add(budget, found, value)
+        found = plus(found, value)
     if not isinstance(found, (int, float, timedelta)) or isinstance(found, bool):
         raise EvaluationError("no such overload: sum")
     return found
@@ -51,19 +50,19 @@ def _last_index(budget: Budget, values: list[Any], wanted: Any) -> int:
 declare(
     *(f"(list<{t}>).isSorted() -> bool" for t in ORDERED),
     call=lambda values: not any(_less(b, a) for a, b in pairwise(values)),
-    cost=len,
+    work=len,
 )
-declare(*(f"(list<{t}>).sum() -> {t}" for t in SUMMED), call=_sum, cost=len, budgeted=True)
-declare(*(f"(list<{t}>).min() -> {t}" for t in ORDERED), call=lambda values: _extreme(values, "min", False), cost=len)
-declare(*(f"(list<{t}>).max() -> {t}" for t in ORDERED), call=lambda values: _extreme(values, "max", True), cost=len)
-declare("(list<T>).indexOf(T) -> int", call=_index, cost=lambda values, wanted: len(values), budgeted=True)
-declare("(list<T>).lastIndexOf(T) -> int", call=_last_index, cost=lambda values, wanted: len(values), budgeted=True)
+declare(*(f"(list<{t}>).sum() -> {t}" for t in SUMMED), call=_sum, work=len)
+declare(*(f"(list<{t}>).min() -> {t}" for t in ORDERED), call=lambda values: _extreme(values, "min", False), work=len)
+declare(*(f"(list<{t}>).max() -> {t}" for t in ORDERED), call=lambda values: _extreme(values, "max", True), work=len)
+declare("(list<T>).indexOf(T) -> int", call=_index, work=lambda values, wanted: len(values), budgeted=True)
+declare("(list<T>).lastIndexOf(T) -> int", call=_last_index, work=lambda values, wanted: len(values), budgeted=True)
 implement_all(
     {
         "(list<T>).first() -> optional_type<T>": lambda values: Optional.of(values[0]) if values else NONE,
         "(list<T>).last() -> optional_type<T>": lambda values: Optional.of(values[-1]) if values else NONE,
     },
-    cost=lambda values: 0,
+    work=lambda values: 0,
 )
 
 
@@ -111,7 +110,7 @@ def _compared(values: list[Any], keys: list[Any] | None = None) -> int:
 
 
 def _made(values: list[Any], *_: Any) -> int:
-    """What a call costs besides, that makes a list of so many."""
+    """Steps that a call takes which makes a list of so many."""
     return 10 + len(values)
 
 
@@ -124,11 +123,11 @@ def _distinct(budget: Budget, values: list[Any]) -> list[Any]:
 
 
 # Version 3 of cel-go's own lists, part of the library since v1.34.
-implement("(list<T>).slice(int, int) -> list<T>", call=_slice, cost=lambda values, start, end: 10 + max(end - start, 0))
-implement(*(f"(list<{t}>).sort() -> list<{t}>" for t in ORDERED), call=_sort, cost=_compared)
-implement("(list<T>).@sortByAssociatedKeys(list<U>) -> list<T>", call=_sort, cost=_compared)
-implement("(list<T>).distinct() -> list<T>", call=_distinct, cost=_compared, budgeted=True)
-implement("(list<T>).reverse() -> list<T>", call=lambda values: values[::-1], cost=_made)
-implement("(list<list<T>>).flatten() -> list<T>", call=_flatten, cost=_made)
-implement("(list<dyn>).flatten(int) -> list<dyn>", call=_flatten, cost=lambda values, depth: 10 + len(values) * depth)
-implement("lists.range(int) -> list<int>", call=_range, cost=lambda count: 10 + max(count, 0))
+implement("(list<T>).slice(int, int) -> list<T>", call=_slice, work=lambda values, start, end: 10 + max(end - start, 0))
+implement(*(f"(list<{t}>).sort() -> list<{t}>" for t in ORDERED), call=_sort, work=_compared)
+implement("(list<T>).@sortByAssociatedKeys(list<U>) -> list<T>", call=_sort, work=_compared)
+implement("(list<T>).distinct() -> list<T>", call=_distinct, work=_compared, budgeted=True)
+implement("(list<T>).reverse() -> list<T>", call=lambda values: values[::-1], work=_made)
+implement("(list<list<T>>).flatten() -> list<T>", call=_flatten, work=_made)
+implement("(list<dyn>).flatten(int) -> list<dyn>", call=_flatten, work=lambda values, depth: 10 + len(values) * depth)
+implement("lists.range(int) -> list<int>", call=_range, work=lambda count: 10 + max(count, 0))

@@ -23,7 +23,7 @@ implement_all(
         "(optional_type<T>).hasValue() -> bool": lambda value: value.present,
         "(optional_type<T>).value() -> T": Optional.value,
     },
-    cost=lambda *arguments: 0,
+    work=lambda *arguments: 0,
 )
 implement(
     "optional.unwrap(list<T>) -> list<T>",

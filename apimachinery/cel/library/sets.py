@@ -1,4 +1,4 @@
-"""Lists as sets: cel-go's ``sets`` library. What is compared is charged by the lists' sizes multiplied."""
+"""Lists as sets: cel-go's ``sets`` library."""
 
 from typing import Any
 
@@ -25,4 +25,4 @@ def _equivalent(budget: Budget, a: list[Any], b: list[Any]) -> bool:
 
 for _name, _call in (("contains", _contains), ("equivalent", _equivalent), ("intersects", _intersects)):
     signature = f"sets.{_name}(list<T>, list<T>) -> bool"
-    implement(signature, call=_call, cost=lambda a, b: len(a) * len(b), budgeted=True)
+    implement(signature, call=_call, work=lambda a, b: len(a) * len(b), budgeted=True)

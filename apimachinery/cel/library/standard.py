@@ -113,7 +113,7 @@ implement(
     *("size(string) -> int", "size(bytes) -> int", "size(list<A>) -> int", "size(map<A, B>) -> int"),
     *("(string).size() -> int", "(bytes).size() -> int", "(list<A>).size() -> int", "(map<A, B>).size() -> int"),
     call=len,
-    cost=lambda value: 0,
+    work=lambda value: 0,
 )
 implement("(string).matches(string) -> bool", "matches(string, string) -> bool", call=_matches)
 declare("string(int) -> string", "string(uint) -> string", "string(string) -> string", call=str)
@@ -122,8 +122,8 @@ implement("uint(int) -> uint", "uint(uint) -> uint", call=lambda value: number(i
 implement(*(f"double({t}) -> double" for t in (*NUMBERS, "string")), call=_double)
 implement("timestamp(string) -> timestamp", "timestamp(timestamp) -> timestamp", call=timestamp)
 implement("duration(string) -> duration", "duration(duration) -> duration", call=duration)
-implement("type(A) -> type", call=lambda value: Type(type_name(value)), cost=lambda value: 0)
-implement("dyn(A) -> dyn", call=lambda value: value, cost=lambda value: 0)
+implement("type(A) -> type", call=lambda value: Type(type_name(value)), work=lambda value: 0)
+implement("dyn(A) -> dyn", call=lambda value: value, work=lambda value: 0)
 implement_all(
     {
         "(string).contains(string) -> bool": lambda text, part: part in text,

@@ -107,7 +107,7 @@ declare(
     "(string).replace(string, string) -> string",
     "(string).replace(string, string, int) -> string",
     call=str.replace,
-    cost=_grown,
+    work=_grown,
 )
-declare("(list<string>).join() -> string", "(list<string>).join(string) -> string", call=_join, cost=_joined)
-declare("(string).format(list<dyn>) -> string", call=render, cost=lambda text, arguments: sized(text) + deep(arguments))
+declare("(list<string>).join() -> string", "(list<string>).join(string) -> string", call=_join, work=_joined)
+declare("(string).format(list<dyn>) -> string", call=render, work=lambda text, arguments: sized(text) + deep(arguments))

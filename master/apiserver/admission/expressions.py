@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from apimachinery.cel.program import Program
 
 Object = dict[str, Any]
-MATCH_BUDGET = 500_000
-"""What the match conditions of a webhook may cost, a quarter of what a policy may, as upstream."""
+MATCH_BUDGET = 2_500_000
+"""What the match conditions of a webhook may cost: RuntimeCELCostBudgetMatchConditions."""
 
 
 class ConditionsFailed(Exception):
@@ -80,11 +80,10 @@ def _attributes(user: User, question: "Question") -> RequestAttributes:
 
 
 def conditions_hold(
-    conditions: Sequence[Object], variables: Object, *, params: bool = False, budget: cel.Budget | None = None
+    conditions: Sequence[Object], variables: Object, *, params: bool = False, budget: cel.Budget
 ) -> bool:
     """Whether every condition is true. One that is false decides, whatever the others are; else raises
     ConditionsFailed if one has no value."""
-    budget = budget or cel.Budget(MATCH_BUDGET)
     failures = []
     for condition in conditions:
         expression = condition["expression"]

@@ -139,7 +139,7 @@ async def _replace(
     obj = await pipeline.mutate(strategy, request)
     if request.again and target.subresource != "scale":
         obj = request.object = _confine(kind, target, obj, old)
-    _validate(strategy, target, obj, old, options)
+    await _validate(strategy, target, obj, old, options)
     await pipeline.chain.validate(request)
     obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
     stored, before = obj, old
@@ -189,13 +189,14 @@ def _confine(kind: Kind, target: Target, changed: Object, old: Object) -> Object
     return obj
 
 
-def _validate(strategy: Strategy, target: Target, obj: Object, old: Object, options: WriteOptions) -> None:
+async def _validate(strategy: Strategy, target: Target, obj: Object, old: Object, options: WriteOptions) -> None:
     causes = validate_metadata(obj, strategy.kind)
     if target.subresource == "status":
         metadata.confine_to_status(obj, old, strategy.status_metadata)
         strategy.prepare_status(obj, old)
         strategy.complete_status(obj)
         causes += strategy.validate_status(obj, old)
+        causes += await strategy.judge(obj, old, causes)
     elif target.subresource not in ("", "scale"):
         causes += strategy.validate_part(target.subresource, obj, old)
         if strategy.has_generation:
@@ -204,6 +205,7 @@ def _validate(strategy: Strategy, target: Target, obj: Object, old: Object, opti
         strategy.prepare_update(obj, old)
         causes += metadata.validate_update(obj, old) + metadata.immutable(strategy.immutable, obj, old)
         causes += strategy.validate_change(obj, old)
+        causes += await strategy.judge(obj, old, causes)
         options.warnings.extend(strategy.warnings(obj))
         if strategy.has_generation:
             metadata.bump_generation(strategy.kind, obj, old)

@@ -43,6 +43,7 @@ async def create(
     strategy.prepare_create(obj)
     strategy.complete_status(obj)
     causes = validate_metadata(obj, kind) + strategy.validate(obj) + strategy.validate_create(obj)
+    causes += await strategy.judge(obj, None, causes)
     if causes:
         raise refusals.invalid(kind, named.name, causes)
     options.warnings.extend(strategy.warnings(obj))

@@ -130,6 +130,11 @@ class Strategy:
     def validate_status(self, obj: Object, old: Object) -> list[Cause]:
         return []
 
+    async def judge(self, obj: Object, old: Object | None, causes: list[Cause]) -> list[Cause]:
+        """Called last, for any write but to such a part as below: what may take long to find. ``causes``: what has
+        been found already."""
+        return []
+
     def validate_part(self, part: str, obj: Object, old: Object) -> list[Cause]:
         """Called in place of the others for a write to a subresource that changes one part of the spec (finalize,
         ephemeralcontainers, resize, approval): everything else already equals ``old``'s."""

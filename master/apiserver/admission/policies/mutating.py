@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from apimachinery import cel, patch
+from apimachinery.cel.spending import spend
 from apimachinery.errors import ApiError, Cause
 from apimachinery.logging import get_logger
 from apimachinery.patch import structured
@@ -22,7 +23,7 @@ from ..forms import Forms
 from ..refusal import forbidden
 from ..reinvocation import Reinvocations
 from . import params
-from .scope import Programs, Scopes, complete, define, environment_of, spend
+from .scope import Programs, Scopes, complete, define, environment_of
 from .source import Binding, ConfigurationError, Match, Source
 
 if TYPE_CHECKING:
@@ -107,11 +108,11 @@ class MutatingPolicies(Plugin):
             if request.second_round and key not in again.wanted:
                 continue
             common = await scopes.common(match.kind)
-            if not await spend(partial(_concerns, policy.raw, compiled, common, param)):
+            if not await spend(partial(_concerns, policy.raw, compiled, common, param), cel.OBJECT_BUDGET):
                 continue
             for form, program in compiled.mutations:
                 common = await scopes.common(match.kind)
-                made = await spend(partial(_evaluate, program, compiled, common, param))
+                made = await spend(partial(_evaluate, program, compiled, common, param), cel.OBJECT_BUDGET)
                 if await self._change(request, match.kind, form, made):
                     again.all_of_before()
                     scopes.object_changed()

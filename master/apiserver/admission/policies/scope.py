@@ -1,11 +1,7 @@
 """The values of an expression's variables for one request, one binding, one parameter."""
 
-import asyncio
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from apimachinery import cel, scheme
 from apimachinery.scheme import Kind
@@ -22,13 +18,7 @@ if TYPE_CHECKING:
     from apimachinery.cel.program import Program
 
 Object = dict[str, Any]
-BUDGET = 2_000_000
-"""What one policy with one binding may cost for a request. Upstream allows five times as much: see rules.py."""
-AT_ONCE = 50_000
-"""What may be spent before others get their turn: about ten milliseconds."""
-PAUSE_SECONDS = 0.0005
 Programs = Mapping[str, "Program"]
-T = TypeVar("T")
 
 
 def define(environment: Environment, variables: Sequence[Object]) -> Programs:
@@ -97,46 +87,3 @@ def complete(common: Object, param: Object | None, programs: Programs, budget: c
     scope = {**common, "params": param}
     scope["variables"] = Variables(programs, scope, budget)
     return scope
-
-
-class _TooLong(Exception):
-    pass
-
-
-class _Trial(cel.Budget):
-    __slots__ = ()
-
-    def charge(self, cost: int) -> None:
-        self.left -= cost
-        if self.left < 0:
-            raise _TooLong
-
-
-class _Patient(cel.Budget):
-    """Lets the event loop run now and then: without a pause it would wait for its turn at every step."""
-
-    __slots__ = ("_pause",)
-
-    def __init__(self) -> None:
-        super().__init__(BUDGET)
-        self._pause = BUDGET
-
-    def charge(self, cost: int) -> None:
-        super().charge(cost)
-        if self.left < self._pause:
-            self._pause = self.left - AT_ONCE // 10
-            time.sleep(PAUSE_SECONDS)
-
-
-@cache
-def _worker() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, "costly expressions")
-
-
-async def spend(work: Callable[[cel.Budget], T]) -> T:
-    """Evaluate within the budget. What takes long is done in a thread, so that it holds up nobody else; to find that
-    out, its beginning is done twice."""
-    try:
-        return work(_Trial(AT_ONCE))
-    except _TooLong:
-        return await asyncio.get_running_loop().run_in_executor(_worker(), work, _Patient())

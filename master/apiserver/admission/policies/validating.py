@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from apimachinery import cel
+from apimachinery.cel.spending import spend
 from apimachinery.errors import ApiError, Cause
 from apimachinery.logging import get_logger
 
@@ -24,7 +25,7 @@ from ..expressions import ConditionsFailed, conditions_hold
 from ..forms import Forms
 from ..refusal import forbidden
 from . import params
-from .scope import Programs, Scopes, complete, define, environment_of, spend
+from .scope import Programs, Scopes, complete, define, environment_of
 from .source import Binding, ConfigurationError, Match, Policy, Source
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ MAX_ANNOTATION = 10 * 1024
 Notes = dict[str, dict[str, None]]
 """The distinct values of each audit annotation, in order."""
 _CODES = {"Unauthorized": 401, "Forbidden": 403, "RequestEntityTooLarge": 413, "Invalid": 422}
+_SPENT = "validation failed due to running out of cost budget, no further validation rules will be run"
 _FAILURE = "validation.policy.admission.k8s.io/validation_failure"
 
 
@@ -128,7 +130,7 @@ class ValidatingPolicies(Plugin):
         try:
             judge = partial(_evaluate, policy, policy.compiled, await scopes.common(match.kind))
             found = await params.collect(self._reader, self._forms, policy.raw, binding.raw, request.namespace)
-            return [await spend(partial(judge, param)) for param in found]
+            return [await spend(partial(judge, param), cel.OBJECT_BUDGET) for param in found]
         except (ConfigurationError, ConditionsFailed, cel.CompilationError) as error:
             if policy.fails_open:
                 _log.warning("Failed to evaluate a policy, failing open", policy=policy.name, error=str(error))
@@ -188,7 +190,9 @@ def _evaluate(
             if validation.program.evaluate(scope, budget) is not True:
                 reason = validation.raw.get("reason") or "Invalid"
                 verdict.denials.append(Denial(_message(validation, scope, budget), reason, index))
-        except cel.EvaluationError as error:
+        except cel.EvaluationError:
+            if budget.left < 0:
+                error = cel.EvaluationError(_SPENT)
             told = f"expression '{validation.raw['expression']}' resulted in error: {error}"
             verdict.denials += [] if policy.fails_open else [Denial(told, "Invalid", index)]
     for key, program in compiled.annotations.items():

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from apimachinery import patch, scheme
+from apimachinery.cel.spending import spend
 from apimachinery.errors import ApiError, BadRequest, Cause, InternalError
 from apimachinery.logging import get_logger
 
@@ -20,7 +21,7 @@ from ...outgoing.client import CallFailed, WebhookClient
 from ...registry.reader import Reader
 from .. import metrics
 from ..chain import AdmissionRequest, Plugin
-from ..expressions import ConditionsFailed, conditions_hold, values
+from ..expressions import MATCH_BUDGET, ConditionsFailed, conditions_hold, values
 from ..forms import Forms
 from ..matching import EXEMPT_GROUP
 from ..refusal import forbidden
@@ -61,7 +62,8 @@ class _Webhooks(Plugin):
         if not conditions:
             return True
         try:
-            return conditions_hold(conditions, await values(request, candidate.kind, self._forms, self._authorizer))
+            scope = await values(request, candidate.kind, self._forms, self._authorizer)
+            return await spend(lambda budget: conditions_hold(conditions, scope, budget=budget), MATCH_BUDGET)
         except ConditionsFailed as error:
             if webhook.fails_open:
                 return False

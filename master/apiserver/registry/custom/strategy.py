@@ -4,10 +4,12 @@ Source: ``k8s.io/apiextensions-apiserver/pkg/registry/customresource``.
 """
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from apimachinery import jsonpath
+from apimachinery.cel import OBJECT_BUDGET
+from apimachinery.cel.spending import spend
 from apimachinery.duration import since
 from apimachinery.errors import Cause, InternalError, MethodNotAllowed
 from apimachinery.patch import copy
@@ -137,29 +139,29 @@ class CustomStrategy(Strategy):
             raise MethodNotAllowed(told, group=kind.group, kind=kind.resource)
 
     def validate(self, obj: Object) -> list[Cause]:
-        return self._by_rules(validation.check(obj, self.structural), obj)
+        return validation.check(obj, self.structural)
 
     def validate_change(self, obj: Object, old: Object) -> list[Cause]:
-        return self._by_rules(validation.check(obj, self.structural, old), obj, old)
+        return validation.check(obj, self.structural, old)
 
     def validate_status(self, obj: Object, old: Object) -> list[Cause]:
         status = self.structural.properties.get("status")
         causes: list[Cause] = []
         if status is not None and "status" in obj:
             causes = validation.check(obj["status"], status, old.get("status", UNKNOWN), "status")
-        return self._by_rules(causes, obj, old)
+        return causes
 
     @cached_property
     def _rules(self) -> Rules:
         return compile_rules(self.open_api)
 
-    def _by_rules(self, causes: list[Cause], obj: Object, old: Object | None = None) -> list[Cause]:
-        """What the schema found, and what its rules find; those are only asked about values of the right shape."""
+    async def judge(self, obj: Object, old: Object | None, causes: list[Cause]) -> list[Cause]:
+        """What the schema's rules find; they are only asked about values of the right shape."""
         if not self._rules:
-            return causes
+            return []
         if any(c.reason in _BLOCKING for c in causes):
-            return [*causes, _NOT_ASKED]
-        return causes + self._rules.check(obj, old)
+            return [_NOT_ASKED]
+        return await spend(partial(self._rules.check, obj, old), OBJECT_BUDGET)
 
     def to_scale(self, obj: Object) -> Object:
         """Raises InternalError for an object without replicas."""
