@@ -3,7 +3,7 @@
 from typing import Any
 
 from cel_expr_python import cel as reference
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from apimachinery import cel
@@ -78,7 +78,17 @@ def ours(expression: str) -> Any:
         return Failed()
 
 
+def is_mixed(expression: str) -> bool:
+    """Whether it has a list of several types, which only Kubernetes refuses."""
+    try:
+        cel.compile(expression, TYPES)
+    except cel.CompilationError as error:
+        return "expected type" in str(error)
+    return False
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.one_of(ints, texts, lists, bools).filter(lambda e: len(e) < 200))
 def test_expressions_have_the_values_of_the_reference(expression: str) -> None:
+    assume(not is_mixed(expression))
     assert ours(expression) == theirs(expression), expression

@@ -190,10 +190,9 @@ def _evaluate(
             if validation.program.evaluate(scope, budget) is not True:
                 reason = validation.raw.get("reason") or "Invalid"
                 verdict.denials.append(Denial(_message(validation, scope, budget), reason, index))
-        except cel.EvaluationError:
-            if budget.left < 0:
-                error = cel.EvaluationError(_SPENT)
-            told = f"expression '{validation.raw['expression']}' resulted in error: {error}"
+        except cel.EvaluationError as error:
+            why = _SPENT if budget.left < 0 else error
+            told = f"expression '{validation.raw['expression']}' resulted in error: {why}"
             verdict.denials += [] if policy.fails_open else [Denial(told, "Invalid", index)]
     for key, program in compiled.annotations.items():
         try:
