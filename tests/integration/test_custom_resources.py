@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -400,6 +401,22 @@ def test_rules_in_the_schema(apiserver: ApiServerProgram, namespace: str) -> Non
     spec["x-kubernetes-validations"] = [{"rule": "self.z == 100"}]
     wrong = apiserver.request("POST", CRDS, definition(version("v1", an_object(spec=spec))))
     assert (wrong.code, "undefined field 'z'" in wrong.text) == (422, True)
+
+
+def test_a_costly_rule_holds_up_nobody(apiserver: ApiServerProgram, namespace: str) -> None:
+    """Its budget ends it; meanwhile others are served."""
+    numbers = {"type": "array", "maxItems": 600, "items": {"type": "integer"}}
+    spec = an_object(l=numbers)
+    spec["x-kubernetes-validations"] = [{"rule": "self.l.all(a, self.l.all(b, a + b != -1))"}]
+    custom = Custom(apiserver, definition(version("v1", an_object(spec=spec))), namespace)
+    custom.create("small", spec={"l": [1, 2, 3]})
+    body, served = custom.obj("slow", spec={"l": list(range(600))}), 0
+    with ThreadPoolExecutor() as pool:
+        refusals = [pool.submit(apiserver.request, "POST", custom.path(), body) for _ in range(3)]
+        while not all(r.done() for r in refusals):
+            served += apiserver.request("GET", "/livez/ping").code == 200
+    assert "call cost exceeds limit for rule: self.l.all(" in refusals[0].result().json["message"]
+    assert served > 10
 
 
 def test_admission_sees_the_version_that_its_rules_name(
