@@ -1,8 +1,8 @@
 """A checked syntax tree as Python closures.
 
 Each node becomes a function of a frame: ``[budget, variables, slots of comprehensions...]``. Errors are exceptions,
-except where CEL lets the other side of ``&&`` and ``||`` decide. Over 300 lines: a method for each kind of node, which share
-the compiler's scope.
+except where CEL lets the other side of ``&&`` and ``||`` decide. Over 300 lines: a method for each kind of node, all of
+which share the compiler's scope.
 """
 
 from collections.abc import Mapping
