@@ -106,7 +106,8 @@ def probed(script: str, kind: str, **probe: Any) -> Object:
 
 def _empty(medium: str, user: int) -> Case:
     script = "stat -c 'd %a' /v; grep ' /v ' /proc/mounts; echo hi > /v/f; chmod 0644 /v/f; stat -c '%a %u' /v/f"
-    log = ["d 777", f"644 {user}"] + (["tmpfs /v tmpfs"] if medium else [])
+    log = ["d 1777", "tmpfs /v tmpfs"] if medium else ["d 777"]
+    log.append(f"644 {user}")
     source = volume(emptyDir={"medium": medium} if medium else {})
     return run(c(script, volumeMounts=mount()), *log, securityContext={"runAsUser": user}, volumes=source)
 
