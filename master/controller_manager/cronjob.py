@@ -13,6 +13,7 @@ from apimachinery.errors import AlreadyExists, ApiError, NotFound
 from apimachinery.meta import (
     Key,
     Object,
+    annotations_of,
     format_time,
     get_condition,
     is_deleting,
@@ -120,13 +121,15 @@ class CronJobController(ManagedController):
         """The status that the Jobs give: which run, and when one last succeeded."""
         status = dict(cron_job.get("status") or {})
         listed = {r["uid"] for r in status.get("active") or ()}
-        living = [j for j in jobs if not is_finished(j) and not is_deleting(j)]
         for job in jobs:
+            if not (is_finished(job) or _is_scheduled(job)):
+                message = f"Saw a job that the controller did not create or forgot: {name_of(job)}"
+                self.events.event(cron_job, "Warning", "UnexpectedJob", message)
             if uid_of(job) in listed and is_finished(job):
                 ended = "Complete" if (get_condition(job, "Complete") or {}).get("status") == "True" else "Failed"
                 message = f"Saw completed job: {name_of(job)}, condition: {ended}"
                 self.events.event(cron_job, "Normal", "SawCompletedJob", message)
-        status["active"] = [_reference(j) for j in sorted(living, key=key_of)]
+        status["active"] = [_reference(j) for j in sorted(_running(jobs), key=key_of)]
         ends = [t for j in jobs if (t := (j.get("status") or {}).get("completionTime"))]
         if ends:
             status["lastSuccessfulTime"] = max([*ends, status.get("lastSuccessfulTime") or ""])
@@ -152,7 +155,7 @@ class CronJobController(ManagedController):
         return again, status
 
     async def _may_start(self, cron_job: Object, jobs: Sequence[Object]) -> bool:
-        running = [j for j in jobs if not is_finished(j) and not is_deleting(j)]
+        running = _running(jobs)
         policy = cron_job["spec"].get("concurrencyPolicy", "Allow")
         if policy == "Forbid" and running:
             message = "Not starting job because prior execution is running and concurrency policy is Forbid"
@@ -185,6 +188,15 @@ class CronJobController(ManagedController):
         except NotFound:
             return
         self.events.event(cron_job, "Normal", "SuccessfulDelete", f"Deleted job {name_of(job)}")
+
+
+def _is_scheduled(job: Object) -> bool:
+    """Whether it was made here: ``kubectl create job --from`` makes others, which run beside the schedule."""
+    return _SCHEDULED_AT in annotations_of(job)
+
+
+def _running(jobs: Sequence[Object]) -> list[Object]:
+    return [j for j in jobs if _is_scheduled(j) and not is_finished(j) and not is_deleting(j)]
 
 
 def _reference(job: Object) -> Object:

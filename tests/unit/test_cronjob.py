@@ -8,12 +8,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from apimachinery.clock import ManualClock
-from apimachinery.meta import Object
-from apimachinery.scheme import JOBS
+from apimachinery.meta import Object, owner_reference
+from apimachinery.scheme import CORE_EVENTS, JOBS
 from master.controller_manager.cron_schedule import parse
 from master.controller_manager.cronjob import CRON_JOBS
 from tests import fakes
 from tests.fakes.manager import running, settle
+from tests.waiting import until
 
 
 def at(text: str) -> datetime:
@@ -87,6 +88,17 @@ async def test_concurrency_policies(world: World, policy: str, jobs: int) -> Non
     assert (len(found), world.active()) == (jobs, jobs)
     first = f"cj-{int(world.clock.now().timestamp()) // 60}"
     assert policy != "Replace" or found[0]["metadata"]["name"] == first
+
+
+async def test_a_job_made_by_hand_runs_beside_the_schedule(world: World) -> None:
+    await world.create(concurrencyPolicy="Forbid")
+    owner = owner_reference(world.cluster.get(CRON_JOBS, "ns", "cj"), CRON_JOBS)
+    annotations = {"cronjob.kubernetes.io/instantiate": "manual"}
+    metadata = {"name": "by-hand", "namespace": "ns", "annotations": annotations, "ownerReferences": [owner]}
+    world.cluster.create(JOBS, {"metadata": metadata, "spec": {}})
+    await until(lambda: any(e["reason"] == "UnexpectedJob" for e in world.cluster.all(CORE_EVENTS)))
+    await world.minutes()
+    assert (len(world.cluster.all(JOBS)), world.active()) == (2, 1)
 
 
 async def test_history_is_limited(world: World) -> None:
