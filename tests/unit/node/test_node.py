@@ -120,8 +120,8 @@ async def test_a_pod_range_that_comes_while_the_node_is_looked_at_is_taken(
     class Runtime(FakeRuntime):
         async def version(self) -> pb.VersionResponse:
             """Between two looks at the Node in which nothing else changes."""
-            labels = (world.cluster.find(NODES, "", NODE) or {"metadata": {}})["metadata"].get("labels") or {}
-            if "again" in labels and not heard.is_set():
+            spec = (world.cluster.find(NODES, "", NODE) or {}).get("spec") or {}
+            if spec.get("unschedulable") and not heard.is_set():
                 world.cluster.patch(NODES, "", NODE, {"spec": {"podCIDR": "10.9.0.0/24"}}, MERGE_PATCH)
                 await heard.wait()
             return await super().version()
@@ -133,7 +133,7 @@ async def test_a_pod_range_that_comes_while_the_node_is_looked_at_is_taken(
     world.runtime = Runtime(FakeOptions())
     async with world.node(status_interval=1000.0):
         await until(lambda: condition_is_true(world.cluster.find(NODES, "", NODE) or {}, "Ready"))
-        world.cluster.patch(NODES, "", NODE, {"metadata": {"labels": {"again": ""}}}, MERGE_PATCH)
+        world.cluster.patch(NODES, "", NODE, {"spec": {"unschedulable": True}}, MERGE_PATCH)  # it is looked at again
         await until(lambda: taken == ["10.9.0.0/24"])
 
 
