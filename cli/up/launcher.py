@@ -12,9 +12,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 from cli.up import zygote
+from cli.up.pid_files import write_pid
 from cli.up.zygote import Order
 
 
@@ -82,5 +82,5 @@ def _execute(order: Order) -> int:
             env={**os.environ, **order.env},
             start_new_session=True,
         )
-    Path(order.pid_file).write_text(str(process.pid))
+    write_pid(order.pid_file, process.pid)
     return process.pid

@@ -22,6 +22,7 @@ from cli.up.etcd import check_members
 from cli.up.identities import HOLLOW_IDENTITY, Certificates
 from cli.up.images import ensure_example_images
 from cli.up.namespaces import NodeNamespace
+from cli.up.pid_files import write_pid
 from cli.up.prerequisites import CannotStart
 from cli.up.progress import Progress
 from cli.up.supervisor import left_behind, stop_all, supervisor_argv, supervisor_pid
@@ -113,7 +114,7 @@ def _start_supervisor(config: ClusterConfig) -> None:
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
-    (config.run / "supervisor.pid").write_text(str(process.pid))
+    write_pid(config.run / "supervisor.pid", process.pid)
 
 
 def wait_for_api(config: ClusterConfig, progress: Progress, alive: Callable[[], bool]) -> "Api":

@@ -25,6 +25,7 @@ from cli.up.components import Component, load_components
 from cli.up.config import ClusterConfig, load
 from cli.up.launcher import Launcher
 from cli.up.namespaces import NodeNamespace, owner_pid
+from cli.up.pid_files import read_pid, write_pid
 from cli.up.zygote import Order
 
 _FIRST_DELAY, _LONGEST_DELAY, _STEADY_AFTER = 0.2, 10.0, 60.0
@@ -55,13 +56,6 @@ def supervisor_pid(config: ClusterConfig) -> int:
     """The pid of the cluster's live supervisor, or 0."""
     pid = read_pid(config.run / "supervisor.pid")
     return pid if pid and is_alive(pid, supervisor_argv(config)) else 0
-
-
-def read_pid(path: Path) -> int:
-    try:
-        return int(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return 0
 
 
 async def wait_for_exit(pid: int) -> None:
@@ -216,7 +210,7 @@ def main(directory: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.exit(f"the cluster in {directory} has a supervisor already")
-        (config.run / "supervisor.pid").write_text(str(os.getpid()))
+        write_pid(config.run / "supervisor.pid", os.getpid())
         asyncio.run(supervise(config, load_components(config.components)))
 
 

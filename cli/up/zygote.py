@@ -26,6 +26,7 @@ from typing import Any, Self, cast
 import setproctitle
 
 from apimachinery.netlink import wire
+from cli.up.pid_files import write_pid
 
 # A process can name itself anew only within the room of its first command line and environment.
 TITLE_ROOM = {"KUBETO_TITLE_ROOM": " " * 16384}
@@ -133,9 +134,7 @@ def become(order: Order) -> Callable[[], object]:
     # As the kernel shows a script that was started by exec: its interpreter, then its own arguments.
     setproctitle.setproctitle(" ".join([sys.executable, *order.argv]))
     setproctitle.setthreadtitle(order.script)
-    with open(f"{order.pid_file}.new", "w") as file:
-        file.write(str(os.getpid()))
-    os.replace(file.name, order.pid_file)  # whoever reads it sees a whole number
+    write_pid(order.pid_file, os.getpid())
     gc.enable()
     main: Callable[[], object] = scripts()[order.script].load()
     return main

@@ -9,6 +9,8 @@ While the engine is away nothing is answered (``Unavailable``): stale answers wo
 """
 
 import asyncio
+import contextlib
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from time import time_ns
@@ -18,11 +20,13 @@ from weakref import WeakValueDictionary
 from node.cri_docker import naming, users
 from node.cri_docker.attachments import RELEASED, Attachments
 from node.cri_docker.engine import Engine, EngineError
-from node.cri_docker.records import ContainerRecord, R, Record, SandboxRecord, container_record, sandbox_record
+from node.cri_docker.records import KILLED, ContainerRecord, R, Record, SandboxRecord, container_record, sandbox_record
 from node.cri_docker.refusal import AlreadyExists, NotFound, Unavailable
 from protos.cri.runtime.v1 import api_pb2 as cri
 
 _SUBSCRIBER_BACKLOG = 1000
+_OOM_SECONDS = 1.0
+"""The engine may tell of a death before its cause: 0.3 s before, on a machine with more to do than cores."""
 
 
 class Cache:
@@ -42,7 +46,8 @@ class Cache:
         self._containers: dict[str, ContainerRecord] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._hidden: set[str] = set()
-        self._oom: set[str] = set()
+        self._oom: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._ending: set[str] = set()
         self._subscribers: set[asyncio.Queue[cri.ContainerEventResponse | None]] = set()
         self.on_gone: Callable[[str], None] = lambda _: None
         """Called with the id of what has been removed, by whomever."""
@@ -112,7 +117,7 @@ class Cache:
                 sandbox = sandbox_record(inspect, self._attachments.get(identity))
                 self._put(self._sandboxes, sandbox)
                 return sandbox
-            container = self._known_user(container_record(inspect, identity in self._oom))
+            container = self._known_user(container_record(inspect, await self._was_oom(inspect)))
             await self._on_change(container)
             self._put(self._containers, container)
             return container
@@ -123,6 +128,18 @@ class Cache:
         user = (old and old.user) or (users.identity(new.pid) if new.running else None)
         return replace(new, user=user) if user else new
 
+    async def _was_oom(self, inspect: dict[str, Any]) -> bool:
+        """Whether the engine told, or tells in time, of a kill for want of memory. Only a SIGKILL that came while we
+        looked, and that no verb of ours sent, is worth waiting for."""
+        identity, state = inspect["Id"], inspect["State"]
+        seen = self._containers.get(identity)
+        unexplained = state["ExitCode"] == KILLED and not state["Running"] and not state["OOMKilled"]
+        if unexplained and identity not in self._ending and seen and seen.state != cri.CONTAINER_EXITED:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_OOM_SECONDS):
+                    await self._oom[identity].wait()
+        return identity in self._oom and self._oom[identity].is_set()
+
     async def forget(self, identity: str) -> None:
         """It has been removed."""
         async with self._lock(identity):
@@ -131,10 +148,11 @@ class Cache:
     def note_oom(self, identity: str) -> None:
         """The engine said that it, or a process in it, was killed for want of memory."""
         if identity in self._containers:
-            self._oom.add(identity)
+            self._oom[identity].set()
 
-    def has_oom(self, identity: str) -> bool:
-        return identity in self._oom
+    def note_end(self, identity: str) -> None:
+        """One of our verbs ends it now: that explains a SIGKILL."""
+        self._ending.add(identity)
 
     def hide(self, name: str) -> None:
         """Not to be seen before it is ready: a sandbox that is being made. Its name is known before its id is."""
@@ -178,7 +196,8 @@ class Cache:
         attachment = self._attachments.get(identity)
         if attachment and attachment.phase != RELEASED:
             self.on_lost()
-        self._oom.discard(identity)
+        self._oom.pop(identity, None)
+        self._ending.discard(identity)
         self.on_gone(identity)
 
     def _tell_difference(self, old: Record | None, new: Record) -> None:

@@ -113,6 +113,7 @@ class Containers:
         if not record.running:
             return
         timeout = grace_seconds + _STOP_MARGIN_SECONDS
+        self._host.cache.note_end(record.id)
         try:
             if grace_seconds <= 0:
                 await self._host.engine.post(f"/containers/{record.id}/kill", signal="KILL")

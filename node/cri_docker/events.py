@@ -14,12 +14,9 @@ from apimachinery.logging import get_logger
 from node.cri_docker import naming
 from node.cri_docker.cache import Cache
 from node.cri_docker.engine import Engine, EngineError, EngineUnavailable
-from node.cri_docker.records import KILLED
 from protos.cri.runtime.v1 import api_pb2 as cri
 
 RELIST_SECONDS, RELIST_ANSWER_SECONDS = 60.0, 30.0
-_OOM_SECONDS = 0.05
-"""The engine may tell of a death before its cause."""
 _RETRY_SECONDS = (0.1, 0.2, 0.5, 1.0)
 _CONTAINER_ACTIONS = ["create", "start", "die", "oom", "update", "destroy"]
 _IMAGE_ACTIONS = ["pull", "tag", "untag", "delete", "import", "load"]
@@ -133,10 +130,7 @@ class Events:
         if event["Action"] == "oom":
             self._cache.note_oom(actor["ID"])
         if self._is_news(event["Action"], actor["ID"]):
-            killed = actor["Attributes"].get("exitCode") == str(KILLED)
-            task = asyncio.get_running_loop().create_task(
-                self._take(event["Action"], actor["ID"], killed), name="event"
-            )
+            task = asyncio.get_running_loop().create_task(self._take(event["Action"], actor["ID"]), name="event")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -149,10 +143,8 @@ class Events:
             return seen in (None, cri.CONTAINER_CREATED)
         return action not in ("die", "destroy") or seen != (cri.CONTAINER_EXITED if action == "die" else None)
 
-    async def _take(self, action: str, identity: str, killed: bool) -> None:
+    async def _take(self, action: str, identity: str) -> None:
         try:
-            if action == "die" and killed and not self._cache.has_oom(identity):
-                await asyncio.sleep(_OOM_SECONDS)
             if action == "destroy":
                 await self._cache.forget(identity)
             else:
