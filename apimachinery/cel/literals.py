@@ -1,10 +1,11 @@
-"""What is written out in an expression and cannot be: mixed lists and maps, times and patterns that are none, and
-conversions that fail.
+"""What is written out in an expression and cannot be: mixed lists and maps, times and patterns that are none, texts
+to format that do not fit what they are given, and conversions that fail.
 
-Source: ``cel-go/cel/validator.go``, and ``cel-go/interpreter/decorators.go``, which converts constants beforehand.
+Source: ``cel-go/cel/validator.go``, ``cel-go/ext/formatting.go``, and ``cel-go/interpreter/decorators.go``, which
+converts constants beforehand.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from protos.cel.expr.v1.checked_pb2 import CheckedExpr, Expr, Type
@@ -12,6 +13,7 @@ from protos.cel.expr.v1.checked_pb2 import CheckedExpr, Expr, Type
 from . import overloads
 from .coercions import duration, timestamp
 from .errors import Budget, CompilationError, EvaluationError
+from .library.formatting import STRING, parse
 from .library.standard import pattern
 
 _CHECKED = {"matches": pattern, "duration": duration, "timestamp": timestamp}
@@ -49,6 +51,8 @@ def _mistakes(tree: CheckedExpr, expr: Expr, mixed: bool) -> Iterator[tuple[int,
         mixed = mixed or call.function == "format"
         if call.function in _CHECKED and call.args and call.args[0].HasField("const_expr"):
             yield from _literal(call.function, call.args[0])
+        if call.function == "format" and call.target.const_expr.HasField("string_value") and _is_list(call.args):
+            yield from _format(tree, expr)
     for inner in _inside(expr):
         yield from _mistakes(tree, inner, mixed)
 
@@ -70,6 +74,42 @@ def _literal(function: str, argument: Expr) -> Iterator[tuple[int, str]]:
         _CHECKED[function](argument.const_expr.string_value)
     except EvaluationError:
         yield argument.id, f"invalid {function} argument"
+
+
+def _is_list(arguments: Sequence[Expr]) -> bool:
+    return len(arguments) == 1 and arguments[0].HasField("list_expr")
+
+
+def _format(tree: CheckedExpr, call: Expr) -> Iterator[tuple[int, str]]:
+    given = call.call_expr.args[0].list_expr.elements
+    parts = parse(call.call_expr.target.const_expr.string_value, len(given))
+    try:
+        for count, part in enumerate(parts):
+            if isinstance(part, str):
+                if count < len(given):
+                    what = f"too many arguments supplied to string.format (expected {count}, got {len(given)})"
+                    yield call.id, what
+                return
+            wrong = _not_shown(tree, given[count]) if part.clause is STRING else given[count]
+            if wrong and (why := part.clause.check(_runtime_name(tree.type_map[wrong.id]) or min(part.clause.accepts))):
+                yield wrong.id, why
+                return
+    except EvaluationError as error:
+        yield call.id, str(error)
+
+
+def _not_shown(tree: CheckedExpr, expr: Expr) -> Expr | None:
+    """What cannot be shown as a string: the expression, or something that is written out in it."""
+    name = _runtime_name(tree.type_map[expr.id])
+    if name and STRING.check(name):
+        return expr
+    if expr.HasField("list_expr"):
+        parts = list(expr.list_expr.elements)
+    elif expr.HasField("struct_expr"):
+        parts = [part for entry in expr.struct_expr.entries for part in (entry.map_key, entry.value)]
+    else:
+        return None
+    return next((found for part in parts if (found := _not_shown(tree, part))), None)
 
 
 def _convert(expr: Expr) -> None:
@@ -130,3 +170,25 @@ def _name(found: Type) -> str:
         case "null":
             return "null"
     return found.message_type or found.type_param or "dyn"
+
+
+def _runtime_name(found: Type) -> str:
+    """What a value of the type calls its type; "" where only the value can tell."""
+    match found.WhichOneof("kind"):
+        case "wrapper":
+            return _PRIMITIVES[found.wrapper]
+        case "well_known":
+            return f"google.protobuf.{_KNOWN[found.well_known].capitalize()}"
+        case "list_type":
+            return "list"
+        case "map_type":
+            return "map"
+        case "type":
+            return "type"
+        case "null":
+            return "null_type"
+        case "abstract_type":
+            return found.abstract_type.name
+        case "dyn":
+            return ""
+    return _name(found)
