@@ -1,8 +1,9 @@
 """Turn the OpenAPI definitions of the installed ``kubernetes_validate`` into a compact table, once, cached on disk.
 
 The table is plain JSON: ``{"kinds": {"v1 Pod": definition}, "types": {definition: {field: spec}}}`` where a spec is
-the name of a scalar, or ``[form, of, notes]`` (see ``model.py``). It is written to ``$XDG_CACHE_HOME/kubeto``, keyed by
-package version; a directory that cannot be written only costs the compilation at each start.
+the name of a scalar, or ``[form, of, notes]`` (see ``model.py``); under the field "" is what is said of the whole type.
+It is written to ``$XDG_CACHE_HOME/kubeto``, keyed by package version; a directory that cannot be written only costs the
+compilation at each start.
 """
 
 import contextlib
@@ -15,11 +16,13 @@ from typing import Any
 
 import orjson
 
+from apimachinery.schema.zeros import go_type, is_left_out
+
 Definitions = dict[str, dict[str, Any]]
 Table = dict[str, dict[str, Any]]
 
 KUBERNETES = "v1.36.0"
-_FORM = 3
+_FORM = 4
 """Raised when the table's form changes, so that an older cache is not read."""
 
 _PREFIX = "io.k8s."
@@ -81,8 +84,11 @@ def compile_table(defs: Definitions) -> Table:
             group = f"{gvk['group']}/" if gvk["group"] else ""
             kinds[f"{group}{gvk['version']} {gvk['kind']}"] = short
         if "properties" in definition:
-            atomic = {"": "atomic"} if definition.get("x-kubernetes-map-type") == "atomic" else {}
-            types[short] = {f: _spec(p) for f, p in definition["properties"].items()} | atomic
+            fields = {f: _spec(p) for f, p in definition["properties"].items()}
+            optional = fields.keys() - set(definition.get("required", ()))
+            omits = sorted(f for f in optional if is_left_out(go_type(short), f, _form_of(fields[f])))
+            whole = {"atomic": True} if definition.get("x-kubernetes-map-type") == "atomic" else {}
+            types[short] = fields | {"": whole | {"omits": omits}}
     return {"kinds": kinds, "types": types}
 
 
@@ -92,6 +98,11 @@ def _spec(p: dict[str, Any]) -> Any:
     if of is None and not notes:
         return form
     return [form, of, notes] if notes else [form, of]
+
+
+def _form_of(spec: Any) -> str:
+    form: str = spec if isinstance(spec, str) else spec[0]
+    return form
 
 
 def _form(p: dict[str, Any]) -> tuple[str, Any]:

@@ -1,7 +1,7 @@
 """What upstream's decoder would make of a value: what is wrong with it, in its words, and what is left of it.
 
-Decoding into Go types drops nulls and unknown fields and writes quantities and times in one way; here that happens
-in place.
+Decoding into Go types drops nulls, unknown fields and what is empty and optional, and writes quantities and times in
+one way; here that happens in place.
 
 Source: ``sigs.k8s.io/json`` (strict errors), Go's ``encoding/json`` (type errors).
 """
@@ -69,7 +69,8 @@ class Decoder:
             member = members.get(key)
             if member is not None:
                 within = f"{owner.partition('.')[2]}.{key}".lstrip(".")
-                self._keep(value, key, self.decode(member, value[key], place, f"{name}.{within}"))
+                made = self.decode(member, value[key], place, f"{name}.{within}")
+                self._keep(value, key, DROP if not made and key in schema.omits else made)
             elif not schema.open:
                 self.problems.append(FieldProblem("unknown", place, f'unknown field "{place}"'))
                 del value[key]

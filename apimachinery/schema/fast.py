@@ -47,7 +47,7 @@ def _make(schema: Schema) -> Check:
 
 def _object_check(schema: Schema) -> Check:
     checks: dict[str, Check] = {}
-    open_ = schema.open
+    open_, omits = schema.open, schema.omits
 
     def check(value: Any) -> bool:
         if value.__class__ is not dict:
@@ -60,7 +60,7 @@ def _object_check(schema: Schema) -> Check:
                     if open_:
                         continue
                     return False
-            if not known(member):
+            if not known(member) or (not member and key in omits):
                 return False
         return True
 

@@ -27,6 +27,8 @@ class Schema:
     list_keys: tuple[str, ...] = ()
     atomic: bool = False
     open: bool = False
+    omits: frozenset[str] = frozenset()
+    """The fields of an object type that are left out when they are empty, zero or false."""
     resolve: Callable[[], None] | None = None
     checker: Callable[[Any], bool] | None = None
     default: Any = None
@@ -69,7 +71,8 @@ class Types:
         name = _go_name(definition)
         if raw is None:
             return Schema("any", name)
-        schema = Schema("object", name, atomic="" in raw)
+        said = raw.get("") or {}
+        schema = Schema("object", name, atomic="atomic" in said, omits=frozenset(said.get("omits", ())))
 
         def resolve() -> None:
             schema.fields.update({f: self.of(spec) for f, spec in raw.items() if f})
@@ -108,6 +111,7 @@ def _noted(schema: Schema, notes: Mapping[str, Any]) -> Schema:
         list_keys=tuple(notes.get("keys", ())),
         atomic=schema.atomic or notes.get("map") == "atomic",
         open=schema.open,
+        omits=schema.omits,
         resolve=schema.ensure,
     )
 

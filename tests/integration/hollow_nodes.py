@@ -48,7 +48,9 @@ class HollowNodes:
         if is_deleting(pod):
             await self.client.delete(PODS, name, namespace, grace_period_seconds=0)
         elif not pod_facts.node_name(pod):
-            await self.client.bind([Binding(namespace, name, next(self._names))])
+            (refused,) = await self.client.bind([Binding(namespace, name, next(self._names))])
+            if refused:  # by a server whose etcd is away, for one
+                raise refused
         elif pod_facts.phase(pod) == "Pending" and not _is_broken(pod):
             now = format_time(datetime.now(UTC))
             conditions = [

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import copy
 import json
 import ssl
 import threading
@@ -122,9 +123,21 @@ def test_finalizers_hold_an_object_until_the_last_is_gone(apiserver: ApiServerPr
     added = {"metadata": {"finalizers": ["example.com/hold", "example.com/more"]}}
     assert apiserver.request("PATCH", f"{path}/held", added, headers=merge).code == 422
     last = apiserver.request("PATCH", f"{path}/held", {"metadata": {"finalizers": None}}, headers=merge).json
-    del held["metadata"]["finalizers"], held["metadata"]["managedFields"], last["metadata"]["managedFields"]
+    del held["metadata"]["finalizers"], held["metadata"]["managedFields"]  # the last manager has nothing left
     assert last == held
     assert apiserver.request("GET", f"{path}/held").code == 404
+
+
+def test_what_holds_nothing_is_no_change(apiserver: ApiServerProgram, namespace: str) -> None:
+    """As clients in Go write back what they read: without zeros, which others spell out."""
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    made = apiserver.request("POST", path, pod("p")).json
+    told = copy.deepcopy(made)
+    told["metadata"]["labels"] = {}
+    told["spec"] |= {"hostNetwork": False, "nodeSelector": {}, "hostname": ""}
+    told["spec"]["containers"][0] |= {"tty": False, "env": [], "resources": {"limits": {}}}
+    same = apiserver.request("PUT", f"{path}/p", told)
+    assert (same.code, same.json) == (200, made)
 
 
 def test_a_scheduled_pod_goes_when_its_node_says_so(apiserver: ApiServerProgram, namespace: str) -> None:

@@ -271,7 +271,7 @@ def test_match_conditions(hooks: Hooks) -> None:
     assert hooks.create("allow-me").code == 201
     broken = [{"name": "broken", "expression": "object.data.missing == 'x'"}]
     hooks.register("Validating", {"clientConfig": config, "matchConditions": broken}, name="test-broken")
-    refused = hooks.create("allow-me-too", data={})
+    refused = hooks.create("allow-me-too", data={"a": "b"})
     why = "expression 'object.data.missing == 'x'' resulted in error: no such key: missing"
     assert (refused.code, refused.json["message"]) == (403, f'configmaps "allow-me-too" is forbidden: {why}')
     ignoring = {"clientConfig": config, "matchConditions": broken, "failurePolicy": "Ignore"}

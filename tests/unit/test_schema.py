@@ -34,6 +34,52 @@ def test_unknown_fields_are_named_and_dropped() -> None:
     assert pod == {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c"}]}}
 
 
+def test_what_go_leaves_out_is_left_out() -> None:
+    container = {
+        "name": "c", "stdin": False, "workingDir": "", "command": [], "env": [{"name": "A", "value": ""}],
+        "ports": [{"containerPort": 80, "hostPort": 0}], "resources": {"limits": {}, "requests": {"cpu": "1"}},
+        "securityContext": {"privileged": False, "runAsUser": 0}, "startupProbe": {"grpc": {"port": 1, "service": ""}},
+    }  # fmt: skip
+    pod = {
+        "metadata": {"name": "a", "labels": {}, "annotations": {"empty": ""}, "finalizers": []},
+        "spec": {
+            "hostNetwork": False, "nodeName": "", "terminationGracePeriodSeconds": 0, "securityContext": {},
+            "automountServiceAccountToken": False, "containers": [container],
+            "volumes": [{"name": "v", "emptyDir": {}}, {"name": "h", "hostPath": {"path": "/", "type": ""}}],
+        },
+    }  # fmt: skip
+    assert problems(pod) == []
+    assert pod == {
+        "metadata": {"name": "a", "annotations": {"empty": ""}},
+        "spec": {
+            "terminationGracePeriodSeconds": 0, "securityContext": {}, "automountServiceAccountToken": False,
+            "containers": [{
+                "name": "c", "env": [{"name": "A"}], "ports": [{"containerPort": 80}],
+                "resources": {"requests": {"cpu": "1"}}, "securityContext": {"privileged": False, "runAsUser": 0},
+                "startupProbe": {"grpc": {"port": 1, "service": ""}},
+            }],
+            "volumes": [{"name": "v", "emptyDir": {}}, {"name": "h", "hostPath": {"path": "/", "type": ""}}],
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("PersistentVolumeClaim", {"spec": {"storageClassName": ""}}),
+        ("Lease", {"spec": {"holderIdentity": ""}}),
+        ("Deployment", {"spec": {"replicas": 0, "selector": {}, "template": {}}}),
+        ("NetworkPolicy", {"spec": {"podSelector": {}, "ingress": [{}]}}),
+        ("EndpointSlice", {"addressType": "IPv4", "endpoints": [], "ports": [{"name": "", "port": 1}]}),
+        ("Role", {"rules": []}),
+    ],
+)
+def test_what_says_something_stays(kind: str, body: dict[str, Any]) -> None:
+    said = orjson.dumps(body)
+    assert problems(body, next(k for k in scheme.KINDS if k.kind == kind)) == []
+    assert orjson.dumps(body) == said
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [

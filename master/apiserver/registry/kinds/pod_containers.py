@@ -190,6 +190,8 @@ def _field_path(reference: Object, field: str) -> Causes:
 def _env_from(sources: Collection[Object], field: str) -> Causes:
     causes: list[Cause] = []
     for index, source in enumerate(sources):
+        if prefix := source.get("prefix"):
+            causes += each_invalid(f"{field}[{index}].prefix", prefix, validation.env_name(prefix))
         kinds = [k for k in ("configMapRef", "secretRef") if source.get(k) is not None]
         if len(kinds) != 1:
             what = "may not have more than one field specified at a time" if kinds else (
