@@ -2,13 +2,15 @@
 
 The table is plain JSON: ``{"kinds": {"v1 Pod": definition}, "types": {definition: {field: spec}}}`` where a spec is
 the name of a scalar, or ``[form, of, notes]`` (see ``model.py``); under the field "" is what is said of the whole type.
-It is written to ``$XDG_CACHE_HOME/kubeto``, keyed by package version; a directory that cannot be written only costs the
-compilation at each start.
+It is written to ``$XDG_CACHE_HOME/kubeto``, keyed by package version and by what compiles it; a directory that cannot be
+written only costs the compilation at each start.
 """
 
 import contextlib
+import hashlib
 import os
 import tempfile
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -22,9 +24,6 @@ Definitions = dict[str, dict[str, Any]]
 Table = dict[str, dict[str, Any]]
 
 KUBERNETES = "v1.36.0"
-_FORM = 4
-"""Raised when the table's form changes, so that an older cache is not read."""
-
 _PREFIX = "io.k8s."
 _SPECIAL = {
     "apimachinery.pkg.api.resource.Quantity": "quantity",
@@ -60,9 +59,16 @@ def load_table() -> Table:
 
 
 def cache_path(name: str) -> Path:
-    """Where a derived file of this package version and table form is cached."""
+    """Where a derived file of this package version and this compiler is cached."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "kubeto"
-    return root / f"openapi-{KUBERNETES}-{version('kubernetes-validate')}-{_FORM}" / name
+    return root / f"openapi-{KUBERNETES}-{version('kubernetes-validate')}-{_compiler()}" / name
+
+
+@cache
+def _compiler() -> str:
+    """What tells this module, and what it goes by, from older ones, whose caches are not read."""
+    sources = (Path(__file__), Path(__file__).with_name("zeros.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
 
 
 def write_cache(path: Path, content: bytes) -> None:
