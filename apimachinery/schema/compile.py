@@ -2,8 +2,8 @@
 
 The table is plain JSON: ``{"kinds": {"v1 Pod": definition}, "types": {definition: {field: spec}}}`` where a spec is
 the name of a scalar, or ``[form, of, notes]`` (see ``model.py``); under the field "" is what is said of the whole type.
-It is written to ``$XDG_CACHE_HOME/kubeto``, keyed by package version and by what compiles it; a directory that cannot be
-written only costs the compilation at each start.
+It is written to ``$XDG_CACHE_HOME/kubeto``, keyed by package version and by what compiles it; a directory that cannot
+be written only costs the compilation at each start.
 """
 
 import contextlib
