@@ -8,7 +8,7 @@ Source: KEP-555, ``sigs.k8s.io/structured-merge-diff/v6/merge/update.go``,
 ``k8s.io/apimachinery/pkg/util/managedfields/internal``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,8 +132,10 @@ def apply(
     *,
     force: bool = False,
     typed: bool = True,
+    as_stored: Callable[[Object], Object] = lambda obj: obj,
 ) -> Object:
-    """What applying makes of the stored object; None = there is none yet.
+    """What applying makes of the stored object; None = there is none yet. ``as_stored`` makes of an object what would
+    be stored of it: zeros that were applied are not.
 
     ``applied`` has been through the schema check. Raises Conflict, and BadRequest when ``applied`` carries
     managedFields.
@@ -152,7 +154,7 @@ def apply(
         for other in entries.values():
             owned = fields.union(owned, other.fields)
         merged = structured.prune(merged, before.fields, owned, schema)
-        mine.time = before.time if merged == stored else mine.time
+        mine.time = before.time if merged == stored or as_stored(merged) == stored else mine.time
     changed, gone = structured.compare(stored, merged, schema)
     if not force:
         _refuse_conflicts(entries.values(), changed, _client_side_applied(stored, schema, manager))

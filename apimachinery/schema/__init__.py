@@ -57,11 +57,14 @@ class Schemas:
     def remove(self, api_version: str, kind: str) -> None:
         self._custom.pop((api_version, kind), None)
 
-    def check(self, kind: Kind | Schema, obj: Object, duplicates: Iterable[str] = ()) -> list[FieldProblem]:
+    def check(
+        self, kind: Kind | Schema, obj: Object, duplicates: Iterable[str] = (), *, keep_empty: bool = False
+    ) -> list[FieldProblem]:
         """Decode ``obj`` in place as upstream would, and say what was wrong with it.
 
-        Unknown fields and nulls are taken out; quantities and times are written canonically. ``duplicates`` are paths
-        from ``duplicate_fields``. An empty list means that ``obj`` is exactly what is to be stored.
+        Unknown fields, nulls and what is empty and optional (unless ``keep_empty``) are taken out; quantities and times
+        are written canonically. ``duplicates`` are paths from ``duplicate_fields``. An empty list means that ``obj`` is
+        exactly what is to be stored.
         """
         schema = kind if isinstance(kind, Schema) else self.of(kind)
         problems = [FieldProblem("duplicate", path, f'duplicate field "{path}"') for path in duplicates]
@@ -69,7 +72,7 @@ class Schemas:
             return problems + schema.decode(obj)
         if checker(schema)(obj):
             return problems
-        decoder = Decoder()
+        decoder = Decoder(keep_empty)
         if decoder.decode(schema, obj) is DROP and not decoder.problems:
             return [FieldProblem("type", "", "json: cannot unmarshal null into an object")]
         return decoder.problems + problems

@@ -36,10 +36,12 @@ class FieldProblem:
 
 
 class Decoder:
-    """One walk over one object. ``problems`` fills up in document order."""
+    """One walk over one object. ``problems`` fills up in document order. ``keep_empty``: what would be left out for
+    being empty stays."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_empty: bool = False) -> None:
         self.problems: list[FieldProblem] = []
+        self._keep_empty = keep_empty
 
     def decode(self, schema: Schema, value: Any, path: str = "", owner: str = "") -> Any:
         """The value as it would be stored, or ``DROP`` where nothing is left of it.
@@ -70,7 +72,7 @@ class Decoder:
             if member is not None:
                 within = f"{owner.partition('.')[2]}.{key}".lstrip(".")
                 made = self.decode(member, value[key], place, f"{name}.{within}")
-                self._keep(value, key, DROP if not made and key in schema.omits else made)
+                self._keep(value, key, DROP if not made and key in schema.omits and not self._keep_empty else made)
             elif not schema.open:
                 self.problems.append(FieldProblem("unknown", place, f'unknown field "{place}"'))
                 del value[key]

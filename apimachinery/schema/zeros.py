@@ -131,6 +131,7 @@ _KEPT: Final[dict[str, str]] = {
     "discovery/v1.EndpointPort": "appProtocol name protocol",
     "discovery/v1.EndpointSlice": "endpoints ports",
     "meta/v1.DeleteOptions": "propagationPolicy",
+    "meta/v1.ObjectMeta": "managedFields",
     "meta/v1.Preconditions": "resourceVersion uid",
     "networking/v1.HTTPIngressPath": "pathType",
     "networking/v1.IngressClassParametersReference": "namespace scope",
@@ -152,7 +153,8 @@ _KEPT: Final[dict[str, str]] = {
     "storage/v1.StorageClass": "reclaimPolicy volumeBindingMode",
     "storage/v1.VolumeAttachmentSource": "persistentVolumeName",
 }
-"""Strings and lists that stay when they are empty: pointers, and what Go always writes."""
+"""Strings and lists that stay when they are empty: pointers, what Go always writes, and an emptied managedFields, which
+says that a client wants its fields no longer tracked."""
 
 
 def is_left_out(type_name: str, field: str, form: str) -> bool:

@@ -140,6 +140,28 @@ def test_what_holds_nothing_is_no_change(apiserver: ApiServerProgram, namespace:
     assert (same.code, same.json) == (200, made)
 
 
+def test_an_applied_zero_is_owned_and_wins(apiserver: ApiServerProgram, namespace: str) -> None:
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/d"
+    spec = {
+        "paused": False, "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+    }  # fmt: skip
+    wanted = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": spec}
+    apply, merge = ({"Content-Type": f"application/{form}"} for form in ("apply-patch+yaml", "merge-patch+json"))
+    mine = f"{path}?fieldManager=mine"
+    made = apiserver.request("PATCH", mine, wanted, headers=apply).json
+    assert "paused" not in made["spec"]
+    assert made["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:paused"] == {}
+    again = apiserver.request("PATCH", mine, wanted, headers=apply).json
+    assert again["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
+    theirs = f"{path}?fieldManager=theirs"
+    assert apiserver.request("PATCH", theirs, {"spec": {"paused": True}}, headers=merge).json["spec"]["paused"]
+    refused = apiserver.request("PATCH", mine, wanted, headers=apply)
+    assert (refused.code, refused.json["details"]["causes"][0]["field"]) == (409, ".spec.paused")
+    forced = apiserver.request("PATCH", f"{mine}&force=true", wanted, headers=apply).json
+    assert "paused" not in forced["spec"]
+
+
 def test_a_scheduled_pod_goes_when_its_node_says_so(apiserver: ApiServerProgram, namespace: str) -> None:
     path = f"/api/v1/namespaces/{namespace}/pods"
     apiserver.request("POST", path, pod("p"))

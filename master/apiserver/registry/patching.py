@@ -59,7 +59,8 @@ def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions
     wanted["metadata"].setdefault("name", target.name)
     schemas = pipeline.schemas
     _refuse_untyped(target, takes, typed.problems(wanted, schemas.of(takes)))
-    wrong = next((p for p in schemas.check(takes, wanted) if p.form == "type"), None)
+    # An applied zero stays until it is merged: it says that the field is to be so, and whose it is.
+    wrong = next((p for p in schemas.check(takes, wanted, keep_empty=True) if p.form == "type"), None)
     if wrong:  # else the field would be left out, and so taken away from who applied it before
         raise schema_rules.DecodingError(takes, wrong.message)
     options.applying = True
@@ -67,7 +68,15 @@ def apply(pipeline: Pipeline, target: Target, wanted: Any, options: WriteOptions
     schema, written = schemas.of(kind), parts.applicable(kind, target.subresource, wanted, path)
     manager = managed_fields.manager(kind, target.subresource, options)
     is_typed = managed_fields.is_typed(kind)
-    return lambda current: patch.apply(current or None, written, schema, manager, force=options.force, typed=is_typed)
+
+    def as_stored(obj: Object) -> Object:
+        made: Object = patch.copy(obj)
+        schemas.check(kind, made)
+        return made
+
+    return lambda current: patch.apply(
+        current or None, written, schema, manager, force=options.force, typed=is_typed, as_stored=as_stored
+    )
 
 
 def _refuse_untyped(target: Target, takes: Kind, problems: Sequence[str]) -> None:
