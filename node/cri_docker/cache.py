@@ -38,10 +38,13 @@ class Cache:
         *,
         image_name: Callable[[str], str],
         on_change: Callable[[ContainerRecord], Awaitable[None]],
+        killed_for_memory: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """``on_change`` runs before a container's new record is seen: an exit is told after its last log line."""
+        """``on_change`` runs before a container's new record is seen: an exit is told after its last log line.
+        ``killed_for_memory`` tells what the kernel says of a container."""
         self._engine, self._node, self._attachments = engine, node, attachments
         self._image_name, self._on_change = image_name, on_change
+        self._killed_for_memory = killed_for_memory
         self._sandboxes: dict[str, SandboxRecord] = {}
         self._containers: dict[str, ContainerRecord] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -129,12 +132,14 @@ class Cache:
         return replace(new, user=user) if user else new
 
     async def _was_oom(self, inspect: dict[str, Any]) -> bool:
-        """Whether the engine told, or tells in time, of a kill for want of memory. Only a SIGKILL that came while we
-        looked, and that no verb of ours sent, is worth waiting for."""
+        """Whether the kernel or the engine told, or the engine tells in time, of a kill for want of memory. Only a
+        SIGKILL that came while we looked, and that no verb of ours sent, is worth asking and waiting for."""
         identity, state = inspect["Id"], inspect["State"]
         seen = self._containers.get(identity)
         unexplained = state["ExitCode"] == KILLED and not state["Running"] and not state["OOMKilled"]
         if unexplained and identity not in self._ending and seen and seen.state != cri.CONTAINER_EXITED:
+            if self._killed_for_memory(identity):
+                self._oom[identity].set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_OOM_SECONDS):
                     await self._oom[identity].wait()

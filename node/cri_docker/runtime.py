@@ -19,6 +19,7 @@ from node.cri_docker.execs import Execs
 from node.cri_docker.host import Host
 from node.cri_docker.image_mounts import ImageMounts
 from node.cri_docker.images import Images
+from node.cri_docker.kernel_log import KernelLog
 from node.cri_docker.limits import engine_root, read_limits
 from node.cri_docker.logs import Logs
 from node.cri_docker.network import SandboxNetwork
@@ -46,12 +47,14 @@ class Runtime:
         self.images = Images(self.engine, options.docker_host, options.sandbox_image)
         self.attachments = Attachments(state / "sandboxes")
         self.logs = Logs(lambda: engine_root(self.engine.peer_pid()), state / "logs")
+        self._kernel_log = KernelLog()
         self.cache = Cache(
             self.engine,
             options.node_name,
             self.attachments,
             image_name=self.images.name_of,
             on_change=self.logs.follow,
+            killed_for_memory=self._kernel_log.killed,
         )
         self.network = make_network(options.cni_conf_dir, options.cni_bin_dirs, str(state / "cni"))
         self._limits: EngineLimits | None = None
@@ -138,5 +141,6 @@ class Runtime:
     def close(self) -> None:
         self.cache.end_subscriptions()
         self.logs.close()
+        self._kernel_log.close()
         self.images.close()
         self.engine.close()

@@ -37,11 +37,12 @@ class OneContainer:
         }  # fmt: skip
 
 
-async def running(folder: Path) -> tuple[Cache, OneContainer]:
+async def running(folder: Path, killed_for_memory: str = "") -> tuple[Cache, OneContainer]:
     async def nothing(_: ContainerRecord) -> None: ...
 
-    engine = OneContainer()
-    cache = Cache(cast(Engine, engine), "node", Attachments(folder), image_name=str, on_change=nothing)
+    engine, attachments = OneContainer(), Attachments(folder)
+    told = killed_for_memory.__eq__
+    cache = Cache(cast(Engine, engine), "node", attachments, image_name=str, on_change=nothing, killed_for_memory=told)
     await cache.refresh(ID)
     engine.state = DEAD
     return cache, engine
@@ -60,6 +61,12 @@ async def test_a_kill_for_memory_that_is_told_after_the_death(tmp_path: Path, mo
     asyncio.get_running_loop().call_later(0.1, cache.note_oom, ID)
     assert await reason(cache) == "OOMKilled"
     assert await reason(cache) == "OOMKilled", "it stays"
+
+
+async def test_a_kill_for_memory_that_only_the_kernel_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "_OOM_SECONDS", 60)
+    cache, _ = await running(tmp_path, killed_for_memory=ID)
+    assert await reason(cache) == "OOMKilled"
 
 
 async def test_a_kill_that_nothing_explains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
