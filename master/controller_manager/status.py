@@ -1,12 +1,15 @@
 """Writing status: only what changed, and never over someone else's change."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from apimachinery.client.api import ApiClient
 from apimachinery.errors import NotFound
 from apimachinery.meta import Object
 from apimachinery.scheme import Kind
+
+_EMPTY: Final = (None, {}, [])
+_ZERO: Final = (*_EMPTY, 0, "")  # and False. Most zeros of a status are not stored, and none that appears is news.
 
 
 async def write_status(
@@ -19,7 +22,7 @@ async def write_status(
     """
     metadata = obj["metadata"]
     wanted = {**(metadata.get("annotations") or {}), **(annotations or {})}
-    if same(obj.get("status"), status) and wanted == (metadata.get("annotations") or {}):
+    if same(obj.get("status"), status, _ZERO) and wanted == (metadata.get("annotations") or {}):
         return None
     new = {**obj, "status": status}
     if wanted:
@@ -30,14 +33,14 @@ async def write_status(
         return None
 
 
-def same(one: Any, other: Any) -> bool:
-    """Equal but for nulls and empty maps and lists, which mean the same as nothing."""
-    return bool(_bare(one) == _bare(other))
+def same(one: Any, other: Any, nothing: Sequence[Any] = _EMPTY) -> bool:
+    """Equal but for members that hold ``nothing``: nulls and empty maps and lists mean the same as no member."""
+    return bool(_bare(one, nothing) == _bare(other, nothing))
 
 
-def _bare(value: Any) -> Any:
+def _bare(value: Any, nothing: Sequence[Any]) -> Any:
     if isinstance(value, dict):
-        return {k: b for k, v in value.items() if (b := _bare(v)) not in (None, {}, [])} or None
+        return {k: b for k, v in value.items() if (b := _bare(v, nothing)) not in nothing} or None
     if isinstance(value, list):
-        return [_bare(v) for v in value] or None
+        return [_bare(v, nothing) for v in value] or None
     return value
