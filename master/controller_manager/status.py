@@ -8,8 +8,12 @@ from apimachinery.errors import NotFound
 from apimachinery.meta import Object
 from apimachinery.scheme import Kind
 
-_EMPTY: Final = (None, {}, [])
-_ZERO: Final = (*_EMPTY, 0, "")  # and False. Most zeros of a status are not stored, and none that appears is news.
+_EMPTY: Final[tuple[Any, ...]] = (None, {}, [])
+_ZERO: Final[tuple[Any, ...]] = (
+    *_EMPTY,
+    0,
+    "",
+)  # and False. Most zeros of a status are not stored, and none that appears is news.
 
 
 async def write_status(
