@@ -21,6 +21,7 @@ _BEFOREHAND = {"find": pattern, "findAll": pattern}
 _CONVERSIONS = ("bool", "bytes", "double", "int", "string", "uint")
 _PRIMITIVES = ("", "bool", "int", "uint", "double", "string", "bytes")
 _KNOWN = ("", "any", "timestamp", "duration")
+_RUNTIME_NAMES = {"list_type": "list", "map_type": "map", "type": "type", "null": "null_type", "dyn": ""}
 
 
 def check(text: str, tree: CheckedExpr) -> None:
@@ -91,7 +92,8 @@ def _format(tree: CheckedExpr, call: Expr) -> Iterator[tuple[int, str]]:
                     yield call.id, what
                 return
             wrong = _not_shown(tree, given[count]) if part.clause is STRING else given[count]
-            if wrong and (why := part.clause.check(_runtime_name(tree.type_map[wrong.id]) or min(part.clause.accepts))):
+            name = _runtime_name(tree.type_map[wrong.id]) if wrong else ""
+            if wrong and name and (why := part.clause.check(name)):
                 yield wrong.id, why
                 return
     except EvaluationError as error:
@@ -174,21 +176,11 @@ def _name(found: Type) -> str:
 
 def _runtime_name(found: Type) -> str:
     """What a value of the type calls its type; "" where only the value can tell."""
-    match found.WhichOneof("kind"):
-        case "wrapper":
-            return _PRIMITIVES[found.wrapper]
-        case "well_known":
-            return f"google.protobuf.{_KNOWN[found.well_known].capitalize()}"
-        case "list_type":
-            return "list"
-        case "map_type":
-            return "map"
-        case "type":
-            return "type"
-        case "null":
-            return "null_type"
-        case "abstract_type":
-            return found.abstract_type.name
-        case "dyn":
-            return ""
-    return _name(found)
+    kind = found.WhichOneof("kind") or ""
+    if kind in _RUNTIME_NAMES:
+        return _RUNTIME_NAMES[kind]
+    if kind == "wrapper":
+        return _PRIMITIVES[found.wrapper]
+    if kind == "well_known":
+        return f"google.protobuf.{_KNOWN[found.well_known].capitalize()}"
+    return found.abstract_type.name or _name(found)

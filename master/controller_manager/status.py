@@ -9,11 +9,8 @@ from apimachinery.meta import Object
 from apimachinery.scheme import Kind
 
 _EMPTY: Final[tuple[Any, ...]] = (None, {}, [])
-_ZERO: Final[tuple[Any, ...]] = (
-    *_EMPTY,
-    0,
-    "",
-)  # and False. Most zeros of a status are not stored, and none that appears is news.
+_ZERO: Final = (*_EMPTY, 0, "")
+"""And False. Most zeros of a status are not stored, and none that appears is news."""
 
 
 async def write_status(

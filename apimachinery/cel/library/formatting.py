@@ -21,6 +21,9 @@ _ESCAPES = {c: f"\\{e}" for c, e in zip('\a\b\f\n\r\t\v\\"', 'abfnrtv\\"', stric
 _NUMBERS = frozenset({"int", "uint"})
 _FRACTIONS = frozenset({"double", "string"})  # a string may say that it is no number, or one without end
 
+_FIXED = "fixed-point clause can only be used on doubles"
+_SCIENTIFIC = "scientific clause can only be used on doubles"
+
 
 @dataclass(frozen=True)
 class Clause:
@@ -157,13 +160,13 @@ def _code(character: str) -> str:
 
 
 def _fixed(value: Any, precision: int | None) -> str:
-    number = _fraction(value, "fixed-point clause can only be used on doubles")
+    number = _fraction(value, _FIXED)
     return _endless(number) or f"{number:,.{_PLACES if precision is None else precision}f}"
 
 
 def _scientific(value: Any, precision: int | None) -> str:
     """What is asked for as its precision is how wide it becomes."""
-    number = _fraction(value, "scientific clause can only be used on doubles")
+    number = _fraction(value, _SCIENTIFIC)
     mantissa, _, exponent = f"{number:.{_PLACES}e}".partition("e")
     shown = _endless(number) or f"{mantissa}\u00d710{exponent.lstrip('+').translate(_SUPERSCRIPT)}"
     return shown.rjust(_PLACES if precision is None else precision)
@@ -210,8 +213,8 @@ _HEXADECIMAL = "only integers, byte buffers, and strings can be formatted as hex
 _CLAUSES: dict[str, Clause] = {
     "s": STRING,
     "d": Clause(_NUMBERS, "decimal clause can only be used on integers", lambda v, _: str(int(v))),
-    "f": Clause(_FRACTIONS, "fixed-point clause can only be used on doubles", _fixed),
-    "e": Clause(_FRACTIONS, "scientific clause can only be used on doubles", _scientific),
+    "f": Clause(_FRACTIONS, _FIXED, _fixed),
+    "e": Clause(_FRACTIONS, _SCIENTIFIC, _scientific),
     "b": Clause(
         _NUMBERS | {"bool"}, "only integers and bools can be formatted as binary", lambda v, _: format(int(v), "b")
     ),
